@@ -1,0 +1,45 @@
+"""Errors that a user can act on."""
+
+from __future__ import annotations
+
+EXIT_CONTINUE = 75
+"""Exit status of a job that stopped in time with a usable state and wants to be continued (sysexits' EX_TEMPFAIL)."""
+
+
+class TokalignError(Exception):
+    """Something that the user can mend: says where it is, what was found, what was expected and how to mend it.
+
+    Args:
+        where: the file, configuration key, line or token that is wrong, and in a few words what is wrong with it.
+        found: what was found there.
+        expected: what would have been right.
+        mend: what the user can do.
+    """
+
+    def __init__(self, where: str, *, found: object = None, expected: str | None = None, mend: str | None = None):
+        """Compose the message from its parts."""
+        self.where = where
+        lines = [where]
+        if found is not None:
+            lines.append(f"  found:    {found}")
+        if expected is not None:
+            lines.append(f"  expected: {expected}")
+        if mend is not None:
+            lines.append(f"  to mend:  {mend}")
+        super().__init__("\n".join(lines))
+
+
+class ConfigurationError(TokalignError):
+    """A key or value of the configuration is wrong."""
+
+
+class InputError(TokalignError):
+    """A file that the user gave is missing, damaged or not what it should be."""
+
+
+class ArtefactError(TokalignError):
+    """A file that an earlier step made is missing, damaged or belongs to other inputs."""
+
+
+class Interrupted(TokalignError):
+    """The job was asked to stop (time limit or signal) and left a state from which it can be continued."""
