@@ -1,0 +1,59 @@
+# make demo   installs what is needed into .venv and runs the demo; the report is results/report.html
+# make test   runs all tests; make check only the quick ones
+
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+SNAKEMAKE := $(BIN)/snakemake --profile profiles/local
+export PYTHONUNBUFFERED = 1
+
+.PHONY: demo report install test check lint unit dag e2e faults slurm slurm-profile lock dag-picture
+
+demo: install
+	$(SNAKEMAKE)
+	$(MAKE) --no-print-directory report
+	@echo "The report is results/report.html, the adapted model is below results/adapted/."
+
+# The report is made from the results again only when they are newer.
+report: results/report.html
+results/report.html: $(wildcard results/tables/*.csv results/figures/*.svg workflow/report/*.rst)
+	$(SNAKEMAKE) --report $@ > logs/report.log 2>&1 || { cat logs/report.log; exit 1; }
+
+install: $(VENV)/.complete
+$(VENV)/.complete: envs/requirements.txt envs/requirements-dev.txt
+	@$(PYTHON) -c 'import sys; sys.exit(0 if sys.version_info >= (3, 11) else "Python 3.11 or newer is needed; this is " + sys.version.split()[0] + ". Use: make PYTHON=/path/to/python3.11")'
+	@echo "Installing into $(VENV) (about 2 GB with the CPU build of torch; a few minutes) ..."
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -r envs/requirements.txt -r envs/requirements-dev.txt
+	@touch $@
+
+test: check e2e faults slurm
+
+check: lint unit dag
+
+lint: install
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/snakefmt --check Snakefile rules
+	$(BIN)/snakemake --lint
+
+unit dag e2e faults slurm: install
+	$(BIN)/python -m pytest tests/$@
+
+# `snakemake --profile slurm` looks in ~/.config/snakemake.
+slurm-profile:
+	mkdir -p $(HOME)/.config/snakemake
+	ln -sfn $(CURDIR)/profiles/slurm $(HOME)/.config/snakemake/slurm
+	@echo "Now put your account and partitions into profiles/slurm/config.yaml, then: $(BIN)/snakemake --profile slurm"
+
+dag-picture: install
+	$(BIN)/snakemake --rulegraph 2>/dev/null | dot -Tsvg > docs/dag.svg
+
+# Pins the newest versions that work together; run it in an empty environment of the oldest Python that is supported.
+lock:
+	$(PYTHON) -m venv .cache/lock
+	.cache/lock/bin/python -m pip install --quiet -r envs/requirements.in
+	.cache/lock/bin/python -m pip freeze --exclude-editable | sed 's/+cpu//' > envs/requirements.txt
+	.cache/lock/bin/python -m pip install --quiet -r envs/requirements-dev.in -c envs/requirements.txt
+	.cache/lock/bin/python -m pip freeze --exclude-editable | sed 's/+cpu//' | grep -vxFf envs/requirements.txt > envs/requirements-dev.txt
+	rm -r .cache/lock

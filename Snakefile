@@ -1,0 +1,58 @@
+# tokalign-workflow: give a causal language model a new tokenizer. See README.md; docs/architecture.md shows the DAG.
+
+from snakemake.utils import min_version
+
+min_version("9.27")
+
+
+if not workflow.overwrite_configfiles:
+
+    configfile: "config/config.yaml"
+
+
+report: "workflow/report/workflow.rst"
+
+
+include: "rules/common.smk"
+include: "rules/fetch.smk"
+include: "rules/corpora.smk"
+include: "rules/tokenizers.smk"
+include: "rules/models.smk"
+include: "rules/tokens.smk"
+include: "rules/vectors.smk"
+include: "rules/alignments.smk"
+include: "rules/initialise.smk"
+include: "rules/train.smk"
+include: "rules/evaluate.smk"
+include: "rules/report.smk"
+
+
+rule all:
+    """Everything that the experiments ask for: adapted models, evaluations, tables and figures."""
+    default_target: True
+    localrule: True
+    input:
+        adapted_models(),
+        TABLES.values(),
+        FIGURES.values(),
+
+
+rule fetched:
+    """Only what comes from the network, to be run on a machine that has it."""
+    localrule: True
+    input:
+        fetched_files(),
+
+
+rule aligned:
+    """The alignments and their reports."""
+    localrule: True
+    input:
+        alignment_reports(),
+
+
+rule initialised:
+    """The initialised checkpoints, before any training."""
+    localrule: True
+    input:
+        initialised_models(),

