@@ -45,7 +45,7 @@ rule resolve_tokenizer:
     benchmark:
         "logs/benchmarks/resolve_tokenizer/{tokenizer}.tsv"
     conda:
-        "../envs/data.yaml"
+        "../envs/train.yaml"
     threads: 1
     resources:
         mem_mb=4000,

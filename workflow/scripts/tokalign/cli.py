@@ -13,7 +13,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from tokalign.errors import EXIT_CONTINUE, Interrupted, TokalignError
+from tokalign.errors import EXIT_CONTINUE, StageStoppedError, TokalignError
 
 FULL_DISK = (errno.ENOSPC, errno.EDQUOT)
 
@@ -47,14 +47,12 @@ def run(main: Callable[[argparse.Namespace], None], arguments: argparse.Argument
     """
     args = arguments.parse_args()
     name = Path(sys.argv[0]).stem
-    logging.basicConfig(
-        level=logging.INFO, stream=sys.stderr, format=f"%(asctime)s {name}: %(message)s", datefmt="%H:%M:%S"
-    )
+    logging.basicConfig(level=logging.INFO, stream=sys.stderr, format=f"%(asctime)s {name}: %(message)s", datefmt="%H:%M:%S")
     for noisy in ("httpx", "numba", "urllib3", "fsspec", "matplotlib"):
         logging.getLogger(noisy).setLevel(logging.WARNING)
     try:
         main(args)
-    except Interrupted as stop:
+    except StageStoppedError as stop:
         print(f"{name}: stopped, to be continued: {stop}", file=sys.stderr, flush=True)
         sys.exit(EXIT_CONTINUE)
     except TokalignError as error:

@@ -41,5 +41,5 @@ class ArtefactError(TokalignError):
     """A file that an earlier step made is missing, damaged or belongs to other inputs."""
 
 
-class Interrupted(TokalignError):
+class StageStoppedError(TokalignError):
     """The job was asked to stop (time limit or signal) and left a state from which it can be continued."""

@@ -1,0 +1,152 @@
+"""Report of an alignment, on small ones written by hand."""
+
+import json
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from tokalign.alignment_report import printable, report_alignment
+from tokalign.errors import ArtefactError
+
+
+def write_vocabulary(path, data):
+    pq.write_table(
+        pa.table(
+            {
+                "id": pa.array(range(len(data)), pa.int32()),
+                "token": [f"<{i}>" for i in range(len(data))],
+                "bytes": pa.array(data, pa.binary()),
+                "kind": ["special" if d is None else "text" for d in data],
+            }
+        ),
+        path,
+    )
+
+
+def write_tokens(path, rows):
+    names = ("category", "score", "sources", "weights")
+    columns = {name: [row[i] for row in rows] for i, name in enumerate(names)}
+    schema = pa.schema(
+        [("id", pa.int32()), ("category", pa.string()), ("score", pa.float32()), ("sources", pa.list_(pa.int32())),
+         ("weights", pa.list_(pa.float32()))]
+    )  # fmt: skip
+    pq.write_table(pa.table({"id": list(range(len(rows))), **columns}, schema=schema), path)
+
+
+def write_shard(path, ids):
+    schema = pa.schema([("ids", pa.large_list(pa.uint32()))])
+    with pa.OSFile(str(path), "wb") as file, pa.ipc.new_file(file, schema) as writer:
+        writer.write_batch(pa.record_batch([pa.array(ids, pa.large_list(pa.uint32()))], schema=schema))
+
+
+@pytest.fixture
+def files(tmp_path):
+    write_vocabulary(tmp_path / "source.parquet", [None, b" the", b"\xff", b"\n"])
+    write_vocabulary(tmp_path / "target.parquet", [None, b" the", b" der", b" die", "日".encode(), b"zz"])
+    write_tokens(
+        tmp_path / "tokens.parquet",
+        [
+            ("special", None, [0], [1.0]),
+            ("exact", None, [1], [1.0]),
+            ("aligned", 0.5, [1], [1.0]),
+            ("aligned", 0.9, [1, 3], [0.75, 0.25]),
+            ("decomposed", None, [2, 2], [0.5, 0.5]),
+            ("random", None, [], []),
+        ],
+    )
+    write_shard(tmp_path / "a.arrow", [[1, 1, 2], []])
+    write_shard(tmp_path / "b.arrow", [[3, 4, 1, 1, 1]])
+    return tmp_path
+
+
+def report(folder, *shards):
+    paths = [folder / name for name in ("tokens.parquet", "source.parquet", "target.parquet")]
+    return report_alignment(*paths, [folder / name for name in shards], {"alignment": "x"})
+
+
+def test_by_hand(files):
+    result = report(files, "a.arrow", "b.arrow")
+    assert result["categories"]["aligned"] == {"tokens": 2, "share": pytest.approx(1 / 3), "corpus_share": 2 / 8}
+    assert result["categories"]["exact"]["corpus_share"] == 5 / 8
+    assert result["categories"]["mean"] == {"tokens": 0, "share": 0.0, "corpus_share": 0.0}
+    assert sum(c["tokens"] for c in result["categories"].values()) == 6
+    assert sum(c["corpus_share"] for c in result["categories"].values()) == pytest.approx(1)
+    quantiles = result["scores"]["quantiles"]
+    assert (quantiles["0"], quantiles["50"], quantiles["100"]) == pytest.approx((0.5, 0.7, 0.9))
+    histogram = result["scores"]["histogram"]
+    assert sum(histogram["counts"]) == 2
+    assert histogram["counts"][histogram["edges"].index(0.5)] == 1
+    assert result["source_tokens_used"] == 4
+    assert result["hubs"]["aligned"] == {
+        "distinct": 2,
+        "most_used": [{"id": 1, "text": " the", "targets": 2}, {"id": 3, "text": "\\n", "targets": 1}],
+    }
+    assert result["hubs"]["decomposed"]["most_used"] == [{"id": 2, "text": "\\xff", "targets": 2}]
+    json.dumps(result, allow_nan=False)
+
+
+def test_examples_read_from_low_to_high_scores(files):
+    first = report(files)["examples"][0]
+    assert first["quantile"] == 5
+    assert [(t["target"], [s["text"] for s in t["sources"]]) for t in first["tokens"]] == [
+        (" der", [" the"]),
+        (" die", [" the", "\\n"]),
+    ]
+    assert [s["weight"] for s in first["tokens"][1]["sources"]] == [0.75, 0.25]
+
+
+def test_twelve_examples_around_each_quantile(tmp_path):
+    scores = np.random.default_rng(0).permutation(101) / 100
+    write_vocabulary(tmp_path / "source.parquet", [b"s"])
+    write_vocabulary(tmp_path / "target.parquet", [b"t"] * 101)
+    write_tokens(tmp_path / "tokens.parquet", [("aligned", s, [0], [1.0]) for s in scores])
+    result = report(tmp_path)
+    for example in result["examples"]:
+        middle = example["quantile"]
+        expected = np.arange(12) + min(max(middle - 6, 0), 101 - 12)
+        assert [t["score"] for t in example["tokens"]] == pytest.approx(expected / 100)
+        assert example["score"] == pytest.approx(middle / 100)
+    assert result["hubs"]["aligned"]["most_used"][0]["targets"] == 101
+
+
+def test_without_shards_and_without_aligned_tokens(tmp_path):
+    write_vocabulary(tmp_path / "source.parquet", [b"s"])
+    write_vocabulary(tmp_path / "target.parquet", [b"t"])
+    write_tokens(tmp_path / "tokens.parquet", [("exact", None, [0], [1.0])])
+    result = report(tmp_path)
+    assert result["scores"] is None
+    assert result["categories"]["exact"]["corpus_share"] is None
+    assert result["examples"] == []
+    assert result["hubs"] == {}
+
+
+@pytest.mark.parametrize(
+    ("data", "text"),
+    [(b" the", " the"), (b"\n\t", "\\n\\t"), (b"\xe6\x97", "\\xe6\\x97"), ("é日".encode(), "é日"), (b"\\n", "\\\\n"),
+     (b"\xc2\xa0", "\\xa0"), (b"", "")],
+)  # fmt: skip
+def test_printable_by_hand(data, text):
+    assert printable(data) == text
+
+
+@given(st.binary(max_size=12))
+def test_printable_is_always_visible(data):
+    assert printable(data).isprintable()
+
+
+def test_files_that_do_not_fit(files):
+    write_shard(files / "large.arrow", [[6]])
+    with pytest.raises(ArtefactError, match="outside of the vocabulary"):
+        report(files, "large.arrow")
+    write_vocabulary(files / "source.parquet", [b"only"])
+    with pytest.raises(ArtefactError, match="source id is outside"):
+        report(files)
+    write_vocabulary(files / "target.parquet", [b"only"])
+    with pytest.raises(ArtefactError, match="does not belong"):
+        report(files)
+    write_tokens(files / "tokens.parquet", [("aligned", None, [0], [1.0])])
+    with pytest.raises(ArtefactError, match="no cosine"):
+        report(files)

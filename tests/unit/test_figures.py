@@ -1,0 +1,118 @@
+"""Figures: drawn, readable by their suffix, the same bytes each time."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from matplotlib import image
+from tokalign import figures, tables
+from tokalign.errors import ArtefactError
+
+
+def cells(rows, columns):
+    return [{c: tables._cell(row.get(c)) for c in columns} for row in rows]
+
+
+def tokenizer_table():
+    rows = [
+        {"tokenizer": t, "corpus": "c", "language": language, "domain": domain, "bytes_per_token": value + i,
+         "bytes_per_token_ci_low": value + i - 0.1, "bytes_per_token_ci_high": value + i + 0.2}
+        for i, t in enumerate(("old", "new"))
+        for language, domain, value in (("all", "all", 3.0), ("de", "web", 3.5), ("ja", "web", 2.0))
+    ]  # fmt: skip
+    return cells(rows, tables.TOKENIZERS)
+
+
+def stage_table():
+    columns = [*tables.BLOCK, *tables.EXPERIMENT, "source", "initialised:random", "initialised", "stage1", "stage2"]
+    rows = [
+        {"evaluation": "e", "model": "m", "tokenizer": "t", "seed": seed, "language": language, "domain": domain, "source": 1.0,
+         "initialised:random": 15.0, "initialised": 2.0 + i, "stage1": 1.5 + i, "stage2": None if seed == 2 else 1.2 + i}
+        for seed in (1, 2)
+        for i, (language, domain) in enumerate((("all", "all"), ("de", "web"), ("ja", "web")))
+    ]  # fmt: skip
+    return cells(rows, columns)
+
+
+def training_table():
+    rows = [
+        {"model": "m", "seed": 1, "stage": stage, "step": step, "tokens": 1e5 * (step + 80 * i), "loss": 9 - 3 * i - step / 40}
+        for i, stage in enumerate(("stage1", "stage2"))
+        for step in range(1, 81)
+    ]
+    return cells(rows, tables.TRAINING)
+
+
+def alignment_table():
+    rows = [
+        {"alignment": a, "category": c, "tokens": 10, "share": s, "corpus_share": s if a == "full" else None}
+        for a in ("full", "random")
+        for c, s in (("special", 0.01), ("exact", 0.59), ("aligned", 0.4))
+    ]
+    return cells(rows, tables.ALIGNMENTS)
+
+
+TABLES = {
+    "compression": tokenizer_table, "bits-per-byte": stage_table, "loss": training_table, "alignment": alignment_table,
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", figures.FIGURES)
+def test_drawn_twice_the_same(name, tmp_path):
+    for number in (1, 2):
+        figures.draw(name, TABLES[name](), [tmp_path / f"{number}.svg", tmp_path / f"{number}.png"])
+    svg = (tmp_path / "1.svg").read_bytes()
+    assert svg == (tmp_path / "2.svg").read_bytes()
+    assert (tmp_path / "1.png").read_bytes() == (tmp_path / "2.png").read_bytes()
+    assert svg.startswith(b"<?xml")
+    assert b"<dc:date>" not in svg
+    pixels = image.imread(tmp_path / "1.png")
+    assert pixels.shape[0] > 150
+    assert pixels[..., :3].std() > 0.02  # not blank
+
+
+def test_labels_name_what_is_shown():
+    figure = figures.compression(tokenizer_table())
+    axes = figure.axes[0]
+    assert [t.get_text() for t in axes.get_yticklabels()] == ["all", "de", "ja"]
+    assert "bytes per token" in axes.get_xlabel()
+    assert [t.get_text() for t in axes.get_legend().get_texts()] == ["old", "new"]
+
+
+def test_stages_show_the_numbers_of_the_table():
+    panel = figures.bits_per_byte(stage_table()).axes[0]
+    thick = max(panel.lines, key=lambda line: line.get_linewidth())
+    assert list(thick.get_ydata()) == [1.0, 2.0, 1.5, 1.2]
+    assert panel.get_yscale() == "log"  # 15 is more than six times 1
+
+
+def test_stage_two_continues_the_tokens():
+    lines = [line for line in figures.loss_curves(training_table()).axes[0].lines if len(line.get_xdata()) == 80]
+    assert [line.get_xdata()[0] for line in lines] == pytest.approx([0.1, 8.1])
+
+
+def test_bars_end_at_a_hundred_percent():
+    axes = figures.alignment_categories(alignment_table()).axes[0]
+    ends = {}
+    for bar in axes.patches:
+        ends[round(bar.get_y(), 3)] = max(ends.get(round(bar.get_y(), 3), 0), bar.get_x() + bar.get_width())
+    assert list(ends.values()) == pytest.approx([100.0] * 3)  # full twice, random by vocabulary only
+
+
+def test_nothing_to_draw(tmp_path):
+    for name in figures.FIGURES:
+        with pytest.raises(ArtefactError, match="no rows"):
+            figures.draw(name, [], [tmp_path / "x.svg"])
+    assert not list(tmp_path.iterdir())
+
+
+def test_command(tmp_path):
+    tables.write_csv(tmp_path / "t.csv", tables.TOKENIZERS, tokenizer_table())
+    script = Path(figures.__file__).parents[1] / "draw_figures.py"
+    command = [sys.executable, script, "--tokenizers-csv", tmp_path / "t.csv", "--compression-svg", tmp_path / "c.svg"]
+    subprocess.run(command, check=True, capture_output=True)
+    assert (tmp_path / "c.svg").stat().st_size > 1000
+    failed = subprocess.run([sys.executable, script, "--loss-png", tmp_path / "l.png"], capture_output=True, text=True, check=False)
+    assert failed.returncode == 1
+    assert "--training-csv" in failed.stderr

@@ -1,0 +1,122 @@
+"""Tables from result files written by hand."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from tokalign import tables
+from tokalign.errors import ArtefactError
+
+
+def result(stage, value, alignment=None, recipe=None, seed=None, tokenizer="new", corpus="c"):
+    labels = {
+        "evaluation": "e", "model": "m", "tokenizer": tokenizer, "corpus": corpus, "alignment": alignment, "recipe": recipe,
+        "seed": seed, "stage": stage,
+    }  # fmt: skip
+    numbers = {"bits_per_byte": value, "ci95": [value - 0.1, value + 0.1], "perplexity": 9.0, "documents": 2, "bytes": 8,
+               "tokens": 4, "nll_nats": 1.0}  # fmt: skip
+    german = {**numbers, "language": "de", "domain": "web", "bits_per_byte": value + 1, "ci95": None}
+    return {"labels": labels, "overall": numbers, "groups": [german]}
+
+
+RESULTS = [
+    result("source", 1.0, tokenizer="old", corpus=None),
+    result("initialised", 4.0, "random"),
+    result("initialised", 2.0, "full"),
+    result("warm", 1.5, "full", "r", 1),
+    result("main", 1.25, "full", "r", 1),
+    result("warm", 1.75, "full", "r", 2),
+    result("initialised", 3.0, "full", tokenizer="other"),
+]
+
+
+def test_perplexity_rows():
+    rows = tables.perplexity_rows(RESULTS[:2])
+    assert [(r["stage"], r["language"], r["bits_per_byte"], r["ci_low"]) for r in rows] == [
+        ("source", "all", 1.0, 0.9),
+        ("source", "de", 2.0, None),
+        ("initialised", "all", 4.0, 3.9),
+        ("initialised", "de", 5.0, None),
+    ]
+    assert set(rows[0]) == set(tables.PERPLEXITY)
+
+
+def test_stages_side_by_side():
+    columns, rows = tables.stage_rows(tables.perplexity_rows(RESULTS))
+    assert columns[9:] == ["source", "initialised:random", "initialised", "warm", "main"]
+    seen = [(r["tokenizer"], r["seed"], r["language"], [r.get(c) for c in columns[9:]]) for r in rows]
+    assert seen == [
+        ("new", 1, "all", [1.0, 4.0, 2.0, 1.5, 1.25]),
+        ("new", 1, "de", [2.0, 5.0, 3.0, 2.5, 2.25]),
+        ("new", 2, "all", [1.0, 4.0, 2.0, 1.75, None]),
+        ("new", 2, "de", [2.0, 5.0, 3.0, 2.75, None]),
+        ("other", None, "all", [1.0, None, 3.0, None, None]),
+        ("other", None, "de", [2.0, None, 4.0, None, None]),
+    ]
+
+
+def test_source_alone():
+    columns, rows = tables.stage_rows(tables.perplexity_rows(RESULTS[:1]))
+    assert [r["source"] for r in rows] == [1.0, 2.0]
+    assert columns[9:] == ["source", "initialised"]
+
+
+def test_results_that_cannot_be_told_apart():
+    with pytest.raises(ArtefactError, match="same labels"):
+        tables.perplexity_rows([RESULTS[0], RESULTS[0]])
+    with pytest.raises(ArtefactError, match="no stage"):
+        tables.perplexity_rows([result(None, 1.0)])
+
+
+def test_csv_round_trip(tmp_path):
+    rows = [{"a": "x,\"y\"\nz", "b": 1 / 3, "c": None, "d": 12345678, "hidden": 1}, {"a": "nan", "b": 0.0}]
+    tables.write_csv(tmp_path / "t.csv", ("a", "b", "c", "d"), rows)
+    assert tables.read_csv(tmp_path / "t.csv") == [
+        {"a": "x,\"y\"\nz", "b": "0.333333", "c": "", "d": "12345678"},
+        {"a": "nan", "b": "0", "c": "", "d": ""},
+    ]
+
+
+def test_metrics_of_a_continued_run(tmp_path):
+    lines = [{"step": 1, "tokens": 8, "loss": 3.0}, {"step": 2, "tokens": 16, "loss": 2.5}, {"step": 2, "tokens": 16, "loss": 2.0}]
+    (tmp_path / "metrics.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
+    assert [row["loss"] for row in tables.read_metrics(tmp_path / "metrics.jsonl")] == [3.0, 2.0]
+    (tmp_path / "metrics.jsonl").write_text('{"step": 1, "tokens": 8, "loss": 3.0}\n{"step": 2, "lo')
+    with pytest.raises(ArtefactError, match="line 2"):
+        tables.read_metrics(tmp_path / "metrics.jsonl")
+
+
+def test_command_writes_all_tables(tmp_path):
+    files = {"perplexity": RESULTS[0]}
+    numbers = {
+        "fertility": 1.5, "fertility_ci95": [1.0, 2.0], "bytes_per_token": 4.0, "bytes_per_token_ci95": None,
+        "characters_per_token": 4.0, "tokens_per_character": 0.25, "unknown_rate": 0.0, "documents": 1, "bytes": 8,
+        "characters": 8, "words": 2, "tokens": 3,
+    }  # fmt: skip
+    files["tokenizers"] = {"labels": {"tokenizer": "t", "corpus": "c"}, "overall": numbers, "groups": []}
+    files["alignments"] = {
+        "labels": {"alignment": "a"}, "categories": {"aligned": {"tokens": 3, "share": 0.75, "corpus_share": None},
+        "exact": {"tokens": 1, "share": 0.25, "corpus_share": None}}, "scores": {"quantiles": {"50": 0.5}},
+        "source_tokens_used": 3,
+    }  # fmt: skip
+    command = [sys.executable, Path(tables.__file__).parents[1] / "make_tables.py"]
+    for name, value in files.items():
+        (tmp_path / f"{name}.json").write_text(json.dumps(value))
+        command += [f"--{name}", tmp_path / f"{name}.json"]
+    metrics = tmp_path / "metrics.jsonl"
+    metrics.write_text('{"step": 1, "tokens": 8, "loss": 3.0, "learning_rate": 0.1, "grad_norm": null, "extra": 2}\n')
+    command += ["--metrics", metrics, "--metrics-labels", json.dumps({str(metrics): {"stage": "warm"}})]
+    names = ("perplexity", "bits-per-byte", "tokenizers", "alignments", "training")
+    for name in names:
+        command += [f"--{name}-csv", tmp_path / f"{name}.csv"]
+    subprocess.run(command, check=True, capture_output=True)
+    made = {name: tables.read_csv(tmp_path / f"{name}.csv") for name in names}
+    assert made["bits-per-byte"][0]["source"] == "1"
+    assert (made["tokenizers"][0]["fertility_ci_high"], made["tokenizers"][0]["bytes_per_token_ci_low"]) == ("2", "")
+    assert [(r["category"], r["share"], r["score_median"]) for r in made["alignments"]] == [
+        ("aligned", "0.75", "0.5"),
+        ("exact", "0.25", ""),
+    ]
+    assert [made["training"][0][c] for c in ("stage", "step", "loss", "extra")] == ["warm", "1", "3", "2"]

@@ -1,0 +1,54 @@
+"""Make the tables of all results; each table is written if its option is given."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+from tokalign import cli, tables
+
+
+def arguments() -> argparse.ArgumentParser:
+    """Return the parser of the command line."""
+    parser = cli.parser(__doc__)
+    for option, what in (
+        ("--perplexity", "perplexity.json files"),
+        ("--tokenizers", "results of evaluate_tokenizer.py"),
+        ("--alignments", "report.json files of alignments"),
+        ("--metrics", "metrics.jsonl files of training stages"),
+    ):
+        parser.add_argument(option, type=Path, nargs="*", default=[], metavar="FILE", help=what)
+    parser.add_argument(
+        "--metrics-labels", type=cli.settings, default={}, help="JSON: labels of each file of --metrics, by its path"
+    )
+    for option, what in (
+        ("--perplexity-csv", "a row per checkpoint and group"),
+        ("--bits-per-byte-csv", "a row per language and domain, a column per stage"),
+        ("--tokenizers-csv", "a row per tokenizer and group"),
+        ("--alignments-csv", "a row per alignment and category"),
+        ("--training-csv", "a row per logged training step"),
+    ):
+        parser.add_argument(option, type=Path, metavar="FILE", help=f"table to write: {what}")
+    return parser
+
+
+def main(args: argparse.Namespace) -> None:
+    """Read results, write tables."""
+    perplexity = tables.perplexity_rows(tables.read_results(args.perplexity, ("labels", "overall", "groups")))
+    if args.perplexity_csv:
+        tables.write_csv(args.perplexity_csv, tables.PERPLEXITY, perplexity)
+    if args.bits_per_byte_csv:
+        tables.write_csv(args.bits_per_byte_csv, *tables.stage_rows(perplexity))
+    if args.tokenizers_csv:
+        results = tables.read_results(args.tokenizers, ("labels", "overall", "groups"))
+        tables.write_csv(args.tokenizers_csv, tables.TOKENIZERS, tables.tokenizer_rows(results))
+    if args.alignments_csv:
+        results = tables.read_results(args.alignments, ("labels", "categories", "scores", "source_tokens_used"))
+        tables.write_csv(args.alignments_csv, tables.ALIGNMENTS, tables.alignment_rows(results))
+    if args.training_csv:
+        labelled = [(args.metrics_labels.get(str(path), {}), tables.read_metrics(path)) for path in args.metrics]
+        tables.write_csv(args.training_csv, *tables.training_rows(labelled))
+
+
+if __name__ == "__main__":
+    cli.run(main, arguments())

@@ -1,0 +1,271 @@
+"""What an alignment did: which tokens were found how, how sure, from which source tokens, with examples to read."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from tokalign.errors import ArtefactError
+
+log = logging.getLogger(__name__)
+
+CATEGORIES = ("special", "exact", "aligned", "decomposed", "mean", "random")
+QUANTILES = (0, 5, 25, 50, 75, 95, 100)
+BIN_EDGES = np.round(np.linspace(-1, 1, 41), 2)
+HUBS = 20
+EXAMPLES = 12
+
+
+@dataclass(frozen=True)
+class Tokens:
+    """The rows of ``tokens.parquet``, in order of target id.
+
+    Attributes:
+        category: how each target token was found, str objects, shape (targets,).
+        score: cosine of aligned tokens, float64, NaN elsewhere, shape (targets,).
+        sources: source ids of all target tokens, one after the other, int64, shape (entries,).
+        weights: their weights, float64, shape (entries,).
+        offsets: int64, shape (targets + 1,); target token i has the entries offsets[i] to offsets[i + 1].
+    """
+
+    category: np.ndarray
+    score: np.ndarray
+    sources: np.ndarray
+    weights: np.ndarray
+    offsets: np.ndarray
+
+
+def _read(path: str | Path, columns: Sequence[str]) -> pa.Table:
+    """Read columns of a Parquet file that has a row per id 0, 1, ..."""
+    try:
+        table = pq.read_table(path, columns=list(columns)).combine_chunks()
+    except FileNotFoundError as error:
+        raise ArtefactError(f"{path}: no such file", mend="run the step that makes it") from error
+    missing = sorted(set(columns) - set(table.column_names))
+    if missing or not np.array_equal(table["id"].to_numpy(), np.arange(table.num_rows)):
+        raise ArtefactError(
+            f"{path}: not one row per id",
+            found=f"{table.num_rows} rows with columns {table.column_names}",
+            expected=f"{', '.join(columns)}; ids 0, 1, ... in order",
+            mend="make it again",
+        )
+    return table
+
+
+def read_tokens(path: str | Path) -> Tokens:
+    """Read ``tokens.parquet``.
+
+    Raises:
+        ArtefactError: missing, or not as described in :class:`Tokens`.
+    """
+    table = _read(path, ("id", "category", "score", "sources", "weights"))
+    lists = [table[name].to_pylist() for name in ("sources", "weights")]
+    sources, weights = ([row or [] for row in rows] for rows in lists)
+    lengths = [len(row) for row in sources]
+    if lengths != [len(row) for row in weights]:
+        raise ArtefactError(f"{path}: sources and weights differ in length", mend="align again")
+    return Tokens(
+        category=np.array(table["category"].to_pylist(), dtype=object),
+        score=np.array([np.nan if s is None else s for s in table["score"].to_pylist()], dtype=np.float64),
+        sources=np.array([i for row in sources for i in row], dtype=np.int64),
+        weights=np.array([w for row in weights for w in row], dtype=np.float64),
+        offsets=np.concatenate([[0], np.cumsum(lengths)]).astype(np.int64),
+    )
+
+
+def printable(data: bytes) -> str:
+    r"""Write a token's bytes so that they can be read: UTF-8 text, with escapes for what is not text or not visible.
+
+    Spaces stay; a newline is ``\n``, a backslash ``\\``, a byte that is no UTF-8 ``\xff``.
+    """
+    text = data.replace(b"\\", b"\\\\").decode("utf-8", errors="backslashreplace")
+    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode("ascii") for c in text)
+
+
+def read_texts(path: str | Path) -> list[str]:
+    """Return the printable text of each token of ``vocabulary.parquet``; special tokens as they are spelled."""
+    table = _read(path, ("id", "token", "bytes", "kind"))
+    rows = zip(*(table[name].to_pylist() for name in ("token", "bytes", "kind")), strict=True)
+    return [token if kind in ("special", "unused") or data is None else printable(data) for token, data, kind in rows]
+
+
+def count_tokens(shards: Sequence[str | Path], size: int) -> np.ndarray:
+    """Count the tokens of target token shards.
+
+    Args:
+        shards: Arrow files with a column ``ids``.
+        size: number of target ids.
+
+    Returns:
+        int64, shape (size,).
+
+    Raises:
+        ArtefactError: a shard is missing or has an id that the vocabulary has not.
+    """
+    counts = np.zeros(size, dtype=np.int64)
+    for shard in shards:
+        try:
+            with pa.memory_map(str(shard)) as file, pa.ipc.open_file(file) as reader:
+                for number in range(reader.num_record_batches):
+                    ids = reader.get_batch(number)["ids"].flatten().to_numpy()
+                    part = np.bincount(ids.astype(np.int64), minlength=size)
+                    if len(part) > size:
+                        raise ArtefactError(
+                            f"{shard}: a token id is outside of the vocabulary",
+                            found=len(part) - 1,
+                            expected=f"below {size}",
+                            mend="give shards of the target tokenizer",
+                        )
+                    counts += part
+        except FileNotFoundError as error:
+            raise ArtefactError(f"{shard}: no such file", mend="tokenize the corpus first") from error
+        except pa.ArrowInvalid as error:
+            raise ArtefactError(f"{shard}: not a complete Arrow file", found=error, mend="tokenize again") from error
+    return counts
+
+
+def hubs(tokens: Tokens, category: str, texts: list[str]) -> dict[str, Any]:
+    """Return which source tokens the target tokens of a category use.
+
+    A source token that very many target tokens use is a hub (Radovanovic et al. 2010): often a sign of vectors that
+    are near everything.
+
+    Args:
+        tokens: of the alignment.
+        category: whose tokens count.
+        texts: of the source vocabulary.
+
+    Returns:
+        ``distinct`` source tokens used, and the ``most_used``: ``id``, ``text``, ``targets`` (number of target tokens).
+    """
+    owner = np.repeat(np.arange(len(tokens.category)), np.diff(tokens.offsets))
+    used = tokens.sources[tokens.category[owner] == category]
+    counts = np.bincount(used, minlength=len(texts))
+    order = np.lexsort((np.arange(len(counts)), -counts))[:HUBS]
+    return {
+        "distinct": int(np.count_nonzero(counts)),
+        "most_used": [{"id": int(i), "text": texts[i], "targets": int(counts[i])} for i in order if counts[i]],
+    }
+
+
+def examples(tokens: Tokens, source_texts: list[str], target_texts: list[str]) -> list[dict[str, Any]]:
+    """Return aligned tokens to read: those around quantiles of the score, always the same ones.
+
+    Returns:
+        Per quantile (5, 25, 50, 75, 95 %): ``quantile``, ``score`` there and ``tokens``: the ``EXAMPLES`` that are
+        next to it in order of score, each with ``target_id``, ``target``, ``score`` and ``sources`` (``id``,
+        ``text``, ``weight``).
+    """
+    aligned = np.flatnonzero(tokens.category == "aligned")
+    order = aligned[np.lexsort((aligned, tokens.score[aligned]))]
+    result = []
+    for quantile in QUANTILES[1:-1] if len(order) else ():
+        middle = round(quantile / 100 * (len(order) - 1))
+        start = max(0, min(middle - EXAMPLES // 2, len(order) - EXAMPLES))
+        rows = []
+        for i in order[start : start + EXAMPLES]:
+            entries = range(tokens.offsets[i], tokens.offsets[i + 1])
+            rows.append(
+                {
+                    "target_id": int(i),
+                    "target": target_texts[i],
+                    "score": float(tokens.score[i]),
+                    "sources": [
+                        {
+                            "id": int(tokens.sources[e]),
+                            "text": source_texts[tokens.sources[e]],
+                            "weight": float(tokens.weights[e]),
+                        }
+                        for e in entries
+                    ],
+                }
+            )
+        result.append({"quantile": quantile, "score": float(tokens.score[order[middle]]), "tokens": rows})
+    return result
+
+
+def report_alignment(
+    tokens_path: str | Path,
+    source_vocabulary: str | Path,
+    target_vocabulary: str | Path,
+    shards: Sequence[str | Path],
+    labels: dict[str, Any],
+) -> dict[str, Any]:
+    """Describe an alignment.
+
+    Args:
+        tokens_path: ``tokens.parquet`` of the alignment.
+        source_vocabulary: ``vocabulary.parquet`` of the source tokenizer.
+        target_vocabulary: ``vocabulary.parquet`` of the target tokenizer.
+        shards: token shards of the target tokenizer, to weight tokens by their frequency; may be empty.
+        labels: what this is, copied into the result.
+
+    Returns:
+        ``labels``; ``target_tokens``, ``source_tokens`` (sizes); ``corpus_tokens`` (in the shards, ``None`` without);
+        ``categories``: per category ``tokens``, ``share`` of the vocabulary and ``corpus_share`` of the corpus' tokens
+        (``None`` without shards); ``scores`` of aligned tokens: ``quantiles`` (percent to cosine), ``mean``, and
+        ``histogram`` (``edges``, ``counts``), ``None`` without aligned tokens; ``source_tokens_used`` by any target
+        token; ``hubs`` by category; ``examples``.
+
+    Raises:
+        ArtefactError: the files do not belong together, a score is missing or outside of [-1, 1].
+    """
+    tokens = read_tokens(tokens_path)
+    source_texts, target_texts = read_texts(source_vocabulary), read_texts(target_vocabulary)
+    if len(tokens.category) != len(target_texts):
+        raise ArtefactError(
+            f"{tokens_path}: does not belong to {target_vocabulary}",
+            found=f"{len(tokens.category)} rows",
+            expected=f"{len(target_texts)}, one per target token",
+            mend="align again",
+        )
+    if len(tokens.sources) and not 0 <= tokens.sources.min() <= tokens.sources.max() < len(source_texts):
+        raise ArtefactError(
+            f"{tokens_path}: a source id is outside of {source_vocabulary}",
+            found=f"{tokens.sources.min()} ... {tokens.sources.max()}",
+            expected=f"0 ... {len(source_texts) - 1}",
+            mend="align again",
+        )
+    scores = tokens.score[tokens.category == "aligned"]
+    if not (np.abs(scores) <= 1 + 1e-5).all():
+        raise ArtefactError(f"{tokens_path}: an aligned token has no cosine as its score", mend="align again")
+    counts = count_tokens(shards, len(target_texts)) if shards else None
+    total = int(counts.sum()) if counts is not None else 0
+    names = [*CATEGORIES, *sorted(set(tokens.category) - set(CATEGORIES))]
+    categories = {}
+    for name in names:
+        chosen = tokens.category == name
+        categories[name] = {
+            "tokens": int(chosen.sum()),
+            "share": float(chosen.mean()),
+            "corpus_share": float(counts[chosen].sum() / total) if total else None,
+        }
+        if chosen.any():
+            log.info("%s: %d tokens, %.2f %% of the vocabulary", name, chosen.sum(), 100 * chosen.mean())
+    return {
+        "labels": labels,
+        "target_tokens": len(target_texts),
+        "source_tokens": len(source_texts),
+        "corpus_tokens": total if shards else None,
+        "categories": categories,
+        "scores": None
+        if not len(scores)
+        else {
+            "quantiles": {str(q): float(np.percentile(scores, q)) for q in QUANTILES},
+            "mean": float(scores.mean()),
+            "histogram": {
+                "edges": BIN_EDGES.tolist(),
+                "counts": np.histogram(scores.clip(-1, 1), bins=BIN_EDGES)[0].tolist(),
+            },
+        },
+        "source_tokens_used": len(np.unique(tokens.sources)),
+        "hubs": {name: hubs(tokens, name, source_texts) for name in ("aligned", "decomposed") if categories[name]["tokens"]},
+        "examples": examples(tokens, source_texts, target_texts),
+    }

@@ -1,0 +1,325 @@
+"""The configuration: validated against the schema, defaults filled in, names resolved, experiments expanded."""
+
+from __future__ import annotations
+
+import copy
+import difflib
+import glob
+import itertools
+import json
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import yaml
+from jsonschema import Draft202012Validator
+from jsonschema.exceptions import ValidationError
+
+from tokalign.errors import ConfigurationError
+
+SOURCE_KINDS = ("folder", "gguf", "wheel", "hub", "train")
+SOURCE_COMPANIONS = {"wheel": ("sha256", "file"), "hub": ("revision",)}
+
+
+@dataclass(frozen=True)
+class Run:
+    """One trained model of an experiment: a combination of names and a seed."""
+
+    experiment: str
+    model: str
+    tokenizer: str
+    corpus: str
+    alignment: str
+    recipe: str
+    evaluation: str
+    seed: int
+    baselines: tuple[str, ...]
+
+
+def load_schema(path: str | Path) -> dict[str, Any]:
+    """Read the schema, which is YAML so that it can be read by people too."""
+    return yaml.safe_load(Path(path).read_text(encoding="utf-8"))
+
+
+def key_name(path: Iterator[str | int] | tuple[str | int, ...]) -> str:
+    """Write the place of a value as users write it: ``recipes.demo.stages[1].steps``."""
+    text = ""
+    for part in path:
+        text += f"[{part}]" if isinstance(part, int) else f".{part}" if text else str(part)
+    return text or "the configuration"
+
+
+def nearest(name: str, known: list[str]) -> str:
+    """Return advice that names the known word nearest to ``name``, or all of them."""
+    close = difflib.get_close_matches(name, known, n=1, cutoff=0.5)
+    if close:
+        return f"did you mean {close[0]!r}?"
+    return f"use one of: {', '.join(sorted(known))}" if known else "remove it"
+
+
+def _type_name(value: Any) -> str:
+    names = {bool: "true/false", int: "a whole number", float: "a number", str: "a text", list: "a list", dict: "a block"}
+    return "nothing (null)" if value is None else names.get(type(value), type(value).__name__)
+
+
+def _type_names(types: str | list[str]) -> str:
+    words = {
+        "object": "a block of keys", "array": "a list", "integer": "a whole number", "number": "a number",
+        "string": "a text", "boolean": "true or false", "null": "null",
+    }  # fmt: skip
+    return " or ".join(words[t] for t in ([types] if isinstance(types, str) else types))
+
+
+def explain(error: ValidationError) -> ConfigurationError:
+    """Turn a schema violation into a message that names the key and what to do."""
+    where = key_name(tuple(error.absolute_path))
+    schema, value = error.schema, error.instance
+    about = str(schema.get("description", "")).strip()
+    if error.validator == "additionalProperties":
+        known = list(schema.get("properties", {}))
+        unknown = next(key for key in value if key not in known)
+        place = key_name((*error.absolute_path, unknown))
+        return ConfigurationError(f"{place}: unknown key", found=repr(unknown), mend=nearest(str(unknown), known))
+    if error.validator == "required":
+        missing = next(key for key in schema["required"] if key not in value)
+        place = key_name((*error.absolute_path, missing))
+        return ConfigurationError(
+            f"{place}: missing key", expected=f"a value for {missing!r}", mend=f"add {missing!r} to {where}"
+        )
+    if error.validator == "type":
+        found = f"{value!r} ({_type_name(value)})"
+        mend = None
+        if isinstance(value, str) and isinstance(error.validator_value, str) and error.validator_value in ("number", "integer"):
+            mend = "write the number without quotes; YAML reads 1e-4 as text, 1.0e-4 as a number"
+        return ConfigurationError(
+            f"{where}: wrong type", found=found, expected=f"{_type_names(error.validator_value)}. {about}".strip(), mend=mend
+        )
+    if error.validator == "enum":
+        known = [str(choice) for choice in error.validator_value]
+        return ConfigurationError(
+            f"{where}: not one of the choices", found=repr(value), expected=", ".join(known), mend=nearest(str(value), known)
+        )
+    if "propertyNames" in error.absolute_schema_path:
+        return ConfigurationError(
+            f"{where}: {value!r} cannot be the name of a block here", found=repr(value),
+            expected=error.validator_value if error.validator == "enum" else "letters, digits, '.', '_' and single hyphens", mend="rename it",
+        )  # fmt: skip
+    return ConfigurationError(f"{where}: {error.message}", found=repr(value), expected=about or None)
+
+
+def _resolve(schema: dict[str, Any], root: dict[str, Any]) -> dict[str, Any]:
+    while "$ref" in schema:
+        target: Any = root
+        for part in schema["$ref"].removeprefix("#/").split("/"):
+            target = target[part]
+        schema = target
+    return schema
+
+
+def fill_defaults(value: Any, schema: dict[str, Any], root: dict[str, Any]) -> Any:
+    """Return a copy of ``value`` in which every key that is missing and has a default stands with it."""
+    schema = _resolve(schema, root)
+    if isinstance(value, Mapping):
+        filled = dict(value)
+        properties = schema.get("properties", {})
+        for key, sub in properties.items():
+            sub = _resolve(sub, root)
+            if key not in filled and "default" in sub:
+                filled[key] = copy.deepcopy(sub["default"])
+        for key, item in filled.items():
+            sub = properties.get(key, schema.get("additionalProperties"))
+            if isinstance(sub, dict):
+                filled[key] = fill_defaults(item, sub, root)
+        return filled
+    if isinstance(value, list) and isinstance(schema.get("items"), dict):
+        return [fill_defaults(item, schema["items"], root) for item in value]
+    return value
+
+
+def validate(config: Mapping[str, Any], schema: dict[str, Any]) -> dict[str, Any]:
+    """Check a configuration and return it with all defaults filled in.
+
+    Args:
+        config: as read from YAML.
+        schema: from ``load_schema``.
+
+    Returns:
+        A new dictionary.
+
+    Raises:
+        ConfigurationError: the first thing that is wrong, in the order of the file; says how many others there are.
+    """
+    validator = Draft202012Validator(schema)
+    plain = json.loads(json.dumps(config))  # no YAML-only types below this line
+    errors = sorted(validator.iter_errors(plain), key=lambda e: (len(e.absolute_path) == 0, [str(p) for p in e.absolute_path]))
+    if errors:
+        raise explain(errors[0])
+    filled = fill_defaults(plain, schema, schema)
+    _check_sources(filled)
+    _check_names(filled)
+    return filled
+
+
+def _check_sources(config: dict[str, Any]) -> None:
+    """Check that each source has exactly one kind, with all that belongs to it."""
+    for name, corpus in config["corpora"].items():
+        weights = {source: block["weight"] for source, block in corpus["sources"].items()}
+        if None in weights.values() and set(weights.values()) != {None}:
+            lacking = next(source for source, weight in weights.items() if weight is None)
+            raise ConfigurationError(
+                f"corpora.{name}.sources.{lacking}.weight: missing, but other sources of this corpus have one",
+                mend="give every source a weight, or none",
+            )
+        for source, block in corpus["sources"].items():
+            place = f"corpora.{name}.sources.{source}"
+            kinds = [kind for kind in ("files", "hub") if kind in block]
+            if len(kinds) != 1:
+                raise ConfigurationError(f"{place}: needs exactly one origin", found=kinds or "none", expected="files or hub")
+            if kinds == ["hub"] and "revision" not in block:
+                raise ConfigurationError(f"{place}.revision: missing key", expected="the commit of the data set", mend="add it")
+    for section in ("models", "tokenizers"):
+        for name, block in config[section].items():
+            place, source = f"{section}.{name}.source", block["source"]
+            kinds = [kind for kind in SOURCE_KINDS if kind in source]
+            allowed = SOURCE_KINDS if section == "tokenizers" else SOURCE_KINDS[:-1]
+            if len(kinds) != 1 or kinds[0] not in allowed:
+                raise ConfigurationError(
+                    f"{place}: needs exactly one origin", found=kinds or "none", expected=f"one of {', '.join(allowed)}"
+                )
+            for companion in SOURCE_COMPANIONS.get(kinds[0], ()):
+                if companion not in source:
+                    raise ConfigurationError(
+                        f"{place}.{companion}: missing key", expected=f"it belongs to {kinds[0]!r}", mend="add it"
+                    )
+            for other in set(source) - set(kinds) - set(SOURCE_COMPANIONS.get(kinds[0], ())):
+                raise ConfigurationError(f"{place}.{other}: does not belong to {kinds[0]!r}", mend="remove it")
+
+
+def _names(value: str | list[str]) -> list[str]:
+    return [value] if isinstance(value, str) else list(value)
+
+
+def _known(place: str, name: str, config: dict[str, Any], section: str) -> None:
+    if name not in config[section]:
+        raise ConfigurationError(
+            f"{place}: no block of this name under {section}", found=repr(name), mend=nearest(name, list(config[section]))
+        )
+
+
+def _check_names(config: dict[str, Any]) -> None:
+    """Check that every name that is used is the name of a block."""
+    for name, block in config["models"].items():
+        _known(f"models.{name}.tokenizer", block["tokenizer"], config, "tokenizers")
+    for name, block in config["tokenizers"].items():
+        if "train" in block["source"]:
+            _known(f"tokenizers.{name}.source.train.corpus", block["source"]["train"]["corpus"], config, "corpora")
+    for name, block in config["alignments"].items():
+        if "relative" in block["methods"]:
+            if "vectors" not in block:
+                raise ConfigurationError(
+                    f"alignments.{name}.vectors: missing key",
+                    expected="the method 'relative' reads vectors",
+                    mend="name a vectors block",
+                )
+            _known(f"alignments.{name}.vectors", block["vectors"], config, "vectors")
+    for name, block in config["evaluations"].items():
+        _known(f"evaluations.{name}.corpus", block["corpus"], config, "corpora")
+        if block["perplexity"]["stride"] > block["perplexity"]["window"]:
+            raise ConfigurationError(
+                f"evaluations.{name}.perplexity.stride: larger than the window, so tokens would be left out",
+                found=block["perplexity"]["stride"], expected=f"at most {block['perplexity']['window']}",
+            )  # fmt: skip
+    for name, block in config["recipes"].items():
+        stages = [stage["name"] for stage in block["stages"]]
+        if len(set(stages)) != len(stages):
+            raise ConfigurationError(f"recipes.{name}.stages: two stages have the same name", found=stages, mend="rename one")
+        for i, stage in enumerate(block["stages"]):
+            if stage["batch_sequences"] % min(stage["device_sequences"], stage["batch_sequences"]):
+                raise ConfigurationError(
+                    f"recipes.{name}.stages[{i}].device_sequences: does not divide batch_sequences",
+                    found=stage["device_sequences"], expected=f"a divisor of {stage['batch_sequences']}",
+                )  # fmt: skip
+    seen: set[str] = set()
+    for i, experiment in enumerate(config["experiments"]):
+        place = f"experiments[{i}]"
+        if experiment["name"] in seen:
+            raise ConfigurationError(f"{place}.name: used twice", found=repr(experiment["name"]), mend="rename one")
+        seen.add(experiment["name"])
+        for key, section in EXPERIMENT_SECTIONS.items():
+            for name in _names(experiment[key]):
+                _known(f"{place}.{key}", name, config, section)
+        for name in experiment["baselines"]:
+            _known(f"{place}.baselines", name, config, "alignments")
+        for model, tokenizer in itertools.product(_names(experiment["model"]), _names(experiment["tokenizer"])):
+            own = config["models"][model]["tokenizer"]
+            if own == tokenizer or config["tokenizers"][own]["source"] == config["tokenizers"][tokenizer]["source"]:
+                raise ConfigurationError(
+                    f"{place}.tokenizer: {tokenizer!r} is the tokenizer that model {model!r} already has",
+                    expected="another tokenizer", mend="name the tokenizer that the model shall get",
+                )  # fmt: skip
+
+
+EXPERIMENT_SECTIONS = {
+    "model": "models", "tokenizer": "tokenizers", "corpus": "corpora", "alignment": "alignments",
+    "recipe": "recipes", "evaluation": "evaluations",
+}  # fmt: skip
+
+
+def local_files(patterns: list[str], place: str) -> list[str]:
+    """Return the sorted files that a list of paths and glob patterns stands for.
+
+    Raises:
+        ConfigurationError: a path does not exist or a pattern matches nothing.
+    """
+    found: list[str] = []
+    for pattern in patterns:
+        matches = sorted(glob.glob(pattern, recursive=True)) if glob.has_magic(pattern) else [pattern]
+        files = [match for match in matches if Path(match).is_file()]
+        if not files:
+            parent = Path(pattern).parent
+            names = [p.name for p in parent.iterdir()] if parent.is_dir() else []
+            close = difflib.get_close_matches(Path(pattern).name, names, n=1)
+            raise ConfigurationError(
+                f"{place}: no such file", found=pattern, expected=f"a file, seen from {Path.cwd()}",
+                mend=f"did you mean {parent / close[0]}?" if close else "correct the path, or put the file there",
+            )  # fmt: skip
+        found += files
+    return sorted(dict.fromkeys(found))
+
+
+def check_files(config: dict[str, Any]) -> None:
+    """Check that every local file and folder that the configuration names exists.
+
+    Raises:
+        ConfigurationError: the first that does not.
+    """
+    for name, corpus in config["corpora"].items():
+        for source, block in corpus["sources"].items():
+            if "files" in block:
+                local_files(block["files"], f"corpora.{name}.sources.{source}.files")
+    for section in ("models", "tokenizers"):
+        for name, block in config[section].items():
+            for kind, exists, what in (("folder", Path.is_dir, "folder"), ("gguf", Path.is_file, "file")):
+                path = block["source"].get(kind)
+                if path is not None and not exists(Path(path)):
+                    raise ConfigurationError(
+                        f"{section}.{name}.source.{kind}: no such {what}", found=path, mend="correct the path"
+                    )
+
+
+def expand(config: dict[str, Any]) -> list[Run]:
+    """Return every run of every experiment, in the order of the configuration."""
+    runs = []
+    for experiment in config["experiments"]:
+        axes = [_names(experiment[key]) for key in EXPERIMENT_SECTIONS]
+        for names in itertools.product(*axes):
+            for seed in experiment["seeds"]:
+                chosen = dict(zip(EXPERIMENT_SECTIONS, names, strict=True))
+                runs.append(Run(experiment["name"], seed=seed, baselines=tuple(experiment["baselines"]), **chosen))
+    return runs
+
+
+def canonical(value: Any) -> str:
+    """Return JSON in which equal values are equal text, whatever the order of their keys."""
+    return json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=False)

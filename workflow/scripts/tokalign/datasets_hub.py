@@ -1,0 +1,73 @@
+"""Data sets of the Hugging Face hub: a split at a revision, its text column alone, as Parquet files."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import datasets
+import pyarrow as pa
+import pyarrow.parquet as pq
+from huggingface_hub.errors import HfHubHTTPError
+from requests.exceptions import RequestException
+
+from tokalign.errors import InputError
+from tokalign.files import write_json
+from tokalign.progress import Progress
+
+ROWS_PER_FILE = 100_000
+
+
+def fetch_dataset(settings: dict[str, Any], out: Path) -> None:
+    """Stream a split and write its texts.
+
+    Args:
+        settings: ``hub`` (owner/name), ``revision``, ``subset``, ``split``, ``max_bytes`` (of UTF-8 text, or ``None``),
+            ``text_field``.
+        out: an existing empty folder; gets ``00000.parquet`` ... with the column ``text``, and ``provenance.json``.
+
+    Raises:
+        InputError: the data set cannot be reached or has no such split or field.
+    """
+    name, field, limit = settings["hub"], settings["text_field"], settings["max_bytes"]
+    try:
+        rows = datasets.load_dataset(
+            name, settings["subset"], split=settings["split"], revision=settings["revision"], streaming=True
+        )
+    except (ValueError, OSError, RequestException, HfHubHTTPError) as error:
+        raise InputError(
+            f"data set {name}: cannot be opened",
+            found=f"{type(error).__name__}: {error}",
+            expected=f"revision {settings['revision']}, subset {settings['subset']}, split {settings['split']}",
+            mend="check the names on the hub; for a gated data set set HF_TOKEN; run `snakemake fetched` on a machine with network",
+        ) from error
+    progress = Progress(f"fetching {name}", limit, "bytes")
+    texts: list[str] = []
+    files = written = documents = 0
+
+    def flush() -> None:
+        nonlocal files
+        pq.write_table(pa.table({"text": pa.array(texts, pa.string())}), out / f"{files:05d}.parquet", compression="zstd")
+        files += 1
+        texts.clear()
+
+    for number, row in enumerate(rows, 1):
+        if field not in row:
+            raise InputError(f"data set {name}: documents without text", found=f"the fields {', '.join(row)}", expected=f"a field {field!r}", mend="set `text_field`")
+        if not isinstance(row[field], str):
+            raise InputError(f"data set {name} row {number}: the text is not a text", found=repr(row[field])[:80], mend="set `text_field`")
+        size = len(row[field].encode("utf-8", "replace"))
+        if limit is not None and written + size > limit:
+            break
+        texts.append(row[field])
+        written += size
+        documents += 1
+        progress.advance(size)
+        if len(texts) == ROWS_PER_FILE:
+            flush()
+    if texts:
+        flush()
+    progress.close()
+    if not documents:
+        raise InputError(f"data set {name}: no document was fetched", expected="text within `max_bytes`")
+    write_json(out / "provenance.json", {**settings, "documents": documents, "bytes": written})
