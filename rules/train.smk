@@ -43,7 +43,7 @@ def stage_gpus(wildcards):
 
 
 def stage_labels(wildcards):
-    return canonical(dict(wildcards))
+    return canonical({**wildcards, "seed": int(wildcards.seed)})
 
 
 rule train_stage:

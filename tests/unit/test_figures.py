@@ -113,6 +113,8 @@ def test_command(tmp_path):
     command = [sys.executable, script, "--tokenizers-csv", tmp_path / "t.csv", "--compression-svg", tmp_path / "c.svg"]
     subprocess.run(command, check=True, capture_output=True)
     assert (tmp_path / "c.svg").stat().st_size > 1000
-    failed = subprocess.run([sys.executable, script, "--loss-png", tmp_path / "l.png"], capture_output=True, text=True, check=False)
+    failed = subprocess.run(
+        [sys.executable, script, "--loss-png", tmp_path / "l.png"], capture_output=True, text=True, check=False
+    )
     assert failed.returncode == 1
     assert "--training-csv" in failed.stderr

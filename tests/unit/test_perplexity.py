@@ -29,9 +29,9 @@ WORDS = ["the", "cat", "sat", "on", "a", "mat", "über", "den", "Dächern", "日
 TEXTS = [
     "the cat sat on a mat",
     "日本語です 🐈",
-    " ".join(random.Random(1).choice(WORDS) for _ in range(40)),
+    " ".join(random.Random(1).choices(WORDS, k=40)),
     "x",
-    " ".join(random.Random(2).choice(WORDS) for _ in range(12)),
+    " ".join(random.Random(2).choices(WORDS, k=12)),
 ]
 IDS = ["one", "two", "three", "four", "five"]
 

@@ -71,16 +71,20 @@ def test_results_that_cannot_be_told_apart():
 
 
 def test_csv_round_trip(tmp_path):
-    rows = [{"a": "x,\"y\"\nz", "b": 1 / 3, "c": None, "d": 12345678, "hidden": 1}, {"a": "nan", "b": 0.0}]
+    rows = [{"a": 'x,"y"\nz', "b": 1 / 3, "c": None, "d": 12345678, "hidden": 1}, {"a": "nan", "b": 0.0}]
     tables.write_csv(tmp_path / "t.csv", ("a", "b", "c", "d"), rows)
     assert tables.read_csv(tmp_path / "t.csv") == [
-        {"a": "x,\"y\"\nz", "b": "0.333333", "c": "", "d": "12345678"},
+        {"a": 'x,"y"\nz', "b": "0.333333", "c": "", "d": "12345678"},
         {"a": "nan", "b": "0", "c": "", "d": ""},
     ]
 
 
 def test_metrics_of_a_continued_run(tmp_path):
-    lines = [{"step": 1, "tokens": 8, "loss": 3.0}, {"step": 2, "tokens": 16, "loss": 2.5}, {"step": 2, "tokens": 16, "loss": 2.0}]
+    lines = [
+        {"step": 1, "tokens": 8, "loss": 3.0},
+        {"step": 2, "tokens": 16, "loss": 2.5},
+        {"step": 2, "tokens": 16, "loss": 2.0},
+    ]
     (tmp_path / "metrics.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
     assert [row["loss"] for row in tables.read_metrics(tmp_path / "metrics.jsonl")] == [3.0, 2.0]
     (tmp_path / "metrics.jsonl").write_text('{"step": 1, "tokens": 8, "loss": 3.0}\n{"step": 2, "lo')

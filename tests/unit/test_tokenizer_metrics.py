@@ -20,7 +20,9 @@ def write_shard(path, rows, batch=2):
 
 
 def write_vocabulary(path, roles):
-    pq.write_table(pa.table({"id": pa.array(range(len(roles)), pa.int32()), "roles": pa.array(roles, pa.list_(pa.string()))}), path)
+    pq.write_table(
+        pa.table({"id": pa.array(range(len(roles)), pa.int32()), "roles": pa.array(roles, pa.list_(pa.string()))}), path
+    )
 
 
 def row(ids, size, characters, words, language):

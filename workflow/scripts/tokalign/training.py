@@ -20,7 +20,7 @@ import numpy as np
 import torch
 from torch import nn
 from torch.utils.data import Dataset
-from transformers import PreTrainedModel, Trainer, TrainerCallback, TrainerControl, TrainerState, TrainingArguments, default_data_collator, set_seed
+from transformers import PreTrainedModel, PrinterCallback, Trainer, TrainerCallback, TrainerControl, TrainerState, TrainingArguments, default_data_collator, set_seed
 
 from tokalign.errors import ArtefactError, InputError, StageStoppedError
 from tokalign.files import read_json, write_json
@@ -117,8 +117,8 @@ def training_arguments(settings: StageSettings, state: Path, seed: int) -> Train
         weight_decay=settings.weight_decay,
         max_grad_norm=settings.max_grad_norm,
         bf16=choose_precision(settings.precision) == "bfloat16",
-        gradient_checkpointing=settings.gradient_checkpointing,
-        gradient_checkpointing_kwargs={"use_reentrant": False} if settings.gradient_checkpointing else None,
+        activation_checkpointing=settings.gradient_checkpointing,
+        activation_checkpointing_kwargs={"use_reentrant": False} if settings.gradient_checkpointing else None,
         train_sampling_strategy="sequential",
         seed=seed,
         data_seed=seed,
@@ -330,7 +330,7 @@ def train_stage(
         data_collator=default_data_collator,
         callbacks=[callback],
     )
-    trainer.remove_callback("PrinterCallback")
+    trainer.remove_callback(PrinterCallback)
     start = last_state(state)
     trained = sum(p.numel() for p in model.parameters() if p.requires_grad)
     log.info(
