@@ -85,7 +85,12 @@ rule report_alignment:
         target_vocabulary="results/tokenizers/{target_tokenizer}/vocabulary.parquet",
         shards=target_shards,
     output:
-        f"{ALIGNMENT}/report.json",
+        report(
+            f"{ALIGNMENT}/report.json",
+            caption="../workflow/report/alignment_report.rst",
+            category="Alignments",
+            labels={"corpus": "{corpus}", "tokenizers": "{source_tokenizer} to {target_tokenizer}", "alignment": "{alignment}"},
+        ),
     params:
         labels=alignment_labels,
         version=VERSIONS["alignment_report"],

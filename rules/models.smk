@@ -17,7 +17,7 @@ def model_tokenizer_info(wildcards):
 
 def model_settings(wildcards):
     block = config["models"][wildcards.model]
-    return canonical({key: block[key] for key in ("source", "trust_remote_code")})
+    return canonical({key: block[key] for key in ("source", "trust_remote_code", "licence")})
 
 
 rule resolve_model:

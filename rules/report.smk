@@ -37,16 +37,9 @@ def stage_results(wildcards):
     return unique(adapted_path(run, stage) for run in RUNS for stage in stages(run.recipe))
 
 
-def table(name, title):
-    """A table as it stands in the report."""
-    return report(TABLES[name], caption=f"../workflow/report/{name}_table.rst", category="Tables", labels={"table": title})
-
-
-def figure(name, title):
-    """A figure as it stands in the report."""
-    return report(
-        FIGURES[f"{name}_svg"], caption=f"../workflow/report/{name}_figure.rst", category="Figures", labels={"figure": title}
-    )
+def shown(path, caption, category, title):
+    """A file as it stands in the report."""
+    return report(path, caption=f"../workflow/report/{caption}.rst", category=category, labels={"what": title})
 
 
 rule make_tables:
@@ -58,11 +51,11 @@ rule make_tables:
         alignments=alignment_results,
         stages=stage_results,
     output:
-        perplexity=table("perplexity", "Bits per byte and perplexity of every checkpoint"),
-        bits_per_byte=table("bits_per_byte", "Bits per byte, stages side by side"),
-        tokenizers=table("tokenizers", "Tokenizers: fertility and bytes per token"),
-        alignments=table("alignments", "Alignments: tokens by category"),
-        training=table("training", "Training: every logged step"),
+        perplexity=shown(TABLES["perplexity"], "perplexity", "Tables", "Bits per byte and perplexity of every checkpoint"),
+        bits_per_byte=shown(TABLES["bits_per_byte"], "bits_per_byte_by_language", "Tables", "Bits per byte, stages side by side"),
+        tokenizers=shown(TABLES["tokenizers"], "tokenizers", "Tables", "Tokenizers: fertility and bytes per token"),
+        alignments=shown(TABLES["alignments"], "alignments", "Tables", "Alignments: tokens by category"),
+        training=shown(TABLES["training"], "training", "Tables", "Training: every logged step"),
     params:
         version=VERSIONS["tables"],
     log:
@@ -85,10 +78,10 @@ rule draw_figures:
         training=TABLES["training"],
         alignments=TABLES["alignments"],
     output:
-        compression=figure("compression", "Compression by language"),
-        bits_per_byte=figure("bits_per_byte", "Bits per byte along the stages"),
-        loss=figure("loss", "Training loss"),
-        alignment=figure("alignment", "How tokens were aligned"),
+        compression=shown(FIGURES["compression_svg"], "compression", "Figures", "Compression by language"),
+        bits_per_byte=shown(FIGURES["bits_per_byte_svg"], "bits_per_byte", "Figures", "Bits per byte along the stages"),
+        loss=shown(FIGURES["loss_svg"], "loss", "Figures", "Training loss"),
+        alignment=shown(FIGURES["alignment_svg"], "alignment", "Figures", "How tokens were aligned"),
         compression_png=FIGURES["compression_png"],
         bits_per_byte_png=FIGURES["bits_per_byte_png"],
         loss_png=FIGURES["loss_png"],

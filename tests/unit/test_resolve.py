@@ -26,7 +26,11 @@ from tokalign.vocabulary import read_vocabulary
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers
 from transformers import AutoModelForCausalLM, AutoTokenizer, GPTNeoXConfig, LlamaConfig, PreTrainedTokenizerFast
 
-TEXTS = ["The quick brown fox jumps over the lazy dog 1234.\n" * 3, "人工智能正在改变世界 größe река", "def f(x):\n    return x\n"] * 4
+TEXTS = [
+    "The quick brown fox jumps over the lazy dog 1234.\n" * 3,
+    "人工智能正在改变世界 größe река",
+    "def f(x):\n    return x\n",
+] * 4
 
 
 def save_model(folder: Path, tied: bool = True, vocabulary: int = 64, **options) -> torch.nn.Module:

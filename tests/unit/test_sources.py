@@ -137,7 +137,9 @@ class Hub:
     def download(self, repo, revision, local_dir, allow_patterns, ignore_patterns):
         assert revision == self.sha
         names = ["config.json", "model.safetensors", "pytorch_model.bin", "tokenizer.json", "onnx/model.safetensors", "run.pkl"]
-        for name in huggingface_hub.utils.filter_repo_objects(names, allow_patterns=allow_patterns, ignore_patterns=ignore_patterns):
+        for name in huggingface_hub.utils.filter_repo_objects(
+            names, allow_patterns=allow_patterns, ignore_patterns=ignore_patterns
+        ):
             path = Path(local_dir, name)
             path.parent.mkdir(parents=True, exist_ok=True)
             path.write_text(name)

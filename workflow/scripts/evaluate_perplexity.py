@@ -11,7 +11,8 @@ from tokalign import cli
 def arguments() -> argparse.ArgumentParser:
     """Return the parser of the command line."""
     parser = cli.parser(__doc__)
-    parser.add_argument("--model", type=Path, required=True, help="folder of a model with its tokenizer")
+    parser.add_argument("--model", type=Path, required=True, help="folder of a model")
+    parser.add_argument("--tokenizer", type=Path, help="folder of its tokenizer, where it is not in the model's folder")
     parser.add_argument("--documents", type=Path, required=True, help="documents.parquet of the evaluation")
     parser.add_argument(
         "--settings",
@@ -32,7 +33,10 @@ def main(args: argparse.Namespace) -> None:
     from tokalign.perplexity import PerplexitySettings, evaluate
 
     torch.set_num_threads(args.threads)
-    write_json(args.output, evaluate(args.model, args.documents, PerplexitySettings(**args.settings), args.labels))
+    write_json(
+        args.output,
+        evaluate(args.model, args.tokenizer or args.model, args.documents, PerplexitySettings(**args.settings), args.labels),
+    )
 
 
 if __name__ == "__main__":

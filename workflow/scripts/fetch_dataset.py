@@ -13,7 +13,9 @@ from tokalign.files import atomic_directory
 def arguments() -> argparse.ArgumentParser:
     """Return the parser of this command."""
     parser = cli.parser(__doc__)
-    parser.add_argument("--settings", type=cli.settings, required=True, help="hub, revision, subset, split, max_bytes, text_field")
+    parser.add_argument(
+        "--settings", type=cli.settings, required=True, help="hub, revision, subset, split, max_bytes, text_field"
+    )
     parser.add_argument("--output", type=Path, required=True, help="folder that shall appear")
     return parser
 

@@ -6,6 +6,7 @@ import argparse
 from pathlib import Path
 
 from tokalign import cli, tables
+from tokalign.files import read_json
 
 
 def arguments() -> argparse.ArgumentParser:
@@ -15,12 +16,9 @@ def arguments() -> argparse.ArgumentParser:
         ("--perplexity", "perplexity.json files"),
         ("--tokenizers", "results of evaluate_tokenizer.py"),
         ("--alignments", "report.json files of alignments"),
-        ("--metrics", "metrics.jsonl files of training stages"),
+        ("--stages", "folders of finished training stages (metrics.jsonl and training.json)"),
     ):
         parser.add_argument(option, type=Path, nargs="*", default=[], metavar="FILE", help=what)
-    parser.add_argument(
-        "--metrics-labels", type=cli.settings, default={}, help="JSON: labels of each file of --metrics, by its path"
-    )
     for option, what in (
         ("--perplexity-csv", "a row per checkpoint and group"),
         ("--bits-per-byte-csv", "a row per language and domain, a column per stage"),
@@ -46,8 +44,11 @@ def main(args: argparse.Namespace) -> None:
         results = tables.read_results(args.alignments, ("labels", "categories", "scores", "source_tokens_used"))
         tables.write_csv(args.alignments_csv, tables.ALIGNMENTS, tables.alignment_rows(results))
     if args.training_csv:
-        labelled = [(args.metrics_labels.get(str(path), {}), tables.read_metrics(path)) for path in args.metrics]
-        tables.write_csv(args.training_csv, *tables.training_rows(labelled))
+        stages = [
+            (read_json(folder / "training.json")["labels"], tables.read_metrics(folder / "metrics.jsonl"))
+            for folder in args.stages
+        ]
+        tables.write_csv(args.training_csv, *tables.training_rows(stages))
 
 
 if __name__ == "__main__":

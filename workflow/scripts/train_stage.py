@@ -14,12 +14,13 @@ from pathlib import Path
 import torch
 
 from tokalign import cli
+from tokalign.device import choose_precision
 from tokalign.files import atomic_directory, read_json, sha256_file, write_json
 from tokalign.initialisation import load_model
 from tokalign.model_card import write_model_card
 from tokalign.packing import PackedBlocks
 from tokalign.tokens import load_tokenizer
-from tokalign.training import StageSettings, check_fingerprint, choose_precision, exclusive, fingerprint, finished_model, train_stage
+from tokalign.training import StageSettings, check_fingerprint, exclusive, fingerprint, finished_model, train_stage
 from tokalign.versions import VERSIONS
 
 

@@ -151,7 +151,11 @@ def write_alignment(alignment: Alignment, matrix_path: Path, table_path: Path, m
         metadata: recorded in the header as JSON.
     """
     matrix = alignment.matrix
-    tensors = {"indptr": matrix.indptr.astype(np.int64), "indices": matrix.indices.astype(np.int32), "data": matrix.data.astype(np.float32)}
+    tensors = {
+        "indptr": matrix.indptr.astype(np.int64),
+        "indices": matrix.indices.astype(np.int32),
+        "data": matrix.data.astype(np.float32),
+    }
     header = {"shape": json.dumps(list(matrix.shape)), "metadata": json.dumps(metadata, sort_keys=True)}
     with atomic_file(matrix_path) as partial:
         safetensors.numpy.save_file(tensors, partial, header)
@@ -184,5 +188,7 @@ def read_matrix(path: str | Path) -> sparse.csr_matrix:
         raise ArtefactError(f"{path}: not a readable alignment matrix", found=error, mend="delete it and run again") from error
     if not np.isfinite(matrix.data).all():
         row = int(np.searchsorted(matrix.indptr, np.flatnonzero(~np.isfinite(matrix.data))[0], side="right")) - 1
-        raise ArtefactError(f"{path}: the row of target token {row} is not finite", expected="finite weights", mend="delete it and run again")
+        raise ArtefactError(
+            f"{path}: the row of target token {row} is not finite", expected="finite weights", mend="delete it and run again"
+        )
     return matrix

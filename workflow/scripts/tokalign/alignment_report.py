@@ -12,11 +12,11 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from tokalign.alignment import CATEGORIES
 from tokalign.errors import ArtefactError
 
 log = logging.getLogger(__name__)
 
-CATEGORIES = ("special", "exact", "aligned", "decomposed", "mean", "random")
 QUANTILES = (0, 5, 25, 50, 75, 95, 100)
 BIN_EDGES = np.round(np.linspace(-1, 1, 41), 2)
 HUBS = 20

@@ -53,9 +53,16 @@ def fetch_dataset(settings: dict[str, Any], out: Path) -> None:
 
     for number, row in enumerate(rows, 1):
         if field not in row:
-            raise InputError(f"data set {name}: documents without text", found=f"the fields {', '.join(row)}", expected=f"a field {field!r}", mend="set `text_field`")
+            raise InputError(
+                f"data set {name}: documents without text",
+                found=f"the fields {', '.join(row)}",
+                expected=f"a field {field!r}",
+                mend="set `text_field`",
+            )
         if not isinstance(row[field], str):
-            raise InputError(f"data set {name} row {number}: the text is not a text", found=repr(row[field])[:80], mend="set `text_field`")
+            raise InputError(
+                f"data set {name} row {number}: the text is not a text", found=repr(row[field])[:80], mend="set `text_field`"
+            )
         size = len(row[field].encode("utf-8", "replace"))
         if limit is not None and written + size > limit:
             break

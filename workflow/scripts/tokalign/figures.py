@@ -223,7 +223,7 @@ def alignment_categories(alignments: Table) -> Figure:
     Two bars per alignment: by share of the vocabulary, and by share of the corpus' tokens where it is known.
     """
     _need(alignments, "alignments")
-    keys = ("model", "tokenizer", "corpus", "alignment")
+    keys = ("source_tokenizer", "tokenizer", "corpus", "alignment")
     varying = [k for k in keys[:3] if len({row[k] for row in alignments}) > 1]
     present = {row["category"] for row in alignments if int(row["tokens"])}
     order = [*CATEGORIES, *sorted(present - set(CATEGORIES))]

@@ -136,9 +136,7 @@ def _next_random(state):
 
 
 @njit(nogil=True, cache=True)
-def _arrange(
-    above, bounds, block_of, indptr, indices, values, x_max, alpha, seed, starts, rows, columns, logs, weights
-):
+def _arrange(above, bounds, block_of, indptr, indices, values, x_max, alpha, seed, starts, rows, columns, logs, weights):
     """Sort the non-zeros of one row of blocks by block, shuffle those of each block, and take logarithms and weights."""
     count = bounds.size - 1
     first, last = bounds[above], bounds[above + 1]
@@ -248,11 +246,7 @@ def train_glove(
         matrix = (cooccurrences.indptr, cooccurrences.indices, cooccurrences.values)
         weighting = (float(settings.x_max), float(settings.alpha), seed)
         entry_arrays = (rows, columns, logs, weights)
-        list(
-            pool.map(
-                lambda above: _arrange(above, bounds, block_of, *matrix, *weighting, starts, *entry_arrays), range(count)
-            )
-        )
+        list(pool.map(lambda above: _arrange(above, bounds, block_of, *matrix, *weighting, starts, *entry_arrays), range(count)))
         sizes = np.diff(starts, axis=1)
         above = np.arange(count)
         for iteration in range(settings.iterations):

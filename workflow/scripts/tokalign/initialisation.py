@@ -30,7 +30,9 @@ def load_model(folder: str | Path, *, dtype: torch.dtype | str = "auto", trust_r
             folder, dtype=dtype, local_files_only=True, use_safetensors=True, trust_remote_code=trust_remote_code
         )
     except (OSError, ValueError) as error:
-        raise ArtefactError(f"{folder}: not a loadable causal language model", found=error, mend="see whether the folder is complete") from error
+        raise ArtefactError(
+            f"{folder}: not a loadable causal language model", found=error, mend="see whether the folder is complete"
+        ) from error
 
 
 def embeddings(model: PreTrainedModel) -> tuple[nn.Module, nn.Module, bool]:
@@ -41,7 +43,9 @@ def embeddings(model: PreTrainedModel) -> tuple[nn.Module, nn.Module, bool]:
     """
     first, last = model.get_input_embeddings(), model.get_output_embeddings()
     if last is None:
-        raise InputError(f"{type(model).__name__}: get_output_embeddings() gives nothing", expected="a causal language model with an LM head")
+        raise InputError(
+            f"{type(model).__name__}: get_output_embeddings() gives nothing", expected="a causal language model with an LM head"
+        )
     return first, last, first.weight is last.weight
 
 
@@ -86,7 +90,11 @@ def initialise(model: PreTrainedModel, matrix: sparse.csr_matrix, roles: dict[st
     model.resize_token_embeddings(matrix.shape[0], mean_resizing=False)
     first, last, still_tied = embeddings(model)
     if tied != still_tied:
-        raise ArtefactError(f"{type(model).__name__}: resizing changed whether input and output embeddings are tied", found=still_tied, expected=str(tied))
+        raise ArtefactError(
+            f"{type(model).__name__}: resizing changed whether input and output embeddings are tied",
+            found=still_tied,
+            expected=str(tied),
+        )
     with torch.no_grad():
         first.weight.copy_(new_first)
         if new_last is not None:

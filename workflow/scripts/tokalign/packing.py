@@ -97,7 +97,9 @@ class PackedBlocks:
             kind = file.schema.field("ids").type
             block = kind.list_size
         except (OSError, KeyError, AttributeError, pa.ArrowInvalid) as error:
-            raise ArtefactError(f"{path}: not a readable file of training blocks", found=error, mend="delete it and run again") from error
+            raise ArtefactError(
+                f"{path}: not a readable file of training blocks", found=error, mend="delete it and run again"
+            ) from error
         columns = (file.get_batch(i).column(0) for i in range(file.num_record_batches))
         return cls([column.values.to_numpy(zero_copy_only=True).reshape(-1, block) for column in columns], block)
 

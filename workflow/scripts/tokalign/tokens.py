@@ -43,7 +43,9 @@ def load_tokenizer(folder: str | Path, trust_remote_code: bool = False) -> PreTr
     """
     tokenizer = AutoTokenizer.from_pretrained(folder, local_files_only=True, trust_remote_code=trust_remote_code)
     if not tokenizer.is_fast:
-        raise InputError(f"{folder}: the tokenizer has no fast implementation", found=type(tokenizer).__name__, expected="a tokenizer.json")
+        raise InputError(
+            f"{folder}: the tokenizer has no fast implementation", found=type(tokenizer).__name__, expected="a tokenizer.json"
+        )
     return tokenizer
 
 
@@ -127,7 +129,9 @@ def read_shard(path: str | Path) -> Iterator[TokenBatch]:
     except (OSError, pa.ArrowInvalid) as error:
         raise ArtefactError(f"{path}: not a readable token shard", found=error, mend="delete it and run again") from error
     if file.schema.names != SCHEMA.names:
-        raise ArtefactError(f"{path}: not a token shard", found=f"columns {file.schema.names}", expected=f"columns {SCHEMA.names}")
+        raise ArtefactError(
+            f"{path}: not a token shard", found=f"columns {file.schema.names}", expected=f"columns {SCHEMA.names}"
+        )
     for i in range(file.num_record_batches):
         table = file.get_batch(i)
         column = table.column("ids")

@@ -20,8 +20,19 @@ import numpy as np
 import torch
 from torch import nn
 from torch.utils.data import Dataset
-from transformers import PreTrainedModel, PrinterCallback, Trainer, TrainerCallback, TrainerControl, TrainerState, TrainingArguments, default_data_collator, set_seed
+from transformers import (
+    PreTrainedModel,
+    PrinterCallback,
+    Trainer,
+    TrainerCallback,
+    TrainerControl,
+    TrainerState,
+    TrainingArguments,
+    default_data_collator,
+    set_seed,
+)
 
+from tokalign.device import choose_precision
 from tokalign.errors import ArtefactError, InputError, StageStoppedError
 from tokalign.files import read_json, write_json
 from tokalign.initialisation import embeddings
@@ -72,13 +83,6 @@ class ScheduledBlocks(Dataset):
         """Return input ids and labels (the same; the model shifts them), int64, shape (block,)."""
         ids = torch.from_numpy(self.blocks[int(self.order[index])])
         return {"input_ids": ids, "labels": ids}
-
-
-def choose_precision(wanted: str) -> str:
-    """Return ``bfloat16`` or ``float32``: as wanted, or by what the device does well."""
-    if wanted != "auto":
-        return wanted
-    return "bfloat16" if torch.cuda.is_available() and torch.cuda.is_bf16_supported(including_emulation=False) else "float32"
 
 
 def select_parameters(model: PreTrainedModel, what: str) -> None:
@@ -163,7 +167,9 @@ class StageCallback(TrainerCallback):
             kept = [line for line in self.metrics.read_text().splitlines(True) if json.loads(line)["step"] <= state.global_step]
         self.metrics.write_text("".join(kept))
 
-    def on_log(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, logs: dict | None = None, **_: Any) -> None:
+    def on_log(
+        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, logs: dict | None = None, **_: Any
+    ) -> None:
         """Write a line of metrics and one of progress."""
         if not logs or "loss" not in logs:
             return
@@ -214,7 +220,9 @@ class StageCallback(TrainerCallback):
             handle = os.open(file, os.O_RDONLY)
             os.fsync(handle)
             os.close(handle)
-        write_json(folder / COMPLETE, {"step": state.global_step, "files": {f.name: f.stat().st_size for f in sorted(folder.iterdir())}})
+        write_json(
+            folder / COMPLETE, {"step": state.global_step, "files": {f.name: f.stat().st_size for f in sorted(folder.iterdir())}}
+        )
         self.save_seconds = max(self.save_seconds, time.monotonic() - self.last_step_at)
         self.last_step_at = time.monotonic()
         log.info("saved the state of step %d", state.global_step)
@@ -236,7 +244,11 @@ def fingerprint(inputs: dict[str, str], settings: StageSettings, seed: int, used
 
 def _differences(old: Any, new: Any, place: str = "") -> list[str]:
     if isinstance(old, dict) and isinstance(new, dict):
-        return [d for key in sorted({*old, *new}) for d in _differences(old.get(key), new.get(key), f"{place}.{key}" if place else key)]
+        return [
+            d
+            for key in sorted({*old, *new})
+            for d in _differences(old.get(key), new.get(key), f"{place}.{key}" if place else key)
+        ]
     return [] if old == new else [f"{place}: {old} -> {new}"]
 
 
@@ -287,7 +299,9 @@ def exclusive(path: Path, poll: float = 1.0) -> Iterator[None]:
             except BlockingIOError:
                 if waited % 30 == 0:
                     file.seek(0)
-                    log.warning("another process (%s) is at this training; waiting for it to end", file.read().strip() or "unknown")
+                    log.warning(
+                        "another process (%s) is at this training; waiting for it to end", file.read().strip() or "unknown"
+                    )
                 time.sleep(poll)
                 waited += poll
         file.seek(0)
@@ -298,7 +312,14 @@ def exclusive(path: Path, poll: float = 1.0) -> Iterator[None]:
 
 
 def train_stage(
-    model: PreTrainedModel, blocks: PackedBlocks, settings: StageSettings, *, seed: int, used: int, state: Path, deadline: float | None
+    model: PreTrainedModel,
+    blocks: PackedBlocks,
+    settings: StageSettings,
+    *,
+    seed: int,
+    used: int,
+    state: Path,
+    deadline: float | None,
 ) -> Path:
     """Train a stage, from its beginning or from the newest saved state, to its end.
 
@@ -363,7 +384,10 @@ def train_stage(
                 expected="a finite loss",
                 mend="lower learning_rate or raise warmup_ratio of this stage; the last good state is kept in the working folder",
             )
-        raise StageStoppedError(f"{reason}; step {trainer.state.global_step} of {settings.steps} is saved in {state}", mend="run the same command again")
+        raise StageStoppedError(
+            f"{reason}; step {trainer.state.global_step} of {settings.steps} is saved in {state}",
+            mend="run the same command again",
+        )
     return state / "metrics.jsonl"
 
 

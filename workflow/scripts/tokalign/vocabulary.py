@@ -259,9 +259,7 @@ def check_usable(tokenizer: PreTrainedTokenizerBase, vocabulary: Vocabulary, whe
         ids = tokenizer(sample, add_special_tokens=False)["input_ids"]
         outside = [i for i in ids if not 0 <= i < vocabulary.size]
         if outside or not ids:
-            raise InputError(
-                f"{where}: cannot encode {sample!r}", found=f"ids {ids}", expected=f"ids below {vocabulary.size}"
-            )
+            raise InputError(f"{where}: cannot encode {sample!r}", found=f"ids {ids}", expected=f"ids below {vocabulary.size}")
         back = tokenizer.decode(ids, clean_up_tokenization_spaces=False)
         if sample == PLAIN_SAMPLE and back.strip().casefold() != sample.casefold():
             raise InputError(

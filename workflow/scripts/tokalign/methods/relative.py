@@ -43,7 +43,10 @@ def choose_pivots(target: Side, source: Side, number: int, choice: str, seed: in
     """
     ours, theirs = _vectors(target), _vectors(source)
     ids_target, ids_source = exact_pairs(target.vocabulary, source.vocabulary)
-    at_target, at_source = _positions(ours, target.vocabulary.size)[ids_target], _positions(theirs, source.vocabulary.size)[ids_source]
+    at_target, at_source = (
+        _positions(ours, target.vocabulary.size)[ids_target],
+        _positions(theirs, source.vocabulary.size)[ids_source],
+    )
     both = (at_target >= 0) & (at_source >= 0)
     at_target, at_source = at_target[both], at_source[both]
     if len(at_target) < number:

@@ -1,0 +1,17 @@
+"""What the device of a job does well."""
+
+from __future__ import annotations
+
+import torch
+
+
+def has_bfloat16() -> bool:
+    """Say whether the device multiplies bfloat16 in hardware: a GPU from Ampere on, or a CPU with AVX512-BF16 or AMX."""
+    if torch.cuda.is_available():
+        return torch.cuda.is_bf16_supported(including_emulation=False)
+    return torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported()
+
+
+def choose_precision(wanted: str) -> str:
+    """Return ``bfloat16`` or ``float32``: as wanted, or for ``auto`` by what the device does well."""
+    return wanted if wanted != "auto" else "bfloat16" if has_bfloat16() else "float32"
