@@ -47,7 +47,7 @@ slurm-profile:
 	@echo "Now put your account and partitions into profiles/slurm/config.yaml, then: $(BIN)/snakemake --profile slurm"
 
 dag-picture: install
-	$(BIN)/snakemake --rulegraph 2>/dev/null | dot -Tsvg > docs/dag.svg
+	$(BIN)/snakemake --forceall --rulegraph 2>/dev/null | dot -Tsvg > docs/dag.svg
 
 # Pins the newest versions that work together; run it in an empty environment of the oldest Python that is supported.
 lock:
