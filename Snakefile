@@ -14,6 +14,7 @@ report: "workflow/report/workflow.rst"
 
 
 include: "rules/common.smk"
+include: "rules/inputs.smk"
 include: "rules/fetch.smk"
 include: "rules/corpora.smk"
 include: "rules/tokenizers.smk"
@@ -27,10 +28,16 @@ include: "rules/evaluate.smk"
 include: "rules/report.smk"
 
 
+localrules:
+    all,
+    fetched,
+    aligned,
+    initialised,
+
+
 rule all:
     """Everything that the experiments ask for: adapted models, evaluations, tables and figures."""
     default_target: True
-    localrule: True
     input:
         adapted_models(),
         TABLES.values(),
@@ -39,20 +46,17 @@ rule all:
 
 rule fetched:
     """Only what comes from the network, to be run on a machine that has it."""
-    localrule: True
     input:
         fetched_files(),
 
 
 rule aligned:
     """The alignments and their reports."""
-    localrule: True
     input:
         alignment_reports(),
 
 
 rule initialised:
     """The initialised checkpoints, before any training."""
-    localrule: True
     input:
         initialised_models(),

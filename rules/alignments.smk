@@ -3,38 +3,6 @@
 #                  .../tokens.parquet    how each target token was found
 #                  .../report.json       the same for people
 
-ALIGNMENT = "results/alignments/{corpus}/{source_tokenizer}--{target_tokenizer}/{alignment}"
-
-
-def alignment_vectors(side):
-    """Return an input function: the vectors of one side, if a method of the alignment reads vectors."""
-
-    def vectors(wildcards):
-        block = config["alignments"][wildcards.alignment]
-        if "relative" not in block["methods"]:
-            return []
-        return f"results/vectors/{wildcards.corpus}/{wildcards[side]}/{block['vectors']}/vectors.safetensors"
-
-    return vectors
-
-
-def alignment_settings(wildcards):
-    """What the methods of the list read, and no more."""
-    block = config["alignments"][wildcards.alignment]
-    keys = ["methods", "seed"] + (["relative"] if "relative" in block["methods"] else [])
-    return canonical({key: block[key] for key in keys})
-
-
-def alignment_labels(wildcards):
-    return canonical(
-        {
-            "corpus": wildcards.corpus,
-            "source_tokenizer": wildcards.source_tokenizer,
-            "tokenizer": wildcards.target_tokenizer,
-            "alignment": wildcards.alignment,
-        }
-    )
-
 
 rule align_vocabularies:
     """A row of source tokens for every target token, by the alignment's ordered list of methods."""
@@ -48,11 +16,6 @@ rule align_vocabularies:
     output:
         matrix=f"{ALIGNMENT}/alignment.safetensors",
         table=f"{ALIGNMENT}/tokens.parquet",
-    params:
-        settings=alignment_settings,
-        source_vectors=lambda wildcards, input: optional("--source-vectors", input.get("source_vectors")),
-        target_vectors=lambda wildcards, input: optional("--target-vectors", input.get("target_vectors")),
-        version=VERSIONS["alignment"],
     log:
         "logs/align_vocabularies/{corpus}/{source_tokenizer}--{target_tokenizer}/{alignment}.log",
     benchmark:
@@ -63,18 +26,20 @@ rule align_vocabularies:
     resources:
         mem_mb=8000,
         runtime=240,
+    params:
+        settings=alignment_settings,
+        source_vectors=lambda wildcards, input: optional(
+            "--source-vectors", input.get("source_vectors")
+        ),
+        target_vectors=lambda wildcards, input: optional(
+            "--target-vectors", input.get("target_vectors")
+        ),
+        version=VERSIONS["alignment"],
     shell:
-        "python {SCRIPTS}/align_vocabularies.py --source-tokenizer {input.source:q} --source-vocabulary {input.source_vocabulary:q}"
+        'python "$SCRIPTS"/align_vocabularies.py --source-tokenizer {input.source:q} --source-vocabulary {input.source_vocabulary:q}'
         " --target-tokenizer {input.target:q} --target-vocabulary {input.target_vocabulary:q}"
         " {params.source_vectors} {params.target_vectors} --settings {params.settings:q}"
         " --matrix {output.matrix:q} --table {output.table:q} 2>&1 | tee {log:q}"
-
-
-def target_shards(wildcards):
-    number = config["corpora"][wildcards.corpus]["shards"]
-    return [
-        f"results/tokens/{wildcards.corpus}/{wildcards.target_tokenizer}/train-{i:05d}.arrow" for i in range(number)
-    ]
 
 
 rule report_alignment:
@@ -89,11 +54,12 @@ rule report_alignment:
             f"{ALIGNMENT}/report.json",
             caption="../workflow/report/alignment_report.rst",
             category="Alignments",
-            labels={"corpus": "{corpus}", "tokenizers": "{source_tokenizer} to {target_tokenizer}", "alignment": "{alignment}"},
+            labels={
+                "corpus": "{corpus}",
+                "tokenizers": "{source_tokenizer} to {target_tokenizer}",
+                "alignment": "{alignment}",
+            },
         ),
-    params:
-        labels=alignment_labels,
-        version=VERSIONS["alignment_report"],
     log:
         "logs/report_alignment/{corpus}/{source_tokenizer}--{target_tokenizer}/{alignment}.log",
     benchmark:
@@ -104,7 +70,10 @@ rule report_alignment:
     resources:
         mem_mb=4000,
         runtime=60,
+    params:
+        labels=alignment_labels,
+        version=VERSIONS["alignment_report"],
     shell:
-        "python {SCRIPTS}/report_alignment.py --tokens {input.table:q} --source-vocabulary {input.source_vocabulary:q}"
+        'python "$SCRIPTS"/report_alignment.py --tokens {input.table:q} --source-vocabulary {input.source_vocabulary:q}'
         " --target-vocabulary {input.target_vocabulary:q} --shards {input.shards:q} --labels {params.labels:q}"
         " --output {output:q} 2>&1 | tee {log:q}"

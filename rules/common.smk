@@ -6,16 +6,24 @@ from pathlib import Path
 
 from snakemake.exceptions import WorkflowError
 
-SCRIPTS = os.path.relpath(Path(workflow.basedir, "workflow/scripts"))
 sys.path.insert(0, str(Path(workflow.basedir, "workflow/scripts")))
 
-from tokalign.config import canonical, check_files, expand as expand_experiments, load_schema, local_files, validate
+from tokalign.config import (
+    canonical,
+    check_files,
+    expand as expand_experiments,
+    load_schema,
+    local_files,
+    validate,
+)
 from tokalign.digests import DigestCache
 from tokalign.errors import TokalignError
 from tokalign.versions import VERSIONS
 
 try:
-    validated = validate(config, load_schema(Path(workflow.basedir, "workflow/schemas/config.schema.yaml")))
+    validated = validate(
+        config, load_schema(Path(workflow.basedir, "workflow/schemas/config.schema.yaml"))
+    )
     check_files(validated)
 except TokalignError as error:
     raise WorkflowError(f"the configuration cannot be used:\n{error}")
@@ -24,12 +32,16 @@ config.update(validated)
 
 RUNS = expand_experiments(config)
 
-# The programs of the environment that Snakemake runs in; conda environments come before it when they are switched on.
-os.environ["PATH"] = f"{Path(sys.executable).parent}{os.pathsep}{os.environ.get('PATH', '')}"
-
-# Hub access is off everywhere but in the fetch rules, which switch it on for themselves.
-os.environ.update(HF_HUB_OFFLINE="1", HF_DATASETS_OFFLINE="1", HF_HUB_DISABLE_TELEMETRY="1", TOKENIZERS_PARALLELISM="true")
-ONLINE = "HF_HUB_OFFLINE=0 HF_DATASETS_OFFLINE=0"
+# For the commands of all rules: where the scripts are; the programs of the environment that Snakemake runs in (conda
+# environments, where they are used, go before them); and no hub access, which only the fetch rules switch on.
+os.environ.update(
+    SCRIPTS=os.path.relpath(Path(workflow.basedir, "workflow/scripts")),
+    PATH=os.pathsep.join([str(Path(sys.executable).parent), *os.get_exec_path()]),
+    HF_HUB_OFFLINE="1",
+    HF_DATASETS_OFFLINE="1",
+    HF_HUB_DISABLE_TELEMETRY="1",
+    TOKENIZERS_PARALLELISM="true",
+)
 
 NAME = r"(?:[A-Za-z0-9._]|-(?!-))+"
 
@@ -84,7 +96,9 @@ def model_trust(wildcards):
 
 
 def tokenizer_trust(wildcards):
-    return canonical({"trust_remote_code": config["tokenizers"][wildcards.tokenizer]["trust_remote_code"]})
+    return canonical(
+        {"trust_remote_code": config["tokenizers"][wildcards.tokenizer]["trust_remote_code"]}
+    )
 
 
 def source_tokenizer(model):
@@ -136,7 +150,11 @@ def adapted_models():
 
 
 def initialised_models():
-    return unique(initialised_path(run, alignment) for run in RUNS for alignment in (*run.baselines, run.alignment))
+    return unique(
+        initialised_path(run, alignment)
+        for run in RUNS
+        for alignment in (*run.baselines, run.alignment)
+    )
 
 
 def alignment_reports():
@@ -150,7 +168,12 @@ def alignment_reports():
 def fetched_files():
     models = unique(run.model for run in RUNS)
     tokenizers = unique([*(run.tokenizer for run in RUNS), *map(source_tokenizer, models)])
-    corpora = unique([*(run.corpus for run in RUNS), *(config["evaluations"][run.evaluation]["corpus"] for run in RUNS)])
+    corpora = unique(
+        [
+            *(run.corpus for run in RUNS),
+            *(config["evaluations"][run.evaluation]["corpus"] for run in RUNS),
+        ]
+    )
     return unique(
         [
             *(path for model in models for path in fetched_source("models", model)),
@@ -162,4 +185,8 @@ def fetched_files():
 
 def fetched_datasets(corpus):
     sources = config["corpora"][corpus]["sources"]
-    return {name: f"results/fetched/datasets/{corpus}/{name}" for name, block in sources.items() if "hub" in block}
+    return {
+        name: f"results/fetched/datasets/{corpus}/{name}"
+        for name, block in sources.items()
+        if "hub" in block
+    }

@@ -2,11 +2,6 @@
 # OUTPUTS          results/initialised/{model}--{tokenizer}/{corpus}/{alignment}     a checkpoint with the new tokenizer
 
 
-def initialisation_matrix(wildcards):
-    own = source_tokenizer(wildcards.model)
-    return f"results/alignments/{wildcards.corpus}/{own}--{wildcards.tokenizer}/{wildcards.alignment}/alignment.safetensors"
-
-
 rule initialize_model:
     """The model with rows E' = A @ E for the new vocabulary, before any training."""
     input:
@@ -16,9 +11,6 @@ rule initialize_model:
         info="results/tokenizers/{tokenizer}/info.json",
     output:
         directory("results/initialised/{model}--{tokenizer}/{corpus}/{alignment}"),
-    params:
-        settings=model_trust,
-        version=VERSIONS["initialisation"],
     log:
         "logs/initialize_model/{model}--{tokenizer}/{corpus}/{alignment}.log",
     benchmark:
@@ -29,6 +21,9 @@ rule initialize_model:
     resources:
         mem_mb=32000,
         runtime=60,
+    params:
+        settings=model_trust,
+        version=VERSIONS["initialisation"],
     shell:
-        "python {SCRIPTS}/initialize_model.py --model {input.model:q} --alignment {input.matrix:q} --tokenizer {input.tokenizer:q}"
+        'python "$SCRIPTS"/initialize_model.py --model {input.model:q} --alignment {input.matrix:q} --tokenizer {input.tokenizer:q}'
         " --tokenizer-info {input.info:q} --settings {params.settings:q} --output {output:q} 2>&1 | tee {log:q}"

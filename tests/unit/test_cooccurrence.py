@@ -2,24 +2,22 @@
 
 from __future__ import annotations
 
-import itertools
 from collections import Counter
 from dataclasses import replace
 from fractions import Fraction
 from pathlib import Path
 
 import numpy as np
-import pyarrow as pa
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from shards_for_tests import write_shard
 from tokalign import cooccurrence
 from tokalign.cooccurrence import (
     Cooccurrences,
     CountSettings,
     count_cooccurrences,
     count_tokens,
-    documents,
     integer_weights,
     read_cooccurrences,
     write_cooccurrences,
@@ -31,15 +29,6 @@ SETTINGS = CountSettings(window=3, min_count=2, weighting="inverse", memory_gb=0
 ARRAYS = ("indptr", "indices", "values", "token_ids", "counts")
 
 corpora = st.lists(st.lists(st.integers(0, VOCABULARY - 1), max_size=25), min_size=1, max_size=8)
-
-
-def write_shard(path: Path, texts: list[list[int]], batches: int = 1) -> Path:
-    """Write documents as a shard of tokens."""
-    schema = pa.schema([("ids", pa.large_list(pa.uint32()))])
-    with pa.OSFile(str(path), "wb") as file, pa.ipc.new_file(file, schema) as writer:
-        for part in range(batches):
-            writer.write_batch(pa.record_batch([pa.array(texts[part::batches], schema.field(0).type)], schema=schema))
-    return path
 
 
 def brute_force(texts: list[list[int]], chosen: CountSettings) -> tuple[list[int], dict[tuple[int, int], Fraction]]:
@@ -98,7 +87,7 @@ def test_equals_brute_force(folder, texts, window, min_count, weighting, memory,
     chosen = CountSettings(window, min_count, weighting, memory)
     kept, expected = brute_force(texts, chosen)
     half = len(texts) // 2
-    shards = [write_shard(folder / "a.arrow", texts[:half]), write_shard(folder / "b.arrow", texts[half:], batches=2)]
+    shards = [write_shard(folder / "a.arrow", texts[:half]), write_shard(folder / "b.arrow", texts[half:], rows=2)]
     if not kept:
         with pytest.raises(InputError, match="no token occurs"):
             count_cooccurrences(shards, VOCABULARY, chosen, threads)
@@ -126,7 +115,7 @@ def test_by_hand(tmp_path):
 def test_chunks_and_threads_and_pieces_change_nothing(tmp_path, monkeypatch):
     """Many chunks on disk, many small parts, pieces and threads: always the same bytes, and nothing is left on disk."""
     texts = random_texts(1, 20_000, 300)
-    shards = [write_shard(tmp_path / "a.arrow", texts[:100]), write_shard(tmp_path / "b.arrow", texts[100:], 3)]
+    shards = [write_shard(tmp_path / "a.arrow", texts[:100]), write_shard(tmp_path / "b.arrow", texts[100:], rows=150)]
     large = replace(SETTINGS, window=15, memory_gb=1.0)
     reference = count_cooccurrences(shards, 300, large, 1)
     chunks = []
@@ -192,33 +181,6 @@ def test_count_tokens(tmp_path):
     assert count_tokens(shards, 5, threads=2).tolist() == [1, 1, 0, 3, 0]
     with pytest.raises(ArtefactError, match=r"(?s)a\.arrow.*token 3.*below 3"):
         count_tokens(shards, 3)
-
-
-def test_documents_of_sliced_batches(tmp_path):
-    """Offsets of a batch that was written from a slice still fit its ids."""
-    column = pa.array([[9], [1, 2], [], [3]], pa.large_list(pa.uint32())).slice(1)
-    batch = pa.record_batch([column], ["ids"])
-    with pa.OSFile(str(tmp_path / "s.arrow"), "wb") as file, pa.ipc.new_file(file, batch.schema) as writer:
-        writer.write_batch(batch)
-    [(ids, offsets)] = documents(tmp_path / "s.arrow")
-    assert [ids[a:b].tolist() for a, b in itertools.pairwise(offsets)] == [[1, 2], [], [3]]
-
-
-def test_bad_shards(tmp_path):
-    """Missing, damaged and foreign files are named."""
-    with pytest.raises(ArtefactError, match=r"missing\.arrow: no such file"):
-        next(documents(tmp_path / "missing.arrow"))
-    (tmp_path / "text.arrow").write_text("no arrow, but some text that is long enough")
-    with pytest.raises(ArtefactError, match=r"text\.arrow: not an Arrow file"):
-        next(documents(tmp_path / "text.arrow"))
-    (tmp_path / "empty.arrow").touch()
-    with pytest.raises(ArtefactError, match=r"empty\.arrow: not an Arrow file"):
-        next(documents(tmp_path / "empty.arrow"))
-    table = pa.record_batch({"ids": [[1]]})
-    with pa.OSFile(str(tmp_path / "int64.arrow"), "wb") as file, pa.ipc.new_file(file, table.schema) as writer:
-        writer.write_batch(table)
-    with pytest.raises(ArtefactError, match="not a shard of tokens"):
-        next(documents(tmp_path / "int64.arrow"))
 
 
 def test_round_trip_and_damage(tmp_path):

@@ -3,6 +3,7 @@
 import json
 import math
 import random
+import shutil
 import subprocess
 import sys
 from dataclasses import replace
@@ -58,7 +59,7 @@ def folder(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def loaded(folder):
-    return load(folder, SETTINGS)
+    return load(folder, folder, SETTINGS)
 
 
 def one_by_one(model, tokens, context):
@@ -164,7 +165,7 @@ def write_documents(path, texts, sizes=None):
 
 def test_result_counts_utf8_bytes_and_groups_add_up(folder, tmp_path):
     write_documents(tmp_path / "documents.parquet", TEXTS)
-    result = evaluate(folder, tmp_path / "documents.parquet", SETTINGS, {"stage": "source"})
+    result = evaluate(folder, folder, tmp_path / "documents.parquet", SETTINGS, {"stage": "source"})
     assert result["documents"][1]["bytes"] == 5 * 3 + 1 + 4  # five characters of 3 bytes, a space, one of 4 bytes
     assert [(g["language"], g["documents"]) for g in result["groups"]] == [("de", 2), ("en", 2), ("ja", 1)]
     for name in ("nll_nats", "bytes", "tokens"):
@@ -173,6 +174,13 @@ def test_result_counts_utf8_bytes_and_groups_add_up(folder, tmp_path):
     assert result["overall"]["bits_per_byte"] == pytest.approx(total / math.log(2) / sum(len(t.encode()) for t in TEXTS))
     assert result["labels"] == {"stage": "source"}
     assert result["precision"] == "float32"
+
+
+def test_tokenizer_from_another_folder(folder, tmp_path):
+    shutil.copytree(folder, tmp_path / "model", ignore=shutil.ignore_patterns("token*", "special*"))
+    write_documents(tmp_path / "documents.parquet", TEXTS)
+    results = [evaluate(model, folder, tmp_path / "documents.parquet", SETTINGS, {}) for model in (folder, tmp_path / "model")]
+    assert results[0]["documents"] == results[1]["documents"]
 
 
 def test_command(folder, tmp_path):
@@ -194,20 +202,20 @@ def test_command(folder, tmp_path):
 
 
 def test_damage_is_refused(folder, tmp_path):
-    model, tokenizer = load(folder, SETTINGS)
+    model, tokenizer = load(folder, folder, SETTINGS)
     with torch.no_grad():
         model.get_input_embeddings().weight[encode(tokenizer, "x")[1]] = math.nan
     with pytest.raises(ArtefactError, match="document four"):
         score_documents(model, tokenizer, ["four"], ["x y"], SETTINGS)
     write_documents(tmp_path / "documents.parquet", TEXTS, sizes=[3] * 5)
     with pytest.raises(ArtefactError, match="another size"):
-        evaluate(folder, tmp_path / "documents.parquet", SETTINGS, {})
+        evaluate(folder, folder, tmp_path / "documents.parquet", SETTINGS, {})
     with pytest.raises(ArtefactError, match="no model"):
-        load(tmp_path, SETTINGS)
+        load(tmp_path, tmp_path, SETTINGS)
 
 
 def test_tokenizer_larger_than_the_model(folder):
-    model, tokenizer = load(folder, SETTINGS)
+    model, tokenizer = load(folder, folder, SETTINGS)
     tokenizer.add_tokens([f"extra{i}" for i in range(400)])
     with pytest.raises(ArtefactError, match="does not fit"):
         score_documents(model, tokenizer, IDS, TEXTS, SETTINGS)

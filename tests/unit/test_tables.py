@@ -101,7 +101,7 @@ def test_command_writes_all_tables(tmp_path):
     }  # fmt: skip
     files["tokenizers"] = {"labels": {"tokenizer": "t", "corpus": "c"}, "overall": numbers, "groups": []}
     files["alignments"] = {
-        "labels": {"alignment": "a"}, "categories": {"aligned": {"tokens": 3, "share": 0.75, "corpus_share": None},
+        "labels": {"alignment": "a", "source_tokenizer": "old", "tokenizer": "t"}, "categories": {"aligned": {"tokens": 3, "share": 0.75, "corpus_share": None},
         "exact": {"tokens": 1, "share": 0.25, "corpus_share": None}}, "scores": {"quantiles": {"50": 0.5}},
         "source_tokens_used": 3,
     }  # fmt: skip
@@ -109,9 +109,12 @@ def test_command_writes_all_tables(tmp_path):
     for name, value in files.items():
         (tmp_path / f"{name}.json").write_text(json.dumps(value))
         command += [f"--{name}", tmp_path / f"{name}.json"]
-    metrics = tmp_path / "metrics.jsonl"
-    metrics.write_text('{"step": 1, "tokens": 8, "loss": 3.0, "learning_rate": 0.1, "grad_norm": null, "extra": 2}\n')
-    command += ["--metrics", metrics, "--metrics-labels", json.dumps({str(metrics): {"stage": "warm"}})]
+    stage = tmp_path / "stage"
+    stage.mkdir()
+    line = {"step": 1, "tokens": 8, "loss": 3.0, "learning_rate": 0.1, "grad_norm": None, "extra": 2}
+    (stage / "metrics.jsonl").write_text(json.dumps(line) + "\n")
+    (stage / "training.json").write_text(json.dumps({"labels": {"stage": "warm", "seed": 3}}))
+    command += ["--stages", stage]
     names = ("perplexity", "bits-per-byte", "tokenizers", "alignments", "training")
     for name in names:
         command += [f"--{name}-csv", tmp_path / f"{name}.csv"]
@@ -119,8 +122,9 @@ def test_command_writes_all_tables(tmp_path):
     made = {name: tables.read_csv(tmp_path / f"{name}.csv") for name in names}
     assert made["bits-per-byte"][0]["source"] == "1"
     assert (made["tokenizers"][0]["fertility_ci_high"], made["tokenizers"][0]["bytes_per_token_ci_low"]) == ("2", "")
-    assert [(r["category"], r["share"], r["score_median"]) for r in made["alignments"]] == [
-        ("aligned", "0.75", "0.5"),
-        ("exact", "0.25", ""),
+    columns = ("source_tokenizer", "tokenizer", "category", "share", "score_median")
+    assert [[row[c] for c in columns] for row in made["alignments"]] == [
+        ["old", "t", "aligned", "0.75", "0.5"],
+        ["old", "t", "exact", "0.25", ""],
     ]
-    assert [made["training"][0][c] for c in ("stage", "step", "loss", "extra")] == ["warm", "1", "3", "2"]
+    assert [made["training"][0][c] for c in ("stage", "seed", "step", "loss", "extra")] == ["warm", "3", "1", "3", "2"]

@@ -3,20 +3,9 @@
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from shards_for_tests import write_shard
 from tokalign.errors import ArtefactError
 from tokalign.tokenizer_metrics import evaluate_tokenizer
-
-
-def write_shard(path, rows, batch=2):
-    schema = pa.schema(
-        [
-            ("document", pa.string()), ("ids", pa.large_list(pa.uint32())), ("bytes", pa.int32()),
-            ("characters", pa.int32()), ("words", pa.int32()), ("language", pa.string()), ("domain", pa.string()),
-        ]
-    )  # fmt: skip
-    with pa.OSFile(str(path), "wb") as file, pa.ipc.new_file(file, schema) as writer:
-        for start in range(0, len(rows), batch):
-            writer.write_batch(pa.RecordBatch.from_pylist(rows[start : start + batch], schema=schema))
 
 
 def write_vocabulary(path, roles):
@@ -26,16 +15,13 @@ def write_vocabulary(path, roles):
 
 
 def row(ids, size, characters, words, language):
-    return {
-        "document": "d", "ids": ids, "bytes": size, "characters": characters, "words": words, "language": language,
-        "domain": "web",
-    }  # fmt: skip
+    return {"ids": ids, "bytes": size, "characters": characters, "words": words, "language": language}
 
 
 @pytest.fixture
 def files(tmp_path):
     rows = [row([1, 2, 3], 12, 12, 2, "en"), row([0, 4], 9, 3, 1, "ja"), row([1], 8, 8, 2, "en")]
-    write_shard(tmp_path / "validation.arrow", rows)
+    write_shard(tmp_path / "validation.arrow", rows, rows=2)
     write_vocabulary(tmp_path / "vocabulary.parquet", [["unk"], [], None, [], ["eos"]])
     return tmp_path / "validation.arrow", tmp_path / "vocabulary.parquet"
 
@@ -62,7 +48,7 @@ def test_by_hand(files):
 
 def test_same_result_for_other_record_batches(files, tmp_path):
     rows = [row([1, 2, 3], 12, 12, 2, "en"), row([0, 4], 9, 3, 1, "ja"), row([1], 8, 8, 2, "en")]
-    write_shard(tmp_path / "other.arrow", rows, batch=1)
+    write_shard(tmp_path / "other.arrow", rows, rows=1)
     assert evaluate_tokenizer(tmp_path / "other.arrow", files[1], {}) == evaluate_tokenizer(*files, {})
 
 
@@ -78,7 +64,7 @@ def test_files_that_do_not_fit(files, tmp_path):
     with pytest.raises(ArtefactError, match="outside of the vocabulary"):
         evaluate_tokenizer(files[0], tmp_path / "small.parquet", {})
     (tmp_path / "cut.arrow").write_bytes(files[0].read_bytes()[:200])
-    with pytest.raises(ArtefactError, match="not a complete Arrow file"):
+    with pytest.raises(ArtefactError, match="not a readable token shard"):
         evaluate_tokenizer(tmp_path / "cut.arrow", files[1], {})
     write_shard(tmp_path / "none.arrow", [])
     with pytest.raises(ArtefactError, match="no documents"):

@@ -12,7 +12,6 @@ import time
 from pathlib import Path
 
 import torch
-
 from tokalign import cli
 from tokalign.device import choose_precision
 from tokalign.files import atomic_directory, read_json, sha256_file, write_json

@@ -14,6 +14,7 @@ import pyarrow.parquet as pq
 
 from tokalign.alignment import CATEGORIES
 from tokalign.errors import ArtefactError
+from tokalign.shards import read_shard
 
 log = logging.getLogger(__name__)
 
@@ -100,34 +101,27 @@ def count_tokens(shards: Sequence[str | Path], size: int) -> np.ndarray:
     """Count the tokens of target token shards.
 
     Args:
-        shards: Arrow files with a column ``ids``.
+        shards: of the target tokenizer.
         size: number of target ids.
 
     Returns:
         int64, shape (size,).
 
     Raises:
-        ArtefactError: a shard is missing or has an id that the vocabulary has not.
+        ArtefactError: a shard cannot be read or has an id that the vocabulary has not.
     """
     counts = np.zeros(size, dtype=np.int64)
     for shard in shards:
-        try:
-            with pa.memory_map(str(shard)) as file, pa.ipc.open_file(file) as reader:
-                for number in range(reader.num_record_batches):
-                    ids = reader.get_batch(number)["ids"].flatten().to_numpy()
-                    part = np.bincount(ids.astype(np.int64), minlength=size)
-                    if len(part) > size:
-                        raise ArtefactError(
-                            f"{shard}: a token id is outside of the vocabulary",
-                            found=len(part) - 1,
-                            expected=f"below {size}",
-                            mend="give shards of the target tokenizer",
-                        )
-                    counts += part
-        except FileNotFoundError as error:
-            raise ArtefactError(f"{shard}: no such file", mend="tokenize the corpus first") from error
-        except pa.ArrowInvalid as error:
-            raise ArtefactError(f"{shard}: not a complete Arrow file", found=error, mend="tokenize again") from error
+        for batch in read_shard(shard):
+            part = np.bincount(batch.ids.astype(np.int64), minlength=size)
+            if len(part) > size:
+                raise ArtefactError(
+                    f"{shard}: a token id is outside of the vocabulary",
+                    found=len(part) - 1,
+                    expected=f"below {size}",
+                    mend="give shards of the target tokenizer",
+                )
+            counts += part
     return counts
 
 

@@ -27,7 +27,6 @@ from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
-import pyarrow as pa
 from llvmlite import ir
 from numba import njit, types
 from numba.extending import intrinsic
@@ -35,6 +34,7 @@ from numpy.typing import NDArray
 
 from tokalign.errors import ArtefactError, ConfigurationError, InputError
 from tokalign.progress import Progress
+from tokalign.shards import read_shard
 from tokalign.tensors import read_tensors, write_tensors
 
 log = logging.getLogger(__name__)
@@ -100,30 +100,6 @@ class Cooccurrences:
     vocabulary_size: int
 
 
-def documents(path: str | Path) -> Iterator[tuple[NDArray[np.uint32], NDArray[np.int64]]]:
-    """Read a shard of tokens, batch by batch, without copying it.
-
-    Yields:
-        ``ids`` (uint32) and ``offsets`` (int64): document d is ``ids[offsets[d]:offsets[d + 1]]``.
-
-    Raises:
-        ArtefactError: no such file, no Arrow file, or no column ``ids`` of type large_list<uint32>.
-    """
-    try:
-        with pa.memory_map(str(path)) as source, pa.ipc.open_file(source) as shard:
-            kind = shard.schema.field("ids").type if "ids" in shard.schema.names else None
-            if kind != pa.large_list(pa.uint32()):
-                expected = f"a column 'ids' of type {pa.large_list(pa.uint32())}"
-                raise ArtefactError(f"{path}: not a shard of tokens", found=kind, expected=expected)
-            for number in range(shard.num_record_batches):
-                column = shard.get_batch(number).column("ids")
-                yield column.values.to_numpy(), column.offsets.to_numpy()
-    except FileNotFoundError as error:
-        raise ArtefactError(f"{path}: no such file", mend="run the step that makes it") from error
-    except pa.ArrowInvalid as error:
-        raise ArtefactError(f"{path}: not an Arrow file", found=error, mend="delete it and run again") from error
-
-
 class _Pieces:
     """Hands the documents of all shards to threads, about ``PIECE_TOKENS`` tokens at a time."""
 
@@ -135,7 +111,8 @@ class _Pieces:
     @staticmethod
     def _cut(paths: Sequence[str | Path]) -> Iterator[tuple[str | Path, NDArray[np.uint32], NDArray[np.int64]]]:
         for path in paths:
-            for ids, offsets in documents(path):
+            for batch in read_shard(path):
+                ids, offsets = batch.ids, batch.offsets
                 first, last = 0, len(offsets) - 1
                 while first < last:
                     end = int(np.searchsorted(offsets, offsets[first] + PIECE_TOKENS, side="right")) - 1
@@ -451,19 +428,19 @@ def _chunks(
     window = settings.window
     total, longest = window, 0
     for path in paths:
-        for _, offsets in documents(path):
-            total += int(offsets[-1] - offsets[0]) + window * (len(offsets) - 1)
-            longest = max(longest, int(np.diff(offsets).max(initial=0)))
+        for batch in read_shard(path):
+            total += len(batch.ids) + window * (len(batch.offsets) - 1)
+            longest = max(longest, int(np.diff(batch.offsets).max()))
     room = max(int(settings.memory_gb * 1e9 / 2 / POSITION_BYTES), longest + 2 * window)
     stream = np.empty(min(total, room, MOST_POSITIONS), np.int32)
     stream[:window] = size
     places, fill, whole = np.zeros(size, np.int64), window, True
     for path in paths:
-        for ids, offsets in documents(path):
+        for batch in read_shard(path):
             document = 0
             while True:
-                document, fill = _append(ids, offsets, document, rank, window, stream, fill, places)
-                if document == len(offsets) - 1:
+                document, fill = _append(batch.ids, batch.offsets, document, rank, window, stream, fill, places)
+                if document == len(batch.offsets) - 1:
                     break
                 whole = False
                 yield stream[:fill], places, whole

