@@ -42,9 +42,9 @@ unit dag e2e faults slurm: install
 
 # `snakemake --profile slurm` looks in ~/.config/snakemake.
 slurm-profile:
-	mkdir -p $(HOME)/.config/snakemake
-	ln -sfn $(CURDIR)/profiles/slurm $(HOME)/.config/snakemake/slurm
-	@echo "Now put your account and partitions into profiles/slurm/config.yaml, then: $(BIN)/snakemake --profile slurm"
+	mkdir -p $(or $(XDG_CONFIG_HOME),$(HOME)/.config)/snakemake
+	ln -sfn $(CURDIR)/profiles/slurm $(or $(XDG_CONFIG_HOME),$(HOME)/.config)/snakemake/slurm
+	@echo "Now put your account and partitions into profiles/slurm/*.yaml, then: $(BIN)/snakemake --profile slurm"
 
 dag-picture: install
 	$(BIN)/snakemake --forceall --rulegraph 2>/dev/null | dot -Tsvg > docs/dag.svg

@@ -103,7 +103,7 @@ def explain(error: ValidationError) -> ConfigurationError:
     if "propertyNames" in error.absolute_schema_path:
         return ConfigurationError(
             f"{where}: {value!r} cannot be the name of a block here", found=repr(value),
-            expected=error.validator_value if error.validator == "enum" else "letters, digits, '.', '_' and single hyphens", mend="rename it",
+            expected="letters, digits, '.', '_' and single hyphens", mend="rename it",
         )  # fmt: skip
     return ConfigurationError(f"{where}: {error.message}", found=repr(value), expected=about or None)
 
@@ -194,6 +194,12 @@ def _check_sources(config: dict[str, Any]) -> None:
                     )
             for other in set(source) - set(kinds) - set(SOURCE_COMPANIONS.get(kinds[0], ())):
                 raise ConfigurationError(f"{place}.{other}: does not belong to {kinds[0]!r}", mend="remove it")
+            if kinds == ["train"] and "eos" not in block["special_tokens"]:
+                raise ConfigurationError(
+                    f"{section}.{name}.special_tokens.eos: missing key",
+                    expected="the token that ends a text; a trained tokenizer has no other special tokens than these",
+                    mend='add `special_tokens: {eos: "<|endoftext|>"}`',
+                )
 
 
 def _names(value: str | list[str]) -> list[str]:
@@ -278,7 +284,7 @@ def local_files(patterns: list[str], place: str) -> list[str]:
         files = [match for match in matches if Path(match).is_file()]
         if not files:
             parent = Path(pattern).parent
-            names = [p.name for p in parent.iterdir()] if parent.is_dir() else []
+            names = [p.name for p in parent.iterdir() if p.is_file()] if parent.is_dir() else []
             close = difflib.get_close_matches(Path(pattern).name, names, n=1)
             raise ConfigurationError(
                 f"{place}: no such file", found=pattern, expected=f"a file, seen from {Path.cwd()}",

@@ -280,7 +280,7 @@ def prepare_corpus(sources: list[Source], settings: CorpusSettings, out: Path) -
                     spill.add(int(place), (digest.hex(), text, source.language, source.domain, source.name))
                     progress.advance(int(size))
             kept[source.name] = {
-                "documents": int(mask.sum()), "bytes": int(scan.sizes[mask].sum()), "read_documents": len(mask) + scan.dropped["empty"] + scan.dropped["too_short"],
+                "documents": int(mask.sum()), "bytes": int(scan.sizes[mask].sum()), "read_documents": len(mask) + sum(scan.dropped[why] for why in ("empty", "too_short", "unpaired_surrogate")),
                 "dropped": dict(scan.dropped), "validation_documents": int((mask & (places < 0)).sum()),
                 "language": source.language, "domain": source.domain, "licence": source.licence,
                 "files": {Path(path).name: {"bytes": Path(path).stat().st_size, "sha256": sha256_file(path)} for path in sorted(source.files)},

@@ -102,7 +102,7 @@ def _jsonl(path: Path, compression: str | None, field: str, dropped: Counter[str
     for number, raw in _lines(path, compression):
         if not raw.strip():
             continue
-        line = _decode(raw, path, number)
+        line = _decode(raw, path, number).rstrip("\r\n")
         try:
             record = json.loads(line)
         except json.JSONDecodeError as error:
@@ -147,10 +147,13 @@ def _parquet(path: Path, field: str, dropped: Counter[str]) -> Iterator[str]:
                 mend="set `text_field` of this source to the name of the column",
             )  # fmt: skip
         row = 0
-        for batch in file.iter_batches(batch_size=1024, columns=[field]):
-            for value in batch.column(0).to_pylist():
-                row += 1
-                yield from _text(value, f"{path} row {row}", field, dropped)
+        try:
+            for batch in file.iter_batches(batch_size=1024, columns=[field]):
+                for value in batch.column(0).to_pylist():
+                    row += 1
+                    yield from _text(value, f"{path} row {row}", field, dropped)
+        except (pa.ArrowInvalid, OSError) as error:
+            raise InputError(f"{path}: damaged after row {row}", found=error, mend="copy or download it again") from error
 
 
 def _plain(path: Path, compression: str | None, dropped: Counter[str]) -> Iterator[str]:
