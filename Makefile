@@ -7,7 +7,7 @@ BIN := $(VENV)/bin
 SNAKEMAKE := $(BIN)/snakemake --profile profiles/local
 export PYTHONUNBUFFERED = 1
 
-.PHONY: demo report install test check lint unit dag e2e faults slurm slurm-profile lock dag-picture
+.PHONY: demo report install test check lint unit dag e2e faults slurm slurm-profile lock dag-picture docs
 
 demo: install
 	$(SNAKEMAKE)
@@ -45,6 +45,10 @@ slurm-profile:
 	mkdir -p $(or $(XDG_CONFIG_HOME),$(HOME)/.config)/snakemake
 	ln -sfn $(CURDIR)/profiles/slurm $(or $(XDG_CONFIG_HOME),$(HOME)/.config)/snakemake/slurm
 	@echo "Now put your account and partitions into profiles/slurm/*.yaml, then: $(BIN)/snakemake --profile slurm"
+
+# The tables of all keys in config/README.md, from the schema.
+docs: install
+	$(BIN)/python workflow/scripts/document_config.py --schema workflow/schemas/config.schema.yaml --readme config/README.md
 
 dag-picture: install
 	$(BIN)/snakemake --forceall --rulegraph 2>/dev/null | dot -Tsvg > docs/dag.svg

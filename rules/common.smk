@@ -91,6 +91,15 @@ def train_shards(pattern):
     return paths
 
 
+def growing(mem_mb):
+    """Return a resource function: twice the memory at each further attempt, as a job that ran out of it is tried again."""
+
+    def memory(wildcards, attempt):
+        return mem_mb * 2 ** (attempt - 1)
+
+    return memory
+
+
 def model_trust(wildcards):
     return canonical({"trust_remote_code": config["models"][wildcards.model]["trust_remote_code"]})
 

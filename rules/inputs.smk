@@ -16,13 +16,10 @@ def wheel_settings(wildcards):
 
 
 def dataset_settings(wildcards):
-    block = config["corpora"][wildcards.corpus]["sources"][wildcards.source]
-    return canonical(
-        {
-            key: block[key]
-            for key in ("hub", "revision", "subset", "split", "max_bytes", "text_field")
-        }
-    )
+    corpus = config["corpora"][wildcards.corpus]
+    block = corpus["sources"][wildcards.source]
+    keys = ("hub", "revision", "subset", "split", "max_bytes", "text_field")
+    return canonical({"seed": corpus["seed"]} | {key: block[key] for key in keys})
 
 
 # ---- corpora ----
@@ -170,7 +167,11 @@ def initialisation_matrix(wildcards):
 ADAPTED = "{model}--{tokenizer}/{corpus}/{alignment}/{recipe}/s{seed}"
 
 
-EXECUTION = ("gpus",)  # keys of a stage that say where it runs, not what it computes
+EXECUTION = (
+    "gpus",
+    "save_steps",
+    "log_steps",
+)  # keys of a stage that say how it runs, not what it computes
 
 
 def stage_block(wildcards):
@@ -211,6 +212,14 @@ def stage_blocks(wildcards):
 
 def stage_gpus(wildcards):
     return stage_block(wildcards)["gpus"]
+
+
+def stage_save_steps(wildcards):
+    return stage_block(wildcards)["save_steps"]
+
+
+def stage_log_steps(wildcards):
+    return stage_block(wildcards)["log_steps"]
 
 
 def stage_labels(wildcards):

@@ -49,7 +49,7 @@ rule train_tokenizer:
     wildcard_constraints:
         tokenizer=names_pattern(TRAINED),
     conda:
-        "../envs/data.yaml"
+        "../envs/train.yaml"
     threads: 8
     resources:
         mem_mb=16000,

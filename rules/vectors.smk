@@ -43,7 +43,7 @@ rule train_vectors:
         "../envs/vectors.yaml"
     threads: 16
     resources:
-        mem_mb=16000,
+        mem_mb=growing(16000),
         runtime=1440,
     params:
         settings=settings("vectors/{vectors}/glove"),

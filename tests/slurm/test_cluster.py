@@ -72,9 +72,9 @@ class Slurm:
 
     def snakemake(self, *arguments: str) -> str:
         """Run ``snakemake --profile slurm`` and return what it printed."""
-        command = ["snakemake", "--profile", "slurm", "--snakefile", str(ROOT / "Snakefile"), "--configfile", "config.yaml"]
+        options = ("--profile", "slurm", "--snakefile", str(ROOT / "Snakefile"), "--configfile", "config.yaml", *QUICK)
         result = subprocess.run(
-            [*command, *arguments, *QUICK],
+            ["snakemake", *arguments, *options],
             cwd=self.project.folder,
             env=self.environment,
             text=True,

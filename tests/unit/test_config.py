@@ -191,7 +191,12 @@ def test_defaults_are_filled_in_and_the_input_is_not_touched(config):
     filled = validate(config, SCHEMA)
     assert config == before
     stage = filled["recipes"]["short"]["stages"][0]
-    assert (stage["schedule"], stage["weight_decay"], stage["max_grad_norm"], stage["warmup_ratio"]) == ("cosine", 0.01, 0.3, 0.03)
+    assert (stage["schedule"], stage["weight_decay"], stage["max_grad_norm"], stage["warmup_ratio"]) == (
+        "cosine",
+        0.01,
+        0.3,
+        0.03,
+    )
     assert stage["steps"] == 6
     assert filled["corpora"]["tiny"]["sources"]["de"]["weight"] is None
     assert filled["corpora"]["tiny"]["sources"]["de"]["text_field"] == "text"
@@ -292,7 +297,11 @@ def test_local_files(tmp_path, monkeypatch):
     for name in ("b.jsonl", "a.jsonl", "deep/er/c.jsonl"):
         (tmp_path / name).touch()
     assert local_files(["b.jsonl", "*.jsonl", "**/c.jsonl"], "here") == ["a.jsonl", "b.jsonl", "deep/er/c.jsonl"]
-    for pattern, advice in {"a.json": r"did you mean a\.jsonl\?", "nothing/*": "correct the path", "deep": "correct the path"}.items():
+    for pattern, advice in {
+        "a.json": r"did you mean a\.jsonl\?",
+        "nothing/*": "correct the path",
+        "deep": "correct the path",
+    }.items():
         with pytest.raises(ConfigurationError, match=rf"(?s)here: no such file.*{advice}"):
             local_files([pattern], "here")
 

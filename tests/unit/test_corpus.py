@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import itertools
 import json
 import random
 import subprocess
@@ -71,7 +72,7 @@ def test_against_brute_force(two, tmp_path):
     manifest, shards = prepare(tmp_path / "out", sources)
     assert list(shards) == ["train-00000", "train-00001", "train-00002", "validation"]
     rows = rows_of(shards)
-    expected = {text: "a" for text in a} | {text: "b" for text in b}
+    expected = dict.fromkeys(a, "a") | dict.fromkeys(b, "b")
     assert {row["text"]: row["source"] for row in rows} == expected
     assert len(rows) == 240  # nothing twice, within a split or across
     for row in rows:
@@ -126,7 +127,7 @@ def test_order_is_shuffled(tmp_path):
     sources = [source(name, write(tmp_path / f"{name}.jsonl", texts(name, 200))) for name in ("a", "b")]
     _, shards = prepare(tmp_path / "out", sources, shards=1)
     order = [row["source"] for row in shards["train-00000"]]
-    changes = sum(x != y for x, y in zip(order, order[1:], strict=False))
+    changes = sum(x != y for x, y in itertools.pairwise(order))
     assert len(order) * 0.35 < changes < len(order) * 0.65
     numbers = [int(row["text"].split()[1]) for row in shards["train-00000"] if row["source"] == "a"]
     assert numbers != sorted(numbers)
@@ -268,15 +269,13 @@ def test_command_leaves_nothing_after_an_error(tmp_path):
     """A line in the middle is no JSON: the message names it, and no output exists."""
     path = write(tmp_path / "s.jsonl", texts("s", 30))
     path.write_text(path.read_text() + "oops\n")
-    files = {"s": [str(path)]}
     settings = {
         "byte_budget": None, "min_characters": 1, "validation_fraction": 0.2, "shards": 1, "seed": 1,
-        "sources": {"s": {"files": files["s"], "text_field": "text", "language": "en", "domain": "d", "licence": "x", "weight": None}},
+        "sources": {"s": {"files": [str(path)], "text_field": "text", "language": "en", "domain": "d", "licence": "x", "weight": None}},
     }  # fmt: skip
     script = ROOT / "workflow/scripts/prepare_corpus.py"
-    options = ["--settings", json.dumps(settings), "--files", json.dumps(files)]
-    outputs = ["--text", tmp_path / "text", "--manifest", tmp_path / "manifest.json"]
-    result = subprocess.run([sys.executable, script, *options, *outputs], capture_output=True, text=True, check=False)
+    options = ["--settings", json.dumps(settings), "--text", tmp_path / "text", "--manifest", tmp_path / "manifest.json"]
+    result = subprocess.run([sys.executable, script, *options], capture_output=True, text=True, check=False)
     assert result.returncode == 1, result.stderr
     assert "s.jsonl line 31: not JSON" in result.stderr
     assert "Traceback" not in result.stderr

@@ -131,7 +131,7 @@ def test_not_utf8(tmp_path, name):
 @pytest.mark.parametrize("form", ["jsonl", "txt"])
 def test_truncated_compressed_files(tmp_path, suffix, form):
     """Wherever a compressed file is cut, that is an error and not an early end."""
-    lines = [f"{{\"text\": \"{'abcdefghij'[i % 10] * 7} {i * i}\"}}\n" for i in range(400)]
+    lines = [f'{{"text": "{"abcdefghij"[i % 10] * 7} {i * i}"}}\n' for i in range(400)]
     whole = COMPRESS[suffix]("".join(lines).encode())
     path = tmp_path / f"a.{form}{suffix}"
     for length in (5, len(whole) // 2, len(whole) - 9, len(whole) - 4, len(whole) - 1):

@@ -6,7 +6,7 @@ import argparse
 from pathlib import Path
 
 from tokalign import cli
-from tokalign.alignment import Side, align, write_alignment
+from tokalign.alignment import Side, align, check_different, write_alignment
 from tokalign.methods import METHODS
 from tokalign.tokens import load_tokenizer
 from tokalign.vectors import read_vectors
@@ -35,6 +35,7 @@ def main(args: argparse.Namespace) -> None:
             (args.source_tokenizer, args.source_vocabulary, args.source_vectors),
         )
     ]
+    check_different(sides[0].vocabulary, sides[1].vocabulary, str(args.target_tokenizer))
     methods = {name: METHODS[name] for name in args.settings["methods"]}
     write_alignment(align(*sides, methods, args.settings), args.matrix, args.table, {"settings": args.settings})
 

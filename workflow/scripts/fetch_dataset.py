@@ -14,7 +14,7 @@ def arguments() -> argparse.ArgumentParser:
     """Return the parser of this command."""
     parser = cli.parser(__doc__)
     parser.add_argument(
-        "--settings", type=cli.settings, required=True, help="hub, revision, subset, split, max_bytes, text_field"
+        "--settings", type=cli.settings, required=True, help="hub, revision, subset, split, max_bytes, text_field, seed"
     )
     parser.add_argument("--output", type=Path, required=True, help="folder that shall appear")
     return parser

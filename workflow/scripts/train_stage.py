@@ -28,9 +28,11 @@ def arguments() -> argparse.ArgumentParser:
     parser = cli.parser(__doc__)
     parser.add_argument("--model", type=Path, required=True, help="checkpoint to start from")
     parser.add_argument("--blocks", type=Path, required=True, help="packed training blocks")
-    parser.add_argument("--settings", type=cli.settings, required=True, help="a stage of a recipe, and trust_remote_code")
+    parser.add_argument("--settings", type=cli.settings, required=True, help="a stage of a recipe but for save_steps, log_steps and gpus; and trust_remote_code")
     parser.add_argument("--seed", type=int, required=True)
     parser.add_argument("--used-sequences", type=int, required=True, help="sequences that earlier stages trained on")
+    parser.add_argument("--save-steps", type=int, required=True, help="steps between two saved states")
+    parser.add_argument("--log-steps", type=int, required=True, help="steps between two lines of metrics")
     parser.add_argument("--minutes", type=float, help="time limit of the job")
     parser.add_argument("--labels", type=cli.settings, required=True, help="names of the blocks, for the model card")
     parser.add_argument("--model-info", type=Path, required=True, help="info.json of the source model")
@@ -49,7 +51,7 @@ def main(args: argparse.Namespace) -> None:
     torch.set_num_threads(args.threads)
     chosen = dict(args.settings)
     trust = chosen.pop("trust_remote_code")
-    settings = StageSettings(**chosen)
+    settings = StageSettings(**chosen, save_steps=args.save_steps, log_steps=args.log_steps)
     digests = {file.name: sha256_file(file) for file in sorted(args.model.glob("*.safetensors"))}
     print_of = fingerprint(
         digests | {"config.json": sha256_file(args.model / "config.json"), "blocks": sha256_file(args.blocks)},

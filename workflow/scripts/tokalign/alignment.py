@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import logging
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -12,18 +11,18 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
-import safetensors
-import safetensors.numpy
 from scipy import sparse
 
-from tokalign.errors import ArtefactError, ConfigurationError
+from tokalign.errors import ArtefactError, ConfigurationError, InputError
 from tokalign.files import atomic_file
+from tokalign.tensors import read_tensors, write_tensors
 from tokalign.vectors import Vectors
 from tokalign.vocabulary import Vocabulary
 
 log = logging.getLogger(__name__)
 
-CATEGORIES = ("special", "exact", "aligned", "decomposed", "random")
+TENSORS = {"indptr": ("int64", 1), "indices": ("int32", 1), "data": ("float32", 1)}
+"""The arrays of the matrix's file: type and number of dimensions."""
 
 TABLE = pa.schema(
     [
@@ -60,7 +59,7 @@ class Rows:
         indptr: where each row begins in ``sources``, int64, shape (n + 1,).
         sources: source ids, int64.
         weights: of the source ids, float32; they sum to 1 in a row.
-        category: how these rows were found, one of ``CATEGORIES``.
+        category: how these rows were found, one of ``categories.CATEGORIES``.
         scores: float32, shape (n,), NaN where there is none.
     """
 
@@ -90,13 +89,28 @@ class Alignment:
 
     Attributes:
         matrix: CSR, float32, shape (|V_target|, |V_source|); every row sums to 1.
-        categories: one of ``CATEGORIES`` for each target id.
+        categories: one of ``categories.CATEGORIES`` for each target id.
         scores: float32 for each target id, NaN where there is none.
     """
 
     matrix: sparse.csr_matrix
     categories: np.ndarray
     scores: np.ndarray
+
+
+def check_different(target: Vocabulary, source: Vocabulary, where: str) -> None:
+    """Check that the vocabularies of two tokenizers are not the same one under two names or paths.
+
+    Raises:
+        InputError: every id stands for the same bytes on both sides.
+    """
+    if target.token_bytes == source.token_bytes:
+        raise InputError(
+            f"{where}: the tokenizer that the model shall get has the vocabulary that the model already has",
+            found=f"the same {target.size} tokens with the same ids",
+            expected="another vocabulary",
+            mend="name another tokenizer in the experiment, or another source in its tokenizer block",
+        )
 
 
 def align(target: Side, source: Side, methods: dict[str, Method], settings: dict[str, Any]) -> Alignment:
@@ -156,9 +170,7 @@ def write_alignment(alignment: Alignment, matrix_path: Path, table_path: Path, m
         "indices": matrix.indices.astype(np.int32),
         "data": matrix.data.astype(np.float32),
     }
-    header = {"shape": json.dumps(list(matrix.shape)), "metadata": json.dumps(metadata, sort_keys=True)}
-    with atomic_file(matrix_path) as partial:
-        safetensors.numpy.save_file(tensors, partial, header)
+    write_tensors(matrix_path, tensors, {"shape": list(matrix.shape), "metadata": metadata})
     offsets = pa.array(matrix.indptr.astype(np.int32))
     scores = pa.array(alignment.scores, pa.float32(), from_pandas=True)
     columns = [
@@ -178,13 +190,11 @@ def read_matrix(path: str | Path) -> sparse.csr_matrix:
     Raises:
         ArtefactError: the file is missing, truncated, or its parts do not fit together.
     """
+    tensors, metadata = read_tensors(path, TENSORS, ("shape",))
     try:
-        with safetensors.safe_open(path, framework="np") as file:
-            shape = tuple(json.loads(file.metadata()["shape"]))
-            parts = [file.get_tensor(name) for name in ("data", "indices", "indptr")]
-        matrix = sparse.csr_matrix(tuple(parts), shape=shape)
+        matrix = sparse.csr_matrix((tensors["data"], tensors["indices"], tensors["indptr"]), shape=tuple(metadata["shape"]))
         matrix.check_format(full_check=True)
-    except (OSError, KeyError, TypeError, ValueError, safetensors.SafetensorError) as error:
+    except ValueError as error:
         raise ArtefactError(f"{path}: not a readable alignment matrix", found=error, mend="delete it and run again") from error
     if not np.isfinite(matrix.data).all():
         row = int(np.searchsorted(matrix.indptr, np.flatnonzero(~np.isfinite(matrix.data))[0], side="right")) - 1

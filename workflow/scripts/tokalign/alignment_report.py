@@ -12,7 +12,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from tokalign.alignment import CATEGORIES
+from tokalign.categories import CATEGORIES
 from tokalign.errors import ArtefactError
 from tokalign.shards import read_shard
 

@@ -143,7 +143,8 @@ def share_budget(sizes: Mapping[str, int], weights: Mapping[str, float | None], 
     if budget is None:
         if all(weight is None for weight in weights.values()):
             return dict(sizes)
-        budget = int(min(sizes[name] / shares[name] for name in sizes) * sum(shares.values()))
+        scale = min(sizes[name] / shares[name] for name in sizes)
+        return {name: min(sizes[name], round(scale * shares[name])) for name in sizes}
     taken: dict[str, int] = {}
     open_names, left = list(sizes), min(budget, sum(sizes.values()))
     while open_names:

@@ -8,6 +8,7 @@ from typing import Any
 import datasets
 import pyarrow as pa
 import pyarrow.parquet as pq
+from huggingface_hub import HfApi
 from huggingface_hub.errors import HfHubHTTPError
 from requests.exceptions import RequestException
 
@@ -16,14 +17,16 @@ from tokalign.files import write_json
 from tokalign.progress import Progress
 
 ROWS_PER_FILE = 100_000
+SHUFFLE_BUFFER = 10_000
+"""Documents among which the next one is drawn; the files of the data set are shuffled as a whole."""
 
 
 def fetch_dataset(settings: dict[str, Any], out: Path) -> None:
-    """Stream a split and write its texts.
+    """Stream a split in a seeded order and write its texts.
 
     Args:
         settings: ``hub`` (owner/name), ``revision``, ``subset``, ``split``, ``max_bytes`` (of UTF-8 text, or ``None``),
-            ``text_field``.
+            ``text_field``, ``seed``.
         out: an existing empty folder; gets ``00000.parquet`` ... with the column ``text``, and ``provenance.json``.
 
     Raises:
@@ -31,10 +34,9 @@ def fetch_dataset(settings: dict[str, Any], out: Path) -> None:
     """
     name, field, limit = settings["hub"], settings["text_field"], settings["max_bytes"]
     try:
-        rows = datasets.load_dataset(
-            name, settings["subset"], split=settings["split"], revision=settings["revision"], streaming=True
-        )
-    except (ValueError, OSError, RequestException, HfHubHTTPError) as error:
+        commit = HfApi().dataset_info(name, revision=settings["revision"]).sha
+        rows = datasets.load_dataset(name, settings["subset"], split=settings["split"], revision=commit, streaming=True)
+    except (ValueError, OSError, RuntimeError, RequestException, HfHubHTTPError) as error:
         raise InputError(
             f"data set {name}: cannot be opened",
             found=f"{type(error).__name__}: {error}",
@@ -51,7 +53,7 @@ def fetch_dataset(settings: dict[str, Any], out: Path) -> None:
         files += 1
         texts.clear()
 
-    for number, row in enumerate(rows, 1):
+    for number, row in enumerate(rows.shuffle(seed=settings["seed"], buffer_size=SHUFFLE_BUFFER), 1):
         if field not in row:
             raise InputError(
                 f"data set {name}: documents without text",
@@ -77,4 +79,4 @@ def fetch_dataset(settings: dict[str, Any], out: Path) -> None:
     progress.close()
     if not documents:
         raise InputError(f"data set {name}: no document was fetched", expected="text within `max_bytes`")
-    write_json(out / "provenance.json", {**settings, "documents": documents, "bytes": written})
+    write_json(out / "provenance.json", {**settings, "commit": commit, "documents": documents, "bytes": written})

@@ -18,7 +18,7 @@ from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
 from matplotlib.ticker import ScalarFormatter
 
-from tokalign.alignment_report import CATEGORIES
+from tokalign.categories import CATEGORIES
 from tokalign.errors import ArtefactError
 from tokalign.files import atomic_file
 from tokalign.tables import ALL, BLOCK, EXPERIMENT, FLOOR

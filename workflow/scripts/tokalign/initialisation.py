@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from safetensors import SafetensorError
 from scipy import sparse
 from torch import nn
 from transformers import AutoModelForCausalLM, PreTrainedModel
@@ -23,16 +24,30 @@ def load_model(folder: str | Path, *, dtype: torch.dtype | str = "auto", trust_r
     """Load a causal language model from a local folder, safetensors only.
 
     Raises:
-        ArtefactError: the folder holds no such model.
+        ArtefactError: the folder holds no such model, or weights are missing, which transformers would draw at random.
     """
     try:
-        return AutoModelForCausalLM.from_pretrained(
-            folder, dtype=dtype, local_files_only=True, use_safetensors=True, trust_remote_code=trust_remote_code
+        model, found = AutoModelForCausalLM.from_pretrained(
+            folder,
+            dtype=dtype,
+            local_files_only=True,
+            use_safetensors=True,
+            trust_remote_code=trust_remote_code,
+            output_loading_info=True,
         )
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, SafetensorError) as error:
         raise ArtefactError(
             f"{folder}: not a loadable causal language model", found=error, mend="see whether the folder is complete"
         ) from error
+    wrong = sorted(map(str, [*found["missing_keys"], *found["mismatched_keys"]]))
+    if wrong:
+        raise ArtefactError(
+            f"{folder}: weights are missing or of the wrong shape",
+            found=", ".join(wrong[:5]),
+            expected="every weight of the architecture in config.json",
+            mend="see whether the folder is complete",
+        )
+    return model
 
 
 def embeddings(model: PreTrainedModel) -> tuple[nn.Module, nn.Module, bool]:
