@@ -183,7 +183,7 @@ class Project:
 
     def planned(self, *arguments: str) -> dict[str, int]:
         """Return how many jobs of each rule a dry run would start."""
-        output = self.run("-n", "--quiet", "host", *arguments).stdout
+        output = self.run(*arguments, "-n", "--quiet", "host").stdout
         if "Job stats:" not in output:
             assert "Nothing to be done" in output, output
             return {}

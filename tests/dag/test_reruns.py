@@ -133,7 +133,9 @@ def test_git_checkout_of_another_branch_and_back_plans_nothing(project: Project,
 
     def git(*arguments: str) -> None:
         identity = ["-c", "user.name=test", "-c", "user.email=test@example.org"]
-        subprocess.run(["git", *identity, *arguments], cwd=project.folder, env=os.environ | environment, check=True, capture_output=True)
+        subprocess.run(
+            ["git", *identity, *arguments], cwd=project.folder, env=os.environ | environment, check=True, capture_output=True
+        )
 
     git("init", "--initial-branch", "main")
     git("add", *(path.name for path in inputs))
@@ -188,8 +190,8 @@ def more_first_steps(config: dict) -> None:
     stage(config, 0)["steps"] = 7
 
 
-def saved_more_often(config: dict) -> None:
-    stage(config, 1)["save_steps"] = 3
+def saved_and_logged_more_rarely(config: dict) -> None:
+    stage(config, 1)["save_steps"] = stage(config, 1)["log_steps"] = 3
 
 
 def on_a_gpu(config: dict) -> None:
@@ -266,10 +268,9 @@ SETTINGS = {
     blocks_that_nothing_uses: {},
     written_out_default: {},
     on_a_gpu: {},
+    saved_and_logged_more_rarely: {},
     second_stage_learning_rate: LAST_STAGE_AGAIN,
     more_first_steps: TRAINED_AGAIN,
-    # How often the state is saved changes no weight, but it is a setting of the rule, so the finished stage runs again.
-    saved_more_often: LAST_STAGE_AGAIN,
     longer_blocks: {"pack_tokens": 1, **TRAINED_AGAIN},
     second_seed: TRAINED_AGAIN,
     trained_from_the_baseline: TRAINED_AGAIN,

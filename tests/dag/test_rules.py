@@ -72,7 +72,7 @@ def test_rule_is_complete(rule: str):
     assert not missing
     version = re.search(r'version=VERSIONS\["(\w+)"\]', text)
     assert version and version[1] in VERSIONS
-    assert "2>&1 | tee {log:q}" in text
+    assert re.search(r"2>&1 \| .*tee \{log:q\}", text)
     conda = re.search(r'conda:\s*"\.\./(envs/\w+\.yaml)"', text)
     assert conda and (ROOT / conda[1]).is_file()
     assert (SCRIPTS / script_of(rule)).is_file()

@@ -13,11 +13,13 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pyarrow.parquet as pq
 import pytest
 from copies import copy_project
 from tiny import ROOT, Project
 from tokalign.config import load_schema, validate
+from tokalign.tensors import write_tensors
 
 SCRIPTS = ROOT / "workflow/scripts"
 
@@ -39,9 +41,7 @@ def command(project: Project, script: str, **options: Any) -> subprocess.Complet
         values = value if isinstance(value, list) else [json.dumps(value) if isinstance(value, dict) else str(value)]
         words += [f"--{name.replace('_', '-')}", *map(str, values)]
     environment = os.environ | {"HF_HUB_OFFLINE": "1"}
-    return subprocess.run(
-        words, cwd=project.folder, env=environment, text=True, stdout=subprocess.PIPE, stderr=subprocess.STDOUT
-    )
+    return subprocess.run(words, cwd=project.folder, env=environment, text=True, stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
 
 
 def filled(project: Project) -> dict[str, Any]:
@@ -174,7 +174,10 @@ def cut_gzip(project: Project) -> tuple[str, ...]:
     (project.folder / "corpus/de.jsonl").unlink()
     (project.folder / "corpus/de.jsonl.gz").write_bytes(packed[: len(packed) // 2])
     project.config["corpora"]["tiny"]["sources"]["de"]["files"] = ["corpus/de.jsonl.gz"]
-    return "corpus/de.jsonl.gz: the compressed file is truncated or damaged after line", "to mend:  copy or download the file again"
+    return (
+        "corpus/de.jsonl.gz: the compressed file is truncated or damaged after line",
+        "to mend:  copy or download the file again",
+    )
 
 
 def latin_1(project: Project) -> tuple[str, ...]:
@@ -212,7 +215,9 @@ def test_tokenizer_without_end_of_text(project: Project):
     assert settings.pop("eos_token") == "<eos>"
     path.write_text(json.dumps(settings))
     result = resolve_tokenizer(project, "tokenizer", "results/tokenizers/own")
-    assert_refused(result, "tokenizer tokenizer: no end-of-text token", "expected: a token with the role eos", "special_tokens: {eos:")
+    assert_refused(
+        result, "tokenizer tokenizer: no end-of-text token", "expected: a token with the role eos", "special_tokens: {eos:"
+    )
     assert left(project) == []
 
 
@@ -278,10 +283,14 @@ def test_model(project: Project, break_it: Callable[[Path], tuple[str, ...]]):
 # -------------------------------------------------------------------------------------------------------- full disks
 
 
+NO_ROOM = "found:    0 MB free on the file system of results/"
+"""The disk that is full, whatever room there is elsewhere."""
+
+
 @contextlib.contextmanager
 def small_disk(folder: Path, size: str) -> Iterator[Callable[[str], None]]:
     """Mount a file system of a size at a folder; yield a function that changes the size."""
-    folder.mkdir(parents=True)
+    folder.mkdir(parents=True, exist_ok=True)
     mounted = subprocess.run(["mount", "-t", "tmpfs", "-o", f"size={size}", "tmpfs", str(folder)], capture_output=True)
     if mounted.returncode:
         pytest.skip(f"mounting is not permitted: {mounted.stderr.decode().strip()}")
@@ -293,7 +302,7 @@ def small_disk(folder: Path, size: str) -> Iterator[Callable[[str], None]]:
 
 def test_full_disk_under_the_corpus(project: Project):
     with small_disk(project.folder / "results", "48k") as resize:
-        assert_refused(prepare_corpus(project), "error: the disk is full", "MB free", "to mend:  free space there")
+        assert_refused(prepare_corpus(project), "error: the disk is full", NO_ROOM, "to mend:  free space there")
         assert left(project) == []
         resize("16m")
         again = prepare_corpus(project)
@@ -308,11 +317,15 @@ def test_full_disk_under_a_token_shard(project: Project):
     assert prepare_corpus(project, text="text").returncode == 0
 
     def tokenize() -> subprocess.CompletedProcess[str]:
-        paths = {"text": "text/train-00000.parquet", "tokenizer": "tokenizer", "output": "results/tokens/tiny/own/train-00000.arrow"}
+        paths = {
+            "text": "text/train-00000.parquet",
+            "tokenizer": "tokenizer",
+            "output": "results/tokens/tiny/own/train-00000.arrow",
+        }
         return command(project, "tokenize_shard", settings={"trust_remote_code": False}, **paths)
 
     with small_disk(project.folder / "results", "48k") as resize:
-        assert_refused(tokenize(), "error: the disk is full", "MB free", "to mend:  free space there")
+        assert_refused(tokenize(), "error: the disk is full", NO_ROOM, "to mend:  free space there")
         assert left(project) == []
         resize("16m")
         again = tokenize()
@@ -323,16 +336,13 @@ def test_full_disk_under_a_token_shard(project: Project):
 def test_full_disk_under_a_model(project: Project):
     """Safetensors reports a full disk by an exception of its own."""
     assert resolve_tokenizer(project, "tokenizer", "tokenizers/own").returncode == 0
-    import numpy as np
-    from safetensors.numpy import save_file
-
     size = json.loads((project.folder / "tokenizers/own/info.json").read_text())["size"]
     identity = {
         "indptr": np.arange(size + 1, dtype=np.int64),
         "indices": np.arange(size, dtype=np.int32),
         "data": np.ones(size, dtype=np.float32),
     }
-    save_file(identity, project.folder / "alignment.safetensors", {"shape": json.dumps([size, size])})
+    write_tensors(project.folder / "alignment.safetensors", identity, {"shape": [size, size]})
 
     def initialise() -> subprocess.CompletedProcess[str]:
         return command(
@@ -347,7 +357,7 @@ def test_full_disk_under_a_model(project: Project):
         )
 
     with small_disk(project.folder / "results", "64k") as resize:
-        assert_refused(initialise(), "error: the disk is full", "MB free", "to mend:  free space there")
+        assert_refused(initialise(), "error: the disk is full", NO_ROOM, "to mend:  free space there")
         assert left(project) == []
         resize("16m")
         again = initialise()

@@ -32,7 +32,7 @@ SMALL = {"vocab_size": ROWS, "hidden_size": 16, "intermediate_size": 32, "num_hi
 CONFIGS = {
     "llama, tied": (LlamaForCausalLM, LlamaConfig(**SMALL, tie_word_embeddings=True)),
     "llama, untied": (LlamaForCausalLM, LlamaConfig(**SMALL, tie_word_embeddings=False)),
-    "gpt_neox, embed_out": (GPTNeoXForCausalLM, GPTNeoXConfig(**SMALL, tie_word_embeddings=False)),
+    "gpt_neox, untied": (GPTNeoXForCausalLM, GPTNeoXConfig(**SMALL, tie_word_embeddings=False)),
     "gpt2, tied": (GPT2LMHeadModel, GPT2Config(vocab_size=ROWS, n_embd=16, n_layer=2, n_head=2, n_positions=64)),
     "phi, LM head with bias": (PhiForCausalLM, PhiConfig(**SMALL, tie_word_embeddings=False)),
 }

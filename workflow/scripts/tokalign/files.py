@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import hashlib
 import json
 import os
@@ -29,6 +30,18 @@ def _sync(path: Path) -> None:
 
 
 @contextlib.contextmanager
+def _full_disk_named(path: Path) -> Iterator[None]:
+    """Raise the OSError of a full disk with its file: pyarrow names none, safetensors raises an error of its own."""
+    try:
+        yield
+    except Exception as error:
+        number = next((n for n in (errno.ENOSPC, errno.EDQUOT) if os.strerror(n) in str(error)), None)
+        if number is None or getattr(error, "filename", None):
+            raise
+        raise OSError(number, os.strerror(number), str(path)) from error
+
+
+@contextlib.contextmanager
 def atomic_file(path: str | Path) -> Iterator[Path]:
     """Yield a path to write to; on success it becomes ``path``, on any error nothing is left.
 
@@ -42,7 +55,8 @@ def atomic_file(path: str | Path) -> Iterator[Path]:
     path.parent.mkdir(parents=True, exist_ok=True)
     partial = _partial(path)
     try:
-        yield partial
+        with _full_disk_named(partial):
+            yield partial
         _sync(partial)
         os.replace(partial, path)
         _sync(path.parent)
@@ -67,7 +81,8 @@ def atomic_directory(path: str | Path) -> Iterator[Path]:
         shutil.rmtree(partial)
     partial.mkdir()
     try:
-        yield partial
+        with _full_disk_named(partial):
+            yield partial
         for root, _, names in os.walk(partial):
             for name in names:
                 file = Path(root, name)

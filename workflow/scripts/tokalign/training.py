@@ -162,10 +162,9 @@ class StageCallback(TrainerCallback):
         """Forget lines of metrics behind the state that is continued, and start the clock."""
         self.first_step, self.started = state.global_step, time.monotonic()
         self.last_step_at = self.started
-        kept = []
-        if self.metrics.exists():
-            kept = [line for line in self.metrics.read_text().splitlines(True) if json.loads(line)["step"] <= state.global_step]
-        self.metrics.write_text("".join(kept))
+        lines = self.metrics.read_text().splitlines(True) if self.metrics.exists() else []
+        whole = (line for line in lines if line.endswith("\n"))  # a full disk may have cut the last one
+        self.metrics.write_text("".join(line for line in whole if json.loads(line)["step"] <= state.global_step))
 
     def on_log(
         self, args: TrainingArguments, state: TrainerState, control: TrainerControl, logs: dict | None = None, **_: Any
@@ -176,6 +175,7 @@ class StageCallback(TrainerCallback):
         if not np.isfinite(logs["loss"]):
             self.stop_reason = f"the loss of step {state.global_step} is {logs['loss']}"
             control.should_training_stop = True
+            control.should_save = False
             return
         now = time.monotonic()
         steps = state.global_step - self.first_step
@@ -286,6 +286,27 @@ def last_state(state: Path) -> Path | None:
     return best
 
 
+def load_weights(model: PreTrainedModel, folder: Path) -> None:
+    """Give a model the weights of a saved state.
+
+    Trainer by itself loads the file by the names of the modules and leaves out, with a warning, what ``save_pretrained`` wrote
+    under another name: the LM head of GPT-NeoX (Pythia) would fall back to its initial weights. ``from_pretrained`` knows.
+
+    Args:
+        model: changed in place.
+        folder: the saved state.
+
+    Raises:
+        ArtefactError: weights are missing in the state.
+    """
+    saved, found = type(model).from_pretrained(
+        folder, dtype=model.dtype, local_files_only=True, use_safetensors=True, output_loading_info=True
+    )
+    if found["missing_keys"]:
+        raise ArtefactError(f"{folder}: weights are missing", found=", ".join(sorted(found["missing_keys"])[:5]))
+    model.load_state_dict(saved.state_dict())
+
+
 @contextlib.contextmanager
 def exclusive(path: Path, poll: float = 1.0) -> Iterator[None]:
     """Hold a lock file, waiting for another process that trains the same; the lock ends with its process, however that ends."""
@@ -353,6 +374,8 @@ def train_stage(
     )
     trainer.remove_callback(PrinterCallback)
     start = last_state(state)
+    if start:
+        load_weights(model, start)
     trained = sum(p.numel() for p in model.parameters() if p.requires_grad)
     log.info(
         "%s trains %s of %s parameters on sequences %d ... %d (%d blocks of %d tokens there are), %s",
