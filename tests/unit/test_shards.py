@@ -5,12 +5,14 @@ from __future__ import annotations
 import itertools
 from pathlib import Path
 
+import numpy as np
 import pyarrow as pa
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from shards_for_tests import write_shard
 from tokalign.errors import ArtefactError
+from tokalign.packing import PackedBlocks, pack_shards
 from tokalign.shards import SCHEMA, read_shard
 
 
@@ -60,12 +62,18 @@ def test_batch_from_a_slice(tmp_path):
 
 
 def test_values_before_and_behind_the_offsets(tmp_path):
-    """A writer may leave values that no document has."""
-    values = pa.array([9, 1, 2, 3, 8, 8], pa.uint32())
-    write_batch(tmp_path / "a.arrow", with_ids(pa.LargeListArray.from_arrays(pa.array([1, 3, 3, 4], pa.int64()), values)))
-    [batch] = read_shard(tmp_path / "a.arrow")
+    """The format allows values that no document has; pyarrow does not write them, so the offsets are changed in the file."""
+    path = write_shard(tmp_path / "a.arrow", [[9, 1, 2], [], [3], [8]])
+    before, after = (np.array(offsets, np.int64).tobytes() for offsets in ([0, 3, 3, 4, 5], [1, 3, 3, 4, 4]))
+    data = path.read_bytes()
+    assert data.count(before) == 1
+    path.write_bytes(data.replace(before, after))
+    [batch] = read_shard(path)
     assert batch.ids.tolist() == [1, 2, 3]
-    assert batch.offsets.tolist() == [0, 2, 2, 3]
+    assert batch.offsets.tolist() == [0, 2, 2, 3, 3]
+    figures = pack_shards([path], 7, 0, tmp_path / "blocks")
+    assert PackedBlocks.open(tmp_path / "blocks")[0].tolist() == [1, 2, 0, 0, 3, 0, 0]
+    assert figures["dropped_tokens"] == 0
 
 
 def test_empty_batches_are_left_out(tmp_path):

@@ -71,9 +71,9 @@ def test_no_special_tokens_no_truncation_no_padding(folder, tmp_path):
     tokenizer = load_tokenizer(folder)
     plain = encode(tokenizer, TEXTS)
     tokenizer.backend_tokenizer.post_processor = TemplateProcessing(single="<eos> $A <eos>", special_tokens=[("<eos>", 0)])
-    tokenizer.backend_tokenizer.enable_truncation(4)
+    assert tokenizer("the")["input_ids"][0] == 0
+    tokenizer.backend_tokenizer.enable_truncation(4)  # behind the call above, which would undo it
     tokenizer.backend_tokenizer.enable_padding(length=30)
-    assert tokenizer("the", padding=False)["input_ids"][0] == 0
     tokenize_shard(write_text(tmp_path / "a.parquet", TEXTS), tokenizer, tmp_path / "a.arrow")
     assert [row["ids"] for row in rows(tmp_path / "a.arrow")] == plain
     assert max(map(len, plain)) > 4
