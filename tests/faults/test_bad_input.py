@@ -66,6 +66,13 @@ def left(project: Project) -> list[str]:
     return sorted(str(path.relative_to(folder)) for path in folder.rglob("*") if not path.is_dir())
 
 
+def assert_full_disk(project: Project, result: subprocess.CompletedProcess[str]) -> None:
+    """Check that a command says that the disk under results/ is full (whatever room there is elsewhere), and leaves nothing."""
+    room = f"found:    0 MB free on the file system of {project.folder}/results/"
+    assert_refused(result, "error: the disk is full", room, "to mend:  free space there")
+    assert left(project) == []
+
+
 def assert_refused(result: subprocess.CompletedProcess[str], *parts: str) -> None:
     """Check that a command ended in an error of its own that has these parts, and not in a traceback."""
     assert result.returncode == 1, result.stdout
@@ -283,10 +290,6 @@ def test_model(project: Project, break_it: Callable[[Path], tuple[str, ...]]):
 # -------------------------------------------------------------------------------------------------------- full disks
 
 
-NO_ROOM = "found:    0 MB free on the file system of results/"
-"""The disk that is full, whatever room there is elsewhere."""
-
-
 @contextlib.contextmanager
 def small_disk(folder: Path, size: str) -> Iterator[Callable[[str], None]]:
     """Mount a file system of a size at a folder; yield a function that changes the size."""
@@ -302,8 +305,7 @@ def small_disk(folder: Path, size: str) -> Iterator[Callable[[str], None]]:
 
 def test_full_disk_under_the_corpus(project: Project):
     with small_disk(project.folder / "results", "48k") as resize:
-        assert_refused(prepare_corpus(project), "error: the disk is full", NO_ROOM, "to mend:  free space there")
-        assert left(project) == []
+        assert_full_disk(project, prepare_corpus(project))
         resize("16m")
         again = prepare_corpus(project)
         assert again.returncode == 0, again.stdout
@@ -325,8 +327,7 @@ def test_full_disk_under_a_token_shard(project: Project):
         return command(project, "tokenize_shard", settings={"trust_remote_code": False}, **paths)
 
     with small_disk(project.folder / "results", "48k") as resize:
-        assert_refused(tokenize(), "error: the disk is full", NO_ROOM, "to mend:  free space there")
-        assert left(project) == []
+        assert_full_disk(project, tokenize())
         resize("16m")
         again = tokenize()
         assert again.returncode == 0, again.stdout
@@ -357,8 +358,7 @@ def test_full_disk_under_a_model(project: Project):
         )
 
     with small_disk(project.folder / "results", "64k") as resize:
-        assert_refused(initialise(), "error: the disk is full", NO_ROOM, "to mend:  free space there")
-        assert left(project) == []
+        assert_full_disk(project, initialise())
         resize("16m")
         again = initialise()
         assert again.returncode == 0, again.stdout

@@ -438,7 +438,7 @@ def poisoned(blocks: PackedBlocks, state: Path, monkeypatch, settings: StageSett
 
 
 def test_loss_that_is_not_a_number(blocks, tmp_path, monkeypatch):
-    text = poisoned(blocks, tmp_path, monkeypatch, replace(SETTINGS, save_steps=1))
+    text = poisoned(blocks, tmp_path, monkeypatch, replace(SETTINGS, save_steps=6))
     assert text.startswith("stage1: the loss of step 2 is nan")
     assert "lower learning_rate" in text
     assert [row["step"] for row in metrics(tmp_path)] == [1]
@@ -449,6 +449,13 @@ def test_state_with_nan_is_not_saved(blocks, tmp_path, monkeypatch):
     """The step whose loss is NaN is one at which a state is saved."""
     poisoned(blocks, tmp_path, monkeypatch, SETTINGS)
     assert states(tmp_path) == []
+
+
+def test_state_with_weights_that_are_not_finite_is_not_kept(blocks, tmp_path, monkeypatch):
+    """The loss of the last step was still finite, and between two log lines nobody looks at it."""
+    text = poisoned(blocks, tmp_path, monkeypatch, replace(SETTINGS, save_steps=1, log_steps=6))
+    assert "weights that are not finite" in text
+    assert last_state(tmp_path) is None
 
 
 DIGESTS = {"model.safetensors": "aa", "blocks": "bb"}

@@ -28,7 +28,12 @@ def arguments() -> argparse.ArgumentParser:
     parser = cli.parser(__doc__)
     parser.add_argument("--model", type=Path, required=True, help="checkpoint to start from")
     parser.add_argument("--blocks", type=Path, required=True, help="packed training blocks")
-    parser.add_argument("--settings", type=cli.settings, required=True, help="a stage of a recipe but for save_steps, log_steps and gpus; and trust_remote_code")
+    parser.add_argument(
+        "--settings",
+        type=cli.settings,
+        required=True,
+        help="a stage of a recipe but for save_steps, log_steps and gpus; and trust_remote_code",
+    )
     parser.add_argument("--seed", type=int, required=True)
     parser.add_argument("--used-sequences", type=int, required=True, help="sequences that earlier stages trained on")
     parser.add_argument("--save-steps", type=int, required=True, help="steps between two saved states")

@@ -173,6 +173,14 @@ def _choose(scans: dict[str, _Scan], sources: list[Source], settings: CorpusSett
         start += len(scan.sizes)
         scan.dropped["duplicate"] += int((~masks[name]).sum())
     available = {name: int(scans[name].sizes[masks[name]].sum()) for name in names}
+    empty = [name for name in names if not available[name]]
+    if empty:
+        raise InputError(
+            f"source {empty[0]!r}: every document is in the sources before it too",
+            found=f"{len(masks[empty[0]])} documents, all of them duplicates",
+            expected="text of its own",
+            mend="remove the source from the corpus",
+        )
     shares = share_budget(available, {source.name: source.weight for source in sources}, settings.byte_budget)
     for name in names:
         scan, mask = scans[name], masks[name]
@@ -269,13 +277,15 @@ def prepare_corpus(sources: list[Source], settings: CorpusSettings, out: Path) -
         for source in sources:
             scan, mask = scans[source.name], masks[source.name]
             places = _place(scan.hashes, settings)
-            documents = itertools.zip_longest(_documents(source, Counter(), settings.min_characters), mask, places, scan.sizes)
-            for document, keep, place, size in documents:
-                if document is None or keep is None:
+            first_pass = zip(mask, places, scan.sizes, scan.hashes.astype(">u8"), strict=True)
+            documents = itertools.zip_longest(_documents(source, Counter(), settings.min_characters), first_pass)
+            for document, known in documents:
+                if document is None or known is None or document[0] != known[3].tobytes():
                     raise InputError(
                         f"source {source.name!r}: its files changed while they were read",
                         mend="run again when nothing writes to them",
                     )
+                keep, place, size, _ = known
                 if keep:
                     digest, text = document
                     spill.add(int(place), (digest.hex(), text, source.language, source.domain, source.name))

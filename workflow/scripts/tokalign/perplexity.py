@@ -15,11 +15,12 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import torch
 import transformers
-from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedModel, PreTrainedTokenizerBase
+from transformers import AutoTokenizer, PreTrainedModel, PreTrainedTokenizerBase
 
 from tokalign.bootstrap import RESAMPLES, SEED, ratio_interval
 from tokalign.device import choose_precision
 from tokalign.errors import ArtefactError, ConfigurationError
+from tokalign.initialisation import load_model
 from tokalign.progress import Progress
 
 log = logging.getLogger(__name__)
@@ -301,21 +302,9 @@ def load(
     device = "cuda" if torch.cuda.is_available() else "cpu"
     transformers.utils.logging.disable_progress_bar()
     options = {"local_files_only": True, "trust_remote_code": settings.trust_remote_code}
-    model, found = AutoModelForCausalLM.from_pretrained(
-        folder,
-        dtype=getattr(torch, choose_precision(settings.precision)),
-        use_safetensors=True,
-        output_loading_info=True,
-        **options,
+    model = load_model(
+        folder, dtype=getattr(torch, choose_precision(settings.precision)), trust_remote_code=settings.trust_remote_code
     )
-    wrong = sorted(map(str, [*found["missing_keys"], *found["mismatched_keys"]]))
-    if wrong:
-        raise ArtefactError(
-            f"{folder}: weights are missing or of the wrong shape",
-            found=", ".join(wrong[:5]),
-            expected="every weight of the architecture in config.json",
-            mend="make the model again",
-        )
     return model.to(device).eval(), AutoTokenizer.from_pretrained(tokenizer, **options)
 
 

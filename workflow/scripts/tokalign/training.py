@@ -213,9 +213,15 @@ class StageCallback(TrainerCallback):
             control.should_save = control.should_training_stop = True
             self.save_started = now
 
-    def on_save(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: Any) -> None:
-        """Mark the saved state as complete."""
+    def on_save(
+        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, model: nn.Module | None = None, **_: Any
+    ) -> None:
+        """Mark the saved state as complete, if its weights are finite; else stop."""
         folder = Path(args.output_dir, f"checkpoint-{state.global_step}")
+        if not all(bool(torch.isfinite(weight).all()) for weight in model.parameters() if weight.requires_grad):
+            self.stop_reason = f"the loss of step {state.global_step} or one before it made weights that are not finite"
+            control.should_training_stop = True
+            return
         for file in folder.iterdir():
             handle = os.open(file, os.O_RDONLY)
             os.fsync(handle)
