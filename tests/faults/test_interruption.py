@@ -26,6 +26,8 @@ from tiny import ROOT, Project
 STEPS, SAVE_STEPS = 120, 10
 STAGE = "adapted/llama--new/tiny/random/short/s1/stage2"
 OUTPUT, STATE = f"results/{STAGE}", f"work/{STAGE}"
+RUN = (OUTPUT, "--cores", "1")
+"""What is asked of snakemake: a model this small trains no faster on more cores, and much slower where they are busy."""
 LOG = "logs/train_stage/llama--new/tiny/random/short/s1/stage2.log"
 PATIENCE = 300  # seconds until something that must happen counts as not happening
 
@@ -38,7 +40,8 @@ def uninterrupted(tmp_path_factory: pytest.TempPathFactory) -> Path:
     project.config["recipes"]["short"]["stages"][1] |= {"steps": STEPS, "save_steps": SAVE_STEPS}
     project.config["experiments"][0] |= {"alignment": "random", "baselines": []}
     project.write()
-    project.run(OUTPUT)
+    project.run(str(Path(OUTPUT).with_name("stage1")))
+    project.run(*RUN)
     return project.folder
 
 
@@ -76,7 +79,7 @@ def saved_steps(project: Project) -> list[int]:
 
 def trainer_command(project: Project, **changes: str) -> list[str]:
     """Return the command line of the second stage as the rule would run it, with some options changed."""
-    shown = project.run("-n", "-p", OUTPUT).stdout
+    shown = project.run(*RUN, "-n", "-p").stdout
     (line,) = re.findall(r"train_stage\.py (.*?) 2>&1", shown)
     words = [sys.executable, str(ROOT / "workflow/scripts/train_stage.py"), *shlex.split(line)]
     for option, value in changes.items():
@@ -215,30 +218,30 @@ def test_terminated_trainer_saves_its_state(project: Project, uninterrupted: Pat
 
 def test_interrupted_snakemake_lets_the_trainer_save(project: Project, uninterrupted: Path, started: list[subprocess.Popen]):
     """Ctrl-C in a terminal is SIGINT to the whole process group."""
-    process = start_and_wait_for_a_state(project, project.command(OUTPUT), started)
+    process = start_and_wait_for_a_state(project, project.command(*RUN), started)
     os.killpg(process.pid, signal.SIGINT)
     assert process.wait(timeout=PATIENCE) != 0
     wait_for(lambda: not is_running(trainer_of(project)), "the end of the trainer")
     (step,) = re.findall(rf"signal SIGINT; step (\d+) of {STEPS} is saved", (project.folder / LOG).read_text())
     assert saved_steps(project)[-1] == int(step)
 
-    project.run(OUTPUT)
+    project.run(*RUN)
     assert f"continued from step {step}\n" in (project.folder / LOG).read_text()
     assert_as_if_never_interrupted(project, uninterrupted)
 
 
 def test_power_cut_continues_after_unlocking(project: Project, uninterrupted: Path, started: list[subprocess.Popen]):
-    process = start_and_wait_for_a_state(project, project.command(OUTPUT), started)
+    process = start_and_wait_for_a_state(project, project.command(*RUN), started)
     os.killpg(process.pid, signal.SIGKILL)
     process.wait()
     wait_for(lambda: not is_running(trainer_of(project)), "the end of the trainer")
     last = saved_steps(project)[-1]
 
-    locked = project.run(OUTPUT, check=False)
+    locked = project.run(*RUN, check=False)
     assert locked.returncode != 0
     assert "Directory cannot be locked" in locked.stdout
     project.run("--unlock")
-    project.run(OUTPUT)
+    project.run(*RUN)
     assert f"continued from step {last}\n" in (project.folder / LOG).read_text()
     assert_as_if_never_interrupted(project, uninterrupted)
     assert project.planned(OUTPUT) == {}
@@ -246,7 +249,7 @@ def test_power_cut_continues_after_unlocking(project: Project, uninterrupted: Pa
 
 def test_trainer_that_outlives_snakemake(project: Project, uninterrupted: Path, started: list[subprocess.Popen]):
     """Only snakemake is killed. The next one waits for the trainer that is left, and both do not write at once."""
-    process = start_and_wait_for_a_state(project, project.command(OUTPUT), started)
+    process = start_and_wait_for_a_state(project, project.command(*RUN), started)
     orphan = trainer_of(project)
     os.kill(orphan, signal.SIGSTOP)  # so that it cannot end before the next one comes
     process.send_signal(signal.SIGKILL)
@@ -255,7 +258,7 @@ def test_trainer_that_outlives_snakemake(project: Project, uninterrupted: Path, 
 
     project.run("--unlock")
     with (project.folder / "second.txt").open("w") as log:
-        second = start(project, project.command(OUTPUT), started, log)
+        second = start(project, project.command(*RUN), started, log)
     waiting = f"another process (process {orphan} on "
     log_file = project.folder / LOG
     wait_for(lambda: log_file.exists() and waiting in log_file.read_text(), "the message that it waits")
