@@ -68,17 +68,18 @@ wildcard_constraints:
 DIGESTS = DigestCache(".snakemake/tokalign-digests.json")
 
 
-def settings(path, **also):
+def settings(path, without=()):
     """Return a param function: the sub-block of the configuration at a path such as "vectors/{vectors}/count", as JSON.
 
     Equal blocks are equal text, so that neither the order of keys nor any other block can make a rule run again.
+    Keys in ``without`` say how a rule runs, not what it computes; they reach it as resources, which do not make it run again.
     """
 
     def look_up(wildcards):
         block = config
         for part in path.format(**wildcards).split("/"):
             block = block[part]
-        return canonical({**block, **also} if isinstance(block, dict) else block)
+        return canonical({key: value for key, value in block.items() if key not in without})
 
     return look_up
 

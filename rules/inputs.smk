@@ -107,8 +107,12 @@ def model_settings(wildcards):
 # ---- vectors ----
 
 
+def counting_bound(wildcards):
+    return int(config["vectors"][wildcards.vectors]["count"]["memory_gb"] * 1000)
+
+
 def counting_memory(wildcards):
-    return int(config["vectors"][wildcards.vectors]["count"]["memory_gb"] * 1000) + 4000
+    return counting_bound(wildcards) + 4000
 
 
 # ---- alignments ----

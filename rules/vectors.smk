@@ -19,13 +19,14 @@ rule count_cooccurrences:
     threads: 16
     resources:
         mem_mb=counting_memory,
+        counting_mb=counting_bound,
         runtime=720,
     params:
-        settings=settings("vectors/{vectors}/count"),
+        settings=settings("vectors/{vectors}/count", without=("memory_gb",)),
         version=VERSIONS["cooccurrences"],
     shell:
         'python "$SCRIPTS"/count_cooccurrences.py --shards {input.shards:q} --tokenizer-info {input.info:q}'
-        " --settings {params.settings:q} --threads {threads} --output {output:q} 2>&1 | tee {log:q}"
+        " --settings {params.settings:q} --memory-mb {resources.counting_mb} --threads {threads} --output {output:q} 2>&1 | tee {log:q}"
 
 
 rule train_vectors:

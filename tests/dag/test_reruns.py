@@ -194,6 +194,10 @@ def saved_and_logged_more_rarely(config: dict) -> None:
     stage(config, 1)["save_steps"] = stage(config, 1)["log_steps"] = 3
 
 
+def counted_in_less_memory(config: dict) -> None:
+    config["vectors"]["glove"]["count"]["memory_gb"] = 1
+
+
 def on_a_gpu(config: dict) -> None:
     for index in (0, 1):
         stage(config, index)["gpus"] = 1
@@ -269,6 +273,7 @@ SETTINGS = {
     written_out_default: {},
     on_a_gpu: {},
     saved_and_logged_more_rarely: {},
+    counted_in_less_memory: {},
     second_stage_learning_rate: LAST_STAGE_AGAIN,
     more_first_steps: TRAINED_AGAIN,
     longer_blocks: {"pack_tokens": 1, **TRAINED_AGAIN},

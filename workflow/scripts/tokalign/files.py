@@ -30,7 +30,7 @@ def _sync(path: Path) -> None:
 
 
 @contextlib.contextmanager
-def _full_disk_named(path: Path) -> Iterator[None]:
+def full_disk_named(path: Path) -> Iterator[None]:
     """Raise the OSError of a full disk with its file: pyarrow names none, safetensors raises an error of its own."""
     try:
         yield
@@ -55,7 +55,7 @@ def atomic_file(path: str | Path) -> Iterator[Path]:
     path.parent.mkdir(parents=True, exist_ok=True)
     partial = _partial(path)
     try:
-        with _full_disk_named(partial):
+        with full_disk_named(partial):
             yield partial
         _sync(partial)
         os.replace(partial, path)
@@ -81,7 +81,7 @@ def atomic_directory(path: str | Path) -> Iterator[Path]:
         shutil.rmtree(partial)
     partial.mkdir()
     try:
-        with _full_disk_named(partial):
+        with full_disk_named(partial):
             yield partial
         for root, _, names in os.walk(partial):
             for name in names:

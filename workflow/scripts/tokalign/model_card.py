@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -60,7 +61,10 @@ def write_model_card(
         Markdown with YAML front matter; the same for the same arguments. What an argument does not say is ``unknown``.
     """
     sources: Mapping[str, Mapping[str, Any]] = corpus.get("sources", {})
-    languages = sorted({source["language"] for source in sources.values() if source.get("language")} - {"unknown"})
+    named = {source.get("language") or "" for source in sources.values()} - {"und"}
+    languages = sorted(
+        language for language in named if re.fullmatch("[a-z]{2,3}(-[A-Za-z0-9]+)*", language)
+    )  # ISO 639, not "python"
     source = model.get("source")
     base_model = source.get("hub") if isinstance(source, Mapping) and isinstance(source.get("hub"), str) else None
     licence = _licence(model)

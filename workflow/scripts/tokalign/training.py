@@ -34,7 +34,7 @@ from transformers import (
 
 from tokalign.device import choose_precision
 from tokalign.errors import ArtefactError, InputError, StageStoppedError
-from tokalign.files import read_json, write_json
+from tokalign.files import full_disk_named, read_json, write_json
 from tokalign.initialisation import embeddings
 from tokalign.packing import PackedBlocks, data_order
 from tokalign.progress import duration, quantity
@@ -401,7 +401,8 @@ def train_stage(
 
     previous = {number: signal.signal(number, stop) for number in (signal.SIGTERM, signal.SIGINT)}
     try:
-        trainer.train(resume_from_checkpoint=str(start) if start else None)
+        with full_disk_named(state):
+            trainer.train(resume_from_checkpoint=str(start) if start else None)
     finally:
         for number, handler in previous.items():
             signal.signal(number, handler)
