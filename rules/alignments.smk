@@ -28,12 +28,8 @@ rule align_vocabularies:
         runtime=240,
     params:
         settings=alignment_settings,
-        source_vectors=lambda wildcards, input: optional(
-            "--source-vectors", input.get("source_vectors")
-        ),
-        target_vectors=lambda wildcards, input: optional(
-            "--target-vectors", input.get("target_vectors")
-        ),
+        source_vectors=option_of("--source-vectors", "source_vectors"),
+        target_vectors=option_of("--target-vectors", "target_vectors"),
         version=VERSIONS["alignment"],
     shell:
         'python "$SCRIPTS"/align_vocabularies.py --source-tokenizer {input.source:q} --source-vocabulary {input.source_vocabulary:q}'

@@ -136,9 +136,13 @@ def fetched_source(section, name):
     return []
 
 
-def optional(option, value):
-    """Return a command line option with its value, or nothing where there is no value."""
-    return f"{option} {value}" if value else ""
+def option_of(option, name):
+    """Return a param function: a command line option with the input of this name, or nothing where there is no such input."""
+
+    def text(wildcards, input):
+        return f"{option} {input.get(name)}" if input.get(name) else ""
+
+    return text
 
 
 def initialised_path(run, alignment):

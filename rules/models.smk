@@ -23,7 +23,7 @@ rule resolve_model:
         runtime=120,
     params:
         settings=model_settings,
-        fetched=lambda wildcards, input: optional("--fetched", input.get("fetched")),
+        fetched=option_of("--fetched", "fetched"),
         content=model_content,
         version=VERSIONS["model"],
     shell:

@@ -26,7 +26,7 @@ rule resolve_tokenizer:
         runtime=30,
     params:
         settings=tokenizer_settings,
-        fetched=lambda wildcards, input: optional("--fetched", input.get("fetched")),
+        fetched=option_of("--fetched", "fetched"),
         content=tokenizer_content,
         version=VERSIONS["tokenizer"],
     shell:
