@@ -55,5 +55,10 @@ class OwnCode(Project):
 
     def command(self, *arguments: str, profile: str = "profiles/local") -> list[str]:
         """Return the command line of a project, with the copy's files instead of the repository's."""
-        plain = super().command(*arguments, profile=profile)
-        return [str(self.code / Path(word).relative_to(ROOT)) if word.startswith(f"{ROOT}/") else word for word in plain]
+        python, *plain = super().command(
+            *arguments, profile=profile
+        )  # the environment may lie in the repository, and stays there
+        return [
+            python,
+            *(str(self.code / Path(word).relative_to(ROOT)) if word.startswith(f"{ROOT}/") else word for word in plain),
+        ]
