@@ -22,6 +22,9 @@ from tokalign.tokens import load_tokenizer
 from tokalign.training import StageSettings, check_fingerprint, exclusive, fingerprint, finished_model, train_stage
 from tokalign.versions import VERSIONS
 
+STARTUP_SECONDS = 60
+"""What a cluster job has used of its time before this script starts: Snakemake starts twice in it."""
+
 
 def arguments() -> argparse.ArgumentParser:
     """Return the parser of this command."""
@@ -52,7 +55,7 @@ def arguments() -> argparse.ArgumentParser:
 def main(args: argparse.Namespace) -> None:
     """Train, publish, clean up."""
     started = time.monotonic()
-    deadline = None if args.minutes is None else started + 60 * args.minutes
+    deadline = None if args.minutes is None else started + 60 * args.minutes - STARTUP_SECONDS
     torch.set_num_threads(args.threads)
     chosen = dict(args.settings)
     trust = chosen.pop("trust_remote_code")
