@@ -1,5 +1,6 @@
 # REQUIRED INPUTS  results/tokens/{corpus}/{tokenizer}/train-*.arrow
-# OUTPUTS          results/vectors/{corpus}/{tokenizer}/{vectors}/cooccurrences.safetensors
+#                  a local file, where vectors are imported
+# OUTPUTS          results/vectors/{corpus}/{tokenizer}/{vectors}/cooccurrences.safetensors   for GloVe
 #                  results/vectors/{corpus}/{tokenizer}/{vectors}/vectors.safetensors, objective.json
 
 
@@ -14,6 +15,8 @@ rule count_cooccurrences:
         "logs/count_cooccurrences/{corpus}/{tokenizer}/{vectors}.log",
     benchmark:
         "logs/benchmarks/count_cooccurrences/{corpus}/{tokenizer}/{vectors}.tsv"
+    wildcard_constraints:
+        vectors=names_pattern(GLOVE),
     conda:
         "../envs/vectors.yaml"
     threads: 16
@@ -40,6 +43,8 @@ rule train_vectors:
         "logs/train_vectors/{corpus}/{tokenizer}/{vectors}.log",
     benchmark:
         "logs/benchmarks/train_vectors/{corpus}/{tokenizer}/{vectors}.tsv"
+    wildcard_constraints:
+        vectors=names_pattern(GLOVE),
     conda:
         "../envs/vectors.yaml"
     threads: 16
@@ -52,3 +57,60 @@ rule train_vectors:
     shell:
         'python "$SCRIPTS"/train_vectors.py --cooccurrences {input:q} --settings {params.settings:q} --threads {threads}'
         " --vectors {output.vectors:q} --objective {output.objective:q} 2>&1 | tee {log:q}"
+
+
+rule train_fasttext_vectors:
+    """The same by fastText, from the text itself; on one thread unless the settings say otherwise, so that it can be repeated."""
+    input:
+        shards=train_shards("results/tokens/{corpus}/{tokenizer}/{shard}.arrow"),
+        info="results/tokenizers/{tokenizer}/info.json",
+    output:
+        vectors="results/vectors/{corpus}/{tokenizer}/{vectors}/vectors.safetensors",
+        objective="results/vectors/{corpus}/{tokenizer}/{vectors}/objective.json",
+    log:
+        "logs/train_fasttext_vectors/{corpus}/{tokenizer}/{vectors}.log",
+    benchmark:
+        "logs/benchmarks/train_fasttext_vectors/{corpus}/{tokenizer}/{vectors}.tsv"
+    wildcard_constraints:
+        vectors=names_pattern(FASTTEXT),
+    conda:
+        "../envs/vectors.yaml"
+    threads: fasttext_threads
+    resources:
+        mem_mb=growing(16000),
+        runtime=2880,
+    params:
+        settings=settings("vectors/{vectors}/fasttext"),
+        version=VERSIONS["fasttext"],
+    shell:
+        'python "$SCRIPTS"/train_fasttext_vectors.py --shards {input.shards:q} --tokenizer-info {input.info:q}'
+        " --settings {params.settings:q} --vectors {output.vectors:q} --objective {output.objective:q} 2>&1 | tee {log:q}"
+
+
+rule import_vectors:
+    """Vectors that were trained elsewhere, from a local file in GloVe's text format; tokens are counted in the corpus."""
+    input:
+        text=imported_file,
+        shards=train_shards("results/tokens/{corpus}/{tokenizer}/{shard}.arrow"),
+        info="results/tokenizers/{tokenizer}/info.json",
+    output:
+        vectors="results/vectors/{corpus}/{tokenizer}/{vectors}/vectors.safetensors",
+        objective="results/vectors/{corpus}/{tokenizer}/{vectors}/objective.json",
+    log:
+        "logs/import_vectors/{corpus}/{tokenizer}/{vectors}.log",
+    benchmark:
+        "logs/benchmarks/import_vectors/{corpus}/{tokenizer}/{vectors}.tsv"
+    wildcard_constraints:
+        vectors=names_pattern(IMPORTED),
+    conda:
+        "../envs/vectors.yaml"
+    threads: 4
+    resources:
+        mem_mb=growing(8000),
+        runtime=120,
+    params:
+        content=imported_content,
+        version=VERSIONS["imported_vectors"],
+    shell:
+        'python "$SCRIPTS"/convert_vectors.py import --text {input.text:q} --tokenizer-info {input.info:q} --shards {input.shards:q}'
+        " --threads {threads} --vectors {output.vectors:q} --objective {output.objective:q} 2>&1 | tee {log:q}"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from dataclasses import replace
 
 import numpy as np
@@ -9,9 +10,11 @@ import pytest
 from scipy import sparse
 from tokalign.cooccurrence import Cooccurrences
 from tokalign.errors import ConfigurationError, InputError
-from tokalign.glove import GloveSettings, _arrange, _train, block_bounds, inverse_root, start_values, train_glove
+from tokalign.glove import GloveSettings, _arrange, _train, block_bounds, inverse_root, stalled, start_values, train_glove
 
-SETTINGS = GloveSettings(dimensions=20, iterations=3, x_max=10.0, alpha=0.75, learning_rate=0.05, seed=1, block=8)
+SETTINGS = GloveSettings(
+    dimensions=20, iterations=3, x_max=10.0, alpha=0.75, learning_rate=0.05, seed=1, block=8, early_stop=None
+)
 
 
 def symmetric(size: int, seed: int, density: float = 0.4) -> Cooccurrences:
@@ -143,6 +146,66 @@ def test_learns_a_low_rank_matrix_as_the_twin_in_random_order_does():
             costs.append(cost)
         expected.append(np.mean(costs))
     np.testing.assert_allclose(objective[2:], expected[2:], rtol=0.1)
+
+
+def test_all_blocks_equal_the_twin_in_the_same_order():
+    """Two iterations over many blocks give the vectors and the objective of the twin's steps in the order of the blocks."""
+    matrix, chosen = symmetric(40, 6), replace(SETTINGS, iterations=2)
+    bounds = block_bounds(matrix.indptr, chosen.block)
+    count, entries = len(bounds) - 1, len(matrix.indices)
+    block_of = np.repeat(np.arange(count, dtype=np.int32), np.diff(bounds))
+    seed = np.random.SeedSequence([chosen.seed, 1]).generate_state(1, np.uint64)[0]
+    starts = np.empty((count, count + 1), np.int64)
+    rows, columns = np.empty(entries, np.uint16), np.empty(entries, np.uint16)
+    logs, weights = np.empty(entries, np.float32), np.empty(entries, np.float32)
+    for above in range(count):
+        csr = (matrix.indptr, matrix.indices, matrix.values)
+        _arrange(above, bounds, block_of, *csr, 10.0, 0.75, seed, starts, rows, columns, logs, weights)
+    dense = sparse.csr_array((matrix.values, matrix.indices, matrix.indptr)).toarray().astype(float)
+    words, word_bias, contexts, context_bias = (array.astype(float) for array in start_values(40, chosen))
+    dimensions, expected = chosen.dimensions, []
+    for iteration in range(2):
+        costs = []
+        for shift in np.random.default_rng([chosen.seed, 2, iteration]).permutation(count):
+            for above in range(count):
+                left = (above + shift) % count
+                for entry in range(starts[above, left], starts[above, left + 1]):
+                    i, j = bounds[above] + rows[entry], bounds[left] + columns[entry]
+                    word, context = tuple(words[i, :, :dimensions]), tuple(contexts[j, :, :dimensions])
+                    bias = (word_bias[i].copy(), context_bias[j].copy())
+                    word, context, bias, cost = twin_step(word, context, bias, dense[i, j], chosen)
+                    words[i, :, :dimensions], contexts[j, :, :dimensions] = word, context
+                    word_bias[i], context_bias[j] = bias
+                    costs.append(cost)
+        expected.append(sum(costs) / len(costs))
+    vectors, objective = train_glove(matrix, chosen, 2)
+    np.testing.assert_allclose(objective, expected, rtol=1e-4)
+    np.testing.assert_allclose(vectors, (words + contexts)[:, 0, :dimensions], rtol=1e-3, atol=1e-5)
+
+
+def test_early_stop_ends_where_the_objective_stalls(caplog):
+    """The iterations up to the end are those of a run without; every objective is in the log."""
+    matrix, chosen = symmetric(60, 3), replace(SETTINGS, iterations=12)
+    _, whole = train_glove(matrix, chosen, 1)
+    falls = [(before - after) / before for before, after in itertools.pairwise(whole)]
+    share = sorted(falls)[len(falls) // 2]
+    ended = 2 + next(place for place, fall in enumerate(falls) if fall < share)
+    assert ended < 12
+    with caplog.at_level("INFO", "tokalign.glove"):
+        vectors, objective = train_glove(matrix, replace(chosen, early_stop=share), 2)
+    assert objective == whole[:ended]
+    assert vectors.tobytes() == train_glove(matrix, replace(chosen, iterations=ended), 1)[0].tobytes()
+    lines = [f"iteration {number} of 12: objective {value:.6f}" for number, value in enumerate(objective, 1)]
+    assert [line for line in caplog.messages if line.startswith("iteration")] == lines
+    assert any(line.startswith("ended early") for line in caplog.messages)
+
+
+def test_stalled():
+    """A fall of 10 % is less than a share of 0.11 and not less than 0.09; a rise is less than any; one iteration tells nothing."""
+    assert stalled([2.0, 1.0, 0.9], 0.11)
+    assert not stalled([2.0, 1.0, 0.9], 0.09)
+    assert stalled([1.0, 1.1], 1e-9)
+    assert not stalled([1.0], 0.9)
 
 
 def test_every_entry_is_arranged_once():

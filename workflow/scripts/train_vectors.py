@@ -37,7 +37,7 @@ def main(args: argparse.Namespace) -> None:
     progress.close(f"objective {objective[-1]:.5f}" if objective else "")
     metadata = {"glove": dataclasses.asdict(settings), "vocabulary_size": cooccurrences.vocabulary_size}
     write_vectors(args.vectors, Vectors(vectors, cooccurrences.token_ids, cooccurrences.counts, metadata))
-    write_json(args.objective, {"objective": objective, "settings": dataclasses.asdict(settings)})
+    write_json(args.objective, {"method": "glove", "objective": objective, "settings": dataclasses.asdict(settings)})
 
 
 if __name__ == "__main__":

@@ -15,6 +15,7 @@ The bytes depend on the kind of processor (the width of its vector unit), since 
 
 from __future__ import annotations
 
+import logging
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
@@ -27,6 +28,8 @@ from numpy.typing import NDArray
 from tokalign.cooccurrence import Cooccurrences
 from tokalign.errors import ConfigurationError, InputError
 from tokalign.progress import Progress
+
+log = logging.getLogger(__name__)
 
 FASTMATH = {"reassoc", "contract", "arcp", "nsz"}
 """Freedoms for the compiler; NaN and infinity keep their meaning, so that a run that diverges is noticed."""
@@ -50,6 +53,8 @@ class GloveSettings:
         seed: of start values and orders.
         block: most tokens on a side of a block, at most 65536; 2 * block * 8 * dimensions bytes shall fit into a core's
             cache.
+        early_stop: training ends after an iteration that lowered the objective by a smaller share than this; ``None`` for
+            all iterations.
     """
 
     dimensions: int
@@ -59,6 +64,7 @@ class GloveSettings:
     learning_rate: float
     seed: int
     block: int
+    early_stop: float | None
 
 
 @intrinsic
@@ -204,6 +210,11 @@ def start_values(size: int, settings: GloveSettings) -> tuple[NDArray[np.float32
     return tuple(sides)
 
 
+def stalled(objective: list[float], share: float) -> bool:
+    """Say whether the last iteration lowered the objective by less than a share of what it was."""
+    return len(objective) > 1 and objective[-2] - objective[-1] < share * objective[-2]
+
+
 def train_glove(
     cooccurrences: Cooccurrences, settings: GloveSettings, threads: int, progress: Progress | None = None
 ) -> tuple[NDArray[np.float32], list[float]]:
@@ -218,7 +229,8 @@ def train_glove(
         progress: told of the non-zeros trained on.
 
     Returns:
-        Sums of word and context vectors, float32 (n, dimensions), and per iteration the mean cost of a non-zero.
+        Sums of word and context vectors, float32 (n, dimensions), and the objective: for each iteration the mean cost of a
+        non-zero, taken before its step.
 
     Raises:
         InputError: there are no co-occurrences.
@@ -272,5 +284,9 @@ def train_glove(
                     found=f"objective {objective[-1]}",
                     mend="lower learning_rate",
                 )
+            log.info("iteration %d of %d: objective %.6f", iteration + 1, settings.iterations, objective[-1])
+            if settings.early_stop is not None and stalled(objective, settings.early_stop):
+                log.info("ended early: the objective fell by less than %g of itself", settings.early_stop)
+                break
     words, _, contexts, _ = state
     return words[:, 0, : settings.dimensions] + contexts[:, 0, : settings.dimensions], objective
