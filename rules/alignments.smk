@@ -2,6 +2,7 @@
 # OUTPUTS          results/alignments/{corpus}/{source_tokenizer}--{target_tokenizer}/{alignment}/alignment.safetensors
 #                  .../tokens.parquet    how each target token was found
 #                  .../report.json       the same for people
+#                  .../align_matrix.json  the original TokAlign's format; only where it is asked for by this path
 
 
 rule align_vocabularies:
@@ -13,6 +14,7 @@ rule align_vocabularies:
         target_vocabulary="results/tokenizers/{target_tokenizer}/vocabulary.parquet",
         source_vectors=alignment_vectors("source_tokenizer"),
         target_vectors=alignment_vectors("target_tokenizer"),
+        imported=alignment_imported,
     output:
         matrix=f"{ALIGNMENT}/alignment.safetensors",
         table=f"{ALIGNMENT}/tokens.parquet",
@@ -30,12 +32,35 @@ rule align_vocabularies:
         settings=alignment_settings,
         source_vectors=option_of("--source-vectors", "source_vectors"),
         target_vectors=option_of("--target-vectors", "target_vectors"),
+        content=alignment_content,
         version=VERSIONS["alignment"],
+    # Each thread has a BLAS of its own: matrix products that wait for each other would leave cores idle.
     shell:
-        'python "$SCRIPTS"/align_vocabularies.py --source-tokenizer {input.source:q} --source-vocabulary {input.source_vocabulary:q}'
+        'OPENBLAS_NUM_THREADS=1 OMP_NUM_THREADS=1 MKL_NUM_THREADS=1 python "$SCRIPTS"/align_vocabularies.py'
+        " --source-tokenizer {input.source:q} --source-vocabulary {input.source_vocabulary:q}"
         " --target-tokenizer {input.target:q} --target-vocabulary {input.target_vocabulary:q}"
         " {params.source_vectors} {params.target_vectors} --settings {params.settings:q}"
-        " --matrix {output.matrix:q} --table {output.table:q} 2>&1 | tee {log:q}"
+        " --threads {threads} --matrix {output.matrix:q} --table {output.table:q} 2>&1 | tee {log:q}"
+
+
+rule export_alignment:
+    """An alignment as the original TokAlign writes it: the source token of greatest weight for each target token."""
+    input:
+        f"{ALIGNMENT}/alignment.safetensors",
+    output:
+        f"{ALIGNMENT}/align_matrix.json",
+    log:
+        "logs/export_alignment/{corpus}/{source_tokenizer}--{target_tokenizer}/{alignment}.log",
+    conda:
+        "../envs/vectors.yaml"
+    threads: 1
+    resources:
+        mem_mb=4000,
+        runtime=30,
+    params:
+        version=VERSIONS["alignment_export"],
+    shell:
+        'python "$SCRIPTS"/export_alignment.py --matrix {input:q} --output {output:q} 2>&1 | tee {log:q}'
 
 
 rule report_alignment:

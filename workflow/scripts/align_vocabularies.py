@@ -21,6 +21,7 @@ def arguments() -> argparse.ArgumentParser:
         parser.add_argument(f"--{side}-vocabulary", type=Path, required=True, help="its vocabulary.parquet")
         parser.add_argument(f"--{side}-vectors", type=Path, help="its vectors, where a method reads them")
     parser.add_argument("--settings", type=cli.settings, required=True, help="an alignments block")
+    parser.add_argument("--threads", type=int, required=True, metavar="N", help="threads to compare tokens with")
     parser.add_argument("--matrix", type=Path, required=True, help="safetensors file to write")
     parser.add_argument("--table", type=Path, required=True, help="Parquet file to write")
     return parser
@@ -37,7 +38,8 @@ def main(args: argparse.Namespace) -> None:
     ]
     check_different(sides[0].vocabulary, sides[1].vocabulary, str(args.target_tokenizer))
     methods = {name: METHODS[name] for name in args.settings["methods"]}
-    write_alignment(align(*sides, methods, args.settings), args.matrix, args.table, {"settings": args.settings})
+    alignment = align(*sides, methods, args.settings | {"threads": args.threads})
+    write_alignment(alignment, args.matrix, args.table, {"settings": args.settings})
 
 
 if __name__ == "__main__":

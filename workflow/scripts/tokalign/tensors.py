@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterable, Mapping
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import numpy as np
@@ -27,7 +28,10 @@ def write_tensors(path: str | Path, tensors: Mapping[str, NDArray[Any]], metadat
 
 
 def read_tensors(
-    path: str | Path, expected: Mapping[str, tuple[str, int]], keys: Iterable[str]
+    path: str | Path,
+    expected: Mapping[str, tuple[str, int]],
+    keys: Iterable[str],
+    optional: Mapping[str, tuple[str, int]] = MappingProxyType({}),
 ) -> tuple[dict[str, NDArray[Any]], dict[str, Any]]:
     """Read the arrays of a file that ``write_tensors`` wrote.
 
@@ -35,6 +39,7 @@ def read_tensors(
         path: the file.
         expected: data type and number of dimensions by name.
         keys: that the metadata must have.
+        optional: arrays that may be there, too.
 
     Returns:
         The arrays by name, and the metadata.
@@ -54,7 +59,7 @@ def read_tensors(
             f"{path}: not a readable safetensors file", found=error, expected="a complete file", mend=mend
         ) from error
     found = {name: (str(tensor.dtype), tensor.ndim) for name, tensor in tensors.items()}
-    if found != dict(expected):
+    if found != dict(expected) | {name: optional[name] for name in optional if name in found}:
         raise ArtefactError(f"{path}: other arrays (type, dimensions)", found=found, expected=str(expected), mend=mend)
     if not set(keys) <= set(metadata):
         raise ArtefactError(f"{path}: other metadata", found=metadata, expected=f"the keys {sorted(keys)}", mend=mend)

@@ -4,14 +4,36 @@ from __future__ import annotations
 
 from tokalign.alignment import Method
 from tokalign.methods.decomposition import align_by_decomposition
-from tokalign.methods.floors import align_at_random
+from tokalign.methods.floors import (
+    align_at_random,
+    align_by_frequency,
+    align_by_permutation,
+    fill_with_mean,
+    fill_with_normal,
+    fill_with_zero,
+)
+from tokalign.methods.imported import align_by_import
+from tokalign.methods.mined import align_by_edit_distance
 from tokalign.methods.overlap import align_by_bytes, align_by_role
+from tokalign.methods.paper import align_as_published
 from tokalign.methods.relative import align_by_relative_representation
+from tokalign.methods.sparse_codes import align_by_sparse_codes
+from tokalign.methods.vanilla import align_by_vectors
 
 METHODS: dict[str, Method] = {
     "special": align_by_role,
     "exact": align_by_bytes,
+    "imported": align_by_import,
+    "tokalign_paper": align_as_published,
     "relative": align_by_relative_representation,
+    "vanilla": align_by_vectors,
+    "sparse_codes": align_by_sparse_codes,
+    "mined": align_by_edit_distance,
     "decomposed": align_by_decomposition,
+    "mean": fill_with_mean,
+    "normal": fill_with_normal,
+    "zero": fill_with_zero,
     "random": align_at_random,
+    "permutation": align_by_permutation,
+    "frequency": align_by_frequency,
 }

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 
 from tokalign.alignment import Rows, Side
 from tokalign.methods.overlap import ids_by_bytes
+from tokalign.vocabulary import Vocabulary
 
 
 def longest_pieces(data: bytes, known: dict[bytes, int], longest: int) -> list[int] | None:
@@ -24,11 +26,35 @@ def longest_pieces(data: bytes, known: dict[bytes, int], longest: int) -> list[i
     return pieces
 
 
-def align_by_decomposition(target: Side, source: Side, open_ids: np.ndarray, settings: dict[str, Any]) -> Rows:
-    """Give each piece of a target token's text under the source tokenizer the same weight.
+def pieces_of(target: Vocabulary, source: Side, ids: Sequence[int]) -> list[list[int]]:
+    """Cut target tokens into source tokens.
 
     The source tokenizer's own segmentation is used where it gives the token's bytes back; where it cannot (a token that is
     part of a character, a tokenizer that adds a space in front) the bytes are cut into the longest known tokens.
+
+    Args:
+        target: canonical bytes of the tokens.
+        source: vocabulary and tokenizer.
+        ids: target ids that have bytes.
+
+    Returns:
+        Source ids of each token's pieces, in their order; none where some byte is in no source token.
+    """
+    theirs = source.vocabulary
+    known = ids_by_bytes(theirs)
+    longest = max(map(len, known), default=0)
+    texts = [target.token_bytes[i].decode("utf-8", "replace") for i in ids]
+    encodings = source.tokenizer.backend_tokenizer.encode_batch_fast(texts, add_special_tokens=False)
+    found: list[list[int]] = []
+    for i, encoding in zip(ids, encodings, strict=True):
+        data = target.token_bytes[i]
+        same = b"".join(theirs.token_bytes[piece] for piece in encoding.ids) == data
+        found.append(encoding.ids if same else longest_pieces(data, known, longest) or [])
+    return found
+
+
+def align_by_decomposition(target: Side, source: Side, open_ids: np.ndarray, settings: dict[str, Any]) -> Rows:
+    """Give each piece of a target token's text under the source tokenizer the same weight (see ``pieces_of``).
 
     Args:
         target: side that gets rows.
@@ -39,28 +65,14 @@ def align_by_decomposition(target: Side, source: Side, open_ids: np.ndarray, set
     Returns:
         Rows of category ``decomposed`` for all open tokens that have bytes; 1/n at each of n pieces.
     """
-    ours, theirs = target.vocabulary, source.vocabulary
-    known = ids_by_bytes(theirs)
-    longest = max(map(len, known), default=0)
-    ids = [i for i in open_ids.tolist() if ours.token_bytes[i]]
-    texts = [ours.token_bytes[i].decode("utf-8", "replace") for i in ids]
-    encodings = source.tokenizer.backend_tokenizer.encode_batch_fast(texts, add_special_tokens=False)
-    found, indptr, pieces_of = [], [0], []
-    for i, encoding in zip(ids, encodings, strict=True):
-        pieces: list[int] | None = encoding.ids
-        if b"".join(theirs.token_bytes[piece] for piece in encoding.ids) != ours.token_bytes[i]:
-            pieces = longest_pieces(ours.token_bytes[i], known, longest)
-        if pieces:
-            found.append(i)
-            pieces_of += pieces
-            indptr.append(len(pieces_of))
-    lengths = np.diff(indptr)
-    weights = np.repeat(1.0 / np.maximum(lengths, 1), lengths).astype(np.float32)
+    ids = [i for i in open_ids.tolist() if target.vocabulary.token_bytes[i]]
+    cut = [(i, pieces) for i, pieces in zip(ids, pieces_of(target.vocabulary, source, ids), strict=True) if pieces]
+    lengths = np.array([len(pieces) for _, pieces in cut], np.int64)
     return Rows(
-        ids=np.array(found, np.int64),
-        indptr=np.array(indptr, np.int64),
-        sources=np.array(pieces_of, np.int64),
-        weights=weights,
+        ids=np.array([i for i, _ in cut], np.int64),
+        indptr=np.concatenate([[0], np.cumsum(lengths)]).astype(np.int64),
+        sources=np.array([piece for _, pieces in cut for piece in pieces], np.int64),
+        weights=np.repeat(1.0 / lengths, lengths).astype(np.float32),
         category="decomposed",
-        scores=np.full(len(found), np.nan, np.float32),
+        scores=np.full(len(cut), np.nan, np.float32),
     )

@@ -2,27 +2,17 @@
 
 from __future__ import annotations
 
-import logging
 from typing import Any
 
 import numpy as np
 
 from tokalign.alignment import Rows, Side
 from tokalign.errors import InputError
+from tokalign.methods.matched import match_tokens, positions_of, vectors_of
 from tokalign.methods.overlap import exact_pairs
-from tokalign.progress import Progress
-from tokalign.vectors import Vectors
+from tokalign.similarity import normalise
 
-log = logging.getLogger(__name__)
-
-BLOCK_BYTES = 256 * 2**20
-"""Size of a block of similarities; the whole matrix |V_target| x |V_source| never exists."""
-
-
-def normalise(rows: np.ndarray) -> np.ndarray:
-    """Return rows scaled to length 1, float32; a zero row stays zero."""
-    lengths = np.linalg.norm(rows, axis=1, keepdims=True)
-    return np.divide(rows, lengths, out=np.zeros_like(rows, dtype=np.float32), where=lengths > 0, dtype=np.float32)
+BLOCK_ROWS = 8192
 
 
 def choose_pivots(target: Side, source: Side, number: int, choice: str, seed: int) -> tuple[np.ndarray, np.ndarray]:
@@ -41,11 +31,11 @@ def choose_pivots(target: Side, source: Side, number: int, choice: str, seed: in
     Raises:
         InputError: there are fewer common tokens with vectors than pivots wanted.
     """
-    ours, theirs = _vectors(target), _vectors(source)
+    ours, theirs = vectors_of(target), vectors_of(source)
     ids_target, ids_source = exact_pairs(target.vocabulary, source.vocabulary)
     at_target, at_source = (
-        _positions(ours, target.vocabulary.size)[ids_target],
-        _positions(theirs, source.vocabulary.size)[ids_source],
+        positions_of(ours, target.vocabulary.size)[ids_target],
+        positions_of(theirs, source.vocabulary.size)[ids_source],
     )
     both = (at_target >= 0) & (at_source >= 0)
     at_target, at_source = at_target[both], at_source[both]
@@ -65,47 +55,23 @@ def choose_pivots(target: Side, source: Side, number: int, choice: str, seed: in
     return at_target[chosen], at_source[chosen]
 
 
-def _vectors(side: Side) -> Vectors:
-    if side.vectors is None:
-        raise ValueError("this method needs the vectors of both sides")
-    return side.vectors
-
-
-def _positions(vectors: Vectors, size: int) -> np.ndarray:
-    """Return for each id the position of its vector, -1 where it has none."""
-    positions = np.full(size, -1, dtype=np.int64)
-    positions[vectors.token_ids] = np.arange(len(vectors.token_ids))
-    return positions
-
-
-def best_matches(queries: np.ndarray, keys: np.ndarray, top_k: int) -> tuple[np.ndarray, np.ndarray]:
-    """Return the ``top_k`` keys of greatest dot product for each query, in blocks of bounded memory.
+def representations(vectors: np.ndarray, positions: np.ndarray, pivots: np.ndarray) -> np.ndarray:
+    """Return the relative representations of tokens: their cosines to the pivots, as rows of length 1.
 
     Args:
-        queries: float32, shape (n, d).
-        keys: float32, shape (m, d).
-        top_k: at most m.
+        vectors: of all tokens, float32, shape (n, d).
+        positions: of the tokens that are represented, int64, shape (m,).
+        pivots: positions of the pivots, int64, shape (p,).
 
     Returns:
-        Positions int64 and products float32, both (n, top_k), best first; equal products in the order of the keys.
+        float32, shape (m, p); made in blocks of ``BLOCK_ROWS``, so that there is no second copy.
     """
-    rows = max(1, BLOCK_BYTES // (4 * len(keys)))
-    where = np.empty((len(queries), top_k), dtype=np.int64)
-    products = np.empty((len(queries), top_k), dtype=np.float32)
-    progress = Progress("comparing", len(queries), "tokens")
-    for start in range(0, len(queries), rows):
-        block = queries[start : start + rows] @ keys.T
-        if top_k == 1:
-            best = block.argmax(axis=1)[:, None]
-        else:
-            best = np.sort(np.argpartition(-block, top_k - 1, axis=1)[:, :top_k], axis=1)
-        values = np.take_along_axis(block, best, axis=1)
-        order = np.argsort(-values, axis=1, kind="stable")
-        where[start : start + rows] = np.take_along_axis(best, order, axis=1)
-        products[start : start + rows] = np.take_along_axis(values, order, axis=1)
-        progress.advance(len(block))
-    progress.close()
-    return where, products
+    unit_pivots = normalise(vectors[pivots])
+    result = np.empty((len(positions), len(pivots)), np.float32)
+    for start in range(0, len(positions), BLOCK_ROWS):
+        part = positions[start : start + BLOCK_ROWS]
+        result[start : start + BLOCK_ROWS] = normalise(normalise(vectors[part]) @ unit_pivots.T)
+    return result
 
 
 def align_by_relative_representation(target: Side, source: Side, open_ids: np.ndarray, settings: dict[str, Any]) -> Rows:
@@ -120,34 +86,21 @@ def align_by_relative_representation(target: Side, source: Side, open_ids: np.nd
         target: side that gets rows, with vectors.
         source: side whose rows are used, with vectors.
         open_ids: target ids without a row.
-        settings: ``relative`` {``pivots``, ``pivot_choice``, ``top_k``, ``temperature``, ``min_cosine``} and ``seed``.
+        settings: ``relative`` {``pivots``, ``pivot_choice``, and those of ``matched.match_tokens``}, ``seed`` and ``threads``.
 
     Returns:
-        Rows of category ``aligned`` for open tokens that have a vector; ``top_k`` weights each, a softmax over their cosines.
+        Rows of category ``aligned``, as ``matched.match_tokens`` says.
 
     Raises:
         InputError: too few common tokens.
+        ConfigurationError: settings that exclude each other.
     """
     chosen = settings["relative"]
-    ours, theirs = _vectors(target), _vectors(source)
-    pivots_target, pivots_source = choose_pivots(target, source, chosen["pivots"], chosen["pivot_choice"], settings["seed"])
-    positions = _positions(ours, target.vocabulary.size)[open_ids]
-    ids, positions = open_ids[positions >= 0], positions[positions >= 0]
-    ordinary = np.flatnonzero([source.vocabulary.kinds[i] in ("text", "byte") for i in theirs.token_ids.tolist()])
-    unit_target, unit_source = normalise(ours.vectors), normalise(theirs.vectors)
-    queries = normalise(unit_target[positions] @ unit_target[pivots_target].T)
-    keys = normalise(unit_source[ordinary] @ unit_source[pivots_source].T)
-    top_k = min(chosen["top_k"], len(ordinary))
-    where, cosines = best_matches(queries, keys, top_k)
-    good = cosines[:, 0] >= chosen["min_cosine"]
-    ids, where, cosines = ids[good], where[good], cosines[good]
-    weights = np.exp((cosines - cosines[:, :1]) / np.float32(chosen["temperature"]))
-    weights /= weights.sum(axis=1, keepdims=True)
-    return Rows(
-        ids=ids,
-        indptr=np.arange(0, (len(ids) + 1) * top_k, top_k, dtype=np.int64)[: len(ids) + 1],
-        sources=theirs.token_ids[ordinary[where]].ravel().astype(np.int64),
-        weights=weights.ravel().astype(np.float32),
-        category="aligned",
-        scores=cosines[:, 0],
-    )
+    pivots = choose_pivots(target, source, chosen["pivots"], chosen["pivot_choice"], settings["seed"])
+    spaces = dict(zip(("target", "source"), zip((target, source), pivots, strict=True), strict=True))
+
+    def represent(positions: np.ndarray, name: str) -> np.ndarray:
+        side, at = spaces[name]
+        return representations(vectors_of(side).vectors, positions, at)
+
+    return match_tokens(target, source, open_ids, represent, chosen, "relative", settings["threads"])
