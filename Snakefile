@@ -25,6 +25,7 @@ include: "rules/alignments.smk"
 include: "rules/initialise.smk"
 include: "rules/train.smk"
 include: "rules/evaluate.smk"
+include: "rules/scores.smk"
 include: "rules/report.smk"
 
 

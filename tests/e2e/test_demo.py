@@ -21,7 +21,7 @@ from tiny import ROOT
 RESULTS = ROOT / "results"
 SNAKEMAKE = [sys.executable, "-m", "snakemake", "--profile", "profiles/local"]
 ADAPTED = RESULTS / "adapted/smollm2-135m--demo-16k/demo/tokalign/demo/s1/stage2"
-TABLES = ("perplexity", "bits_per_byte", "tokenizers", "alignments", "training")
+TABLES = ("perplexity", "bits_per_byte", "tokenizers", "alignments", "alignment_scores", "training")
 FIGURES = ("compression", "bits_per_byte", "loss", "alignment")
 ALL = {"language": "all", "domain": "all"}
 

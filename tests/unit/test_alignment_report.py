@@ -9,7 +9,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from shards_for_tests import write_shard
-from tokalign.alignment_report import printable, report_alignment
+from tokalign.alignment_report import gini, printable, report_alignment
+from tokalign.categories import CATEGORIES
 from tokalign.errors import ArtefactError
 
 
@@ -66,7 +67,7 @@ def test_by_hand(files):
     result = report(files, "a.arrow", "b.arrow")
     assert result["categories"]["aligned"] == {"tokens": 2, "share": pytest.approx(1 / 3), "corpus_share": 2 / 8}
     assert result["categories"]["exact"]["corpus_share"] == 5 / 8
-    assert list(result["categories"]) == ["special", "exact", "aligned", "decomposed", "random"]
+    assert list(result["categories"]) == list(CATEGORIES)
     assert sum(c["tokens"] for c in result["categories"].values()) == 6
     assert sum(c["corpus_share"] for c in result["categories"].values()) == pytest.approx(1)
     quantiles = result["scores"]["quantiles"]
@@ -77,10 +78,56 @@ def test_by_hand(files):
     assert result["source_tokens_used"] == 4
     assert result["hubs"]["aligned"] == {
         "distinct": 2,
+        "top_share": 1.0,
+        "gini": pytest.approx(0.5833, abs=1e-4),  # of 0, 0, 1, 2: 14/16 is the mean difference, half of it over 3/4
         "most_used": [{"id": 1, "text": " the", "targets": 2}, {"id": 3, "text": "\\n", "targets": 1}],
     }
     assert result["hubs"]["decomposed"]["most_used"] == [{"id": 2, "text": "\\xff", "targets": 2}]
     json.dumps(result, allow_nan=False)
+
+
+def test_spread_of_weights_and_duplicates_by_hand(files):
+    result = report(files)
+    aligned = result["weights"]["aligned"]
+    assert (aligned["sources"]["mean"], aligned["sources"]["quantiles"]["100"]) == (1.5, 2)
+    assert aligned["entropy_bits"]["quantiles"]["100"] == pytest.approx(0.811278)  # -(3/4 log 3/4 + 1/4 log 1/4)
+    assert result["weights"]["exact"]["entropy_bits"]["mean"] == 0
+    assert "random" not in result["weights"] and "random" not in result["hubs"]  # its row is empty
+    assert result["duplicated_rows"] == {"groups": 1, "tokens": 2, "largest": 2}  # ids 1 and 2 are both source 1
+
+
+def test_duplicates_are_the_same_in_sources_and_weights(tmp_path):
+    write_vocabulary(tmp_path / "source.parquet", [b"a", b"b"])
+    write_vocabulary(tmp_path / "target.parquet", [b"t"] * 7)
+    rows = [
+        ([0, 1], [0.5, 0.5]),
+        ([1, 0], [0.5, 0.5]),
+        ([0, 1], [0.75, 0.25]),
+        ([0], [1.0]),
+        ([0], [1.0]),
+        ([0], [1.0]),
+        ([], []),
+    ]
+    write_tokens(tmp_path / "tokens.parquet", [("aligned", 0.5, *row) for row in rows])
+    assert report(tmp_path)["duplicated_rows"] == {"groups": 2, "tokens": 5, "largest": 3}
+
+
+@given(st.lists(st.integers(0, 9), min_size=1, max_size=12))
+def test_gini_is_half_the_mean_difference_over_the_mean(counts):
+    differences = [abs(a - b) for a in counts for b in counts]
+    expected = sum(differences) / len(differences) / 2 / (sum(counts) / len(counts)) if sum(counts) else None
+    assert gini(np.array(counts)) == (pytest.approx(expected, abs=1e-12) if expected is not None else None)
+
+
+def test_hubs_that_a_row_uses_twice_or_not_at_all(tmp_path):
+    write_vocabulary(tmp_path / "source.parquet", [b"s"] * 30)
+    write_vocabulary(tmp_path / "target.parquet", [b"t"] * 30)
+    rows = [([i % 10, 10 + i], [0.5, 0.5]) if i < 20 else ([i], [1.0]) for i in range(30)]
+    write_tokens(tmp_path / "tokens.parquet", [("aligned", 0.5, *row) for row in rows])
+    hubs = report(tmp_path)["hubs"]["aligned"]
+    # Ids 0 to 9 are used twice, 10 to 29 once, of which 20 to 29 a second time; the ten smallest of these ids are 0 to 9.
+    assert [h["targets"] for h in hubs["most_used"]][:10] == [2] * 10
+    assert hubs["top_share"] == pytest.approx(20 / 30)
 
 
 def test_examples_read_from_low_to_high_scores(files):

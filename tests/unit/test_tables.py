@@ -92,6 +92,13 @@ def test_metrics_of_a_continued_run(tmp_path):
         tables.read_metrics(tmp_path / "metrics.jsonl")
 
 
+def score(level, value, ci95):
+    """A score of an alignment."""
+    why = None if value is not None else "none"
+    return {"metric": "bleu_1", "tokens": "all", "level": level, "value": value, "ci95": ci95, "n": 2, "unit": "documents",
+            "reason": why}  # fmt: skip
+
+
 def test_command_writes_all_tables(tmp_path):
     files = {"perplexity": RESULTS[0]}
     numbers = {
@@ -105,6 +112,10 @@ def test_command_writes_all_tables(tmp_path):
         "exact": {"tokens": 1, "share": 0.25, "corpus_share": None}}, "scores": {"quantiles": {"50": 0.5}},
         "source_tokens_used": 3,
     }  # fmt: skip
+    files["alignment-scores"] = {
+        "labels": {"evaluation": "e", "alignment": "a"}, "metrics": [score("corpus", 0.5, [0.25, 1.0]), score("document", None, None)],
+        "groups": [{"language": "de", "domain": "web", "metrics": [score("corpus", 0.75, None), score("document", 0.125, None)]}],
+    }  # fmt: skip
     command = [sys.executable, Path(tables.__file__).parents[1] / "make_tables.py"]
     for name, value in files.items():
         (tmp_path / f"{name}.json").write_text(json.dumps(value))
@@ -115,7 +126,7 @@ def test_command_writes_all_tables(tmp_path):
     (stage / "metrics.jsonl").write_text(json.dumps(line) + "\n")
     (stage / "training.json").write_text(json.dumps({"labels": {"stage": "warm", "seed": 3}}))
     command += ["--stages", stage]
-    names = ("perplexity", "bits-per-byte", "tokenizers", "alignments", "training")
+    names = ("perplexity", "bits-per-byte", "tokenizers", "alignments", "alignment-scores", "training")
     for name in names:
         command += [f"--{name}-csv", tmp_path / f"{name}.csv"]
     subprocess.run(command, check=True, capture_output=True)
@@ -126,5 +137,11 @@ def test_command_writes_all_tables(tmp_path):
     assert [[row[c] for c in columns] for row in made["alignments"]] == [
         ["old", "t", "aligned", "0.75", "0.5"],
         ["old", "t", "exact", "0.25", ""],
+    ]
+    columns = ("evaluation", "alignment", "language", "level", "value", "ci_low", "ci_high", "reason")
+    assert [[row[c] for c in columns] for row in made["alignment-scores"]] == [
+        ["e", "a", "all", "corpus", "0.5", "0.25", "1", ""],
+        ["e", "a", "all", "document", "", "", "", "none"],
+        ["e", "a", "de", "corpus", "0.75", "", "", ""],
     ]
     assert [made["training"][0][c] for c in ("stage", "seed", "step", "loss", "extra")] == ["warm", "3", "1", "3", "2"]

@@ -16,7 +16,9 @@ def arguments() -> argparse.ArgumentParser:
     """Return the options of this command."""
     parser = cli.parser(__doc__)
     parser.add_argument("--settings", type=cli.settings, required=True, help="hub, revision")
-    parser.add_argument("--kind", choices=("model", "tokenizer"), required=True, help="with or without weights")
+    parser.add_argument(
+        "--kind", choices=("model", "tokenizer", "embedder"), required=True, help="a tokenizer comes without weights"
+    )
     parser.add_argument("--output", type=Path, required=True, help="folder that shall appear")
     return parser
 

@@ -16,6 +16,7 @@ def arguments() -> argparse.ArgumentParser:
         ("--perplexity", "perplexity.json files"),
         ("--tokenizers", "results of evaluate_tokenizer.py"),
         ("--alignments", "report.json files of alignments"),
+        ("--alignment-scores", "results of evaluate_alignment.py"),
         ("--stages", "folders of finished training stages (metrics.jsonl and training.json)"),
     ):
         parser.add_argument(option, type=Path, nargs="*", default=[], metavar="FILE", help=what)
@@ -24,6 +25,7 @@ def arguments() -> argparse.ArgumentParser:
         ("--bits-per-byte-csv", "a row per language and domain, a column per stage"),
         ("--tokenizers-csv", "a row per tokenizer and group"),
         ("--alignments-csv", "a row per alignment and category"),
+        ("--alignment-scores-csv", "a row per alignment, metric and group"),
         ("--training-csv", "a row per logged training step"),
     ):
         parser.add_argument(option, type=Path, metavar="FILE", help=f"table to write: {what}")
@@ -43,6 +45,9 @@ def main(args: argparse.Namespace) -> None:
     if args.alignments_csv:
         results = tables.read_results(args.alignments, ("labels", "categories", "scores", "source_tokens_used"))
         tables.write_csv(args.alignments_csv, tables.ALIGNMENTS, tables.alignment_rows(results))
+    if args.alignment_scores_csv:
+        results = tables.read_results(args.alignment_scores, ("labels", "metrics", "groups"))
+        tables.write_csv(args.alignment_scores_csv, tables.ALIGNMENT_SCORES, tables.alignment_score_rows(results))
     if args.training_csv:
         stages = [
             (read_json(folder / "training.json")["labels"], tables.read_metrics(folder / "metrics.jsonl"))

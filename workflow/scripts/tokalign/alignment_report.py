@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +23,7 @@ QUANTILES = (0, 5, 25, 50, 75, 95, 100)
 BIN_EDGES = np.round(np.linspace(-1, 1, 41), 2)
 HUBS = 20
 EXAMPLES = 12
+TOP = 10
 
 
 @dataclass(frozen=True)
@@ -125,6 +127,68 @@ def count_tokens(shards: Sequence[str | Path], size: int) -> np.ndarray:
     return counts
 
 
+def gini(counts: np.ndarray) -> float | None:
+    """Return the Gini coefficient of counts: half the mean absolute difference of two of them, over their mean.
+
+    Args:
+        counts: not negative, shape (n,).
+
+    Returns:
+        0 ... 1 - 1/n; ``None`` where all are 0.
+    """
+    total = int(counts.sum())
+    if not total:
+        return None
+    ranks = np.arange(1, len(counts) + 1, dtype=np.float64)
+    return float(2 * (ranks * np.sort(counts)).sum() / (len(counts) * total) - (len(counts) + 1) / len(counts))
+
+
+def duplicated_rows(tokens: Tokens) -> dict[str, int]:
+    """Count target tokens whose rows of A are the same, so that they begin with the same embedding.
+
+    Returns:
+        ``groups`` of two or more target tokens with the same sources and weights, the ``tokens`` in them, and the tokens of
+        the ``largest`` group. Rows without sources are not counted.
+    """
+    groups: dict[bytes, int] = {}
+    for start, end in pairwise(tokens.offsets.tolist()):
+        if end > start:
+            order = np.argsort(tokens.sources[start:end], kind="stable")
+            key = tokens.sources[start:end][order].tobytes() + tokens.weights[start:end][order].tobytes()
+            groups[key] = groups.get(key, 0) + 1
+    sizes = [size for size in groups.values() if size > 1]
+    return {"groups": len(sizes), "tokens": sum(sizes), "largest": max(sizes, default=0)}
+
+
+def weight_spread(tokens: Tokens, category: str) -> dict[str, Any]:
+    """Return over how many source tokens the rows of a category spread, and how evenly.
+
+    Args:
+        tokens: of the alignment.
+        category: whose rows count.
+
+    Returns:
+        Quantiles (percent to value) and mean of ``sources`` per row (those with a weight other than 0) and of
+        ``entropy_bits``: -sum p log2 p of the row, where p are absolute weights divided by their sum (0 for one source).
+    """
+    rows = len(tokens.category)
+    owner = np.repeat(np.arange(rows), np.diff(tokens.offsets))
+    weights = np.abs(tokens.weights)
+    number = np.bincount(owner, weights > 0, minlength=rows)
+    totals = np.bincount(owner, weights, minlength=rows)
+    kept = weights > 0
+    p = weights[kept] / totals[owner[kept]]
+    entropy = np.maximum(np.bincount(owner[kept], -p * np.log2(p), minlength=rows), 0)
+    chosen = tokens.category == category
+    return {
+        name: {
+            "quantiles": {str(q): float(np.percentile(values[chosen], q)) for q in QUANTILES},
+            "mean": float(values[chosen].mean()),
+        }
+        for name, values in (("sources", number), ("entropy_bits", entropy))
+    }
+
+
 def hubs(tokens: Tokens, category: str, texts: list[str]) -> dict[str, Any]:
     """Return which source tokens the target tokens of a category use.
 
@@ -137,14 +201,20 @@ def hubs(tokens: Tokens, category: str, texts: list[str]) -> dict[str, Any]:
         texts: of the source vocabulary.
 
     Returns:
-        ``distinct`` source tokens used, and the ``most_used``: ``id``, ``text``, ``targets`` (number of target tokens).
+        ``distinct`` source tokens used; ``top_share``: share of the category's target tokens that use one of the ``TOP`` most
+        used; ``gini`` of the uses over all source tokens (0: all are used equally often, towards 1: few take all); and the
+        ``most_used``: ``id``, ``text``, ``targets`` (number of target tokens).
     """
     owner = np.repeat(np.arange(len(tokens.category)), np.diff(tokens.offsets))
-    used = tokens.sources[tokens.category[owner] == category]
+    chosen = tokens.category[owner] == category
+    owner, used = owner[chosen], tokens.sources[chosen]
     counts = np.bincount(used, minlength=len(texts))
     order = np.lexsort((np.arange(len(counts)), -counts))[:HUBS]
+    users = len(np.unique(owner[np.isin(used, order[:TOP])]))
     return {
         "distinct": int(np.count_nonzero(counts)),
+        "top_share": users / int((tokens.category == category).sum()),
+        "gini": gini(counts),
         "most_used": [{"id": int(i), "text": texts[i], "targets": int(counts[i])} for i in order if counts[i]],
     }
 
@@ -206,7 +276,8 @@ def report_alignment(
         ``categories``: per category ``tokens``, ``share`` of the vocabulary and ``corpus_share`` of the corpus' tokens
         (``None`` without shards); ``scores`` of aligned tokens: ``quantiles`` (percent to cosine), ``mean``, and
         ``histogram`` (``edges``, ``counts``), ``None`` without aligned tokens; ``source_tokens_used`` by any target
-        token; ``hubs`` by category; ``examples``.
+        token; ``weights`` by category (:func:`weight_spread`); ``duplicated_rows``; ``hubs`` by category but ``special`` and
+        ``exact``; ``examples``.
 
     Raises:
         ArtefactError: the files do not belong together, a score is missing or outside of [-1, 1].
@@ -243,6 +314,8 @@ def report_alignment(
         }
         if chosen.any():
             log.info("%s: %d tokens, %.2f %% of the vocabulary", name, chosen.sum(), 100 * chosen.mean())
+    lengths = np.diff(tokens.offsets)
+    with_sources = [name for name in names if lengths[tokens.category == name].any()]
     return {
         "labels": labels,
         "target_tokens": len(target_texts),
@@ -260,6 +333,8 @@ def report_alignment(
             },
         },
         "source_tokens_used": len(np.unique(tokens.sources)),
-        "hubs": {name: hubs(tokens, name, source_texts) for name in ("aligned", "decomposed") if categories[name]["tokens"]},
+        "weights": {name: weight_spread(tokens, name) for name in with_sources},
+        "duplicated_rows": duplicated_rows(tokens),
+        "hubs": {name: hubs(tokens, name, source_texts) for name in with_sources if name not in ("special", "exact")},
         "examples": examples(tokens, source_texts, target_texts),
     }

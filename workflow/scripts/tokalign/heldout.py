@@ -131,3 +131,34 @@ def write_heldout(validation: str | Path, settings: HeldoutSettings, output: str
         )
     with atomic_file(output) as partial:
         pq.write_table(pa.Table.from_pylist(chosen, schema=SCHEMA), partial, compression="zstd")
+
+
+def read_heldout(path: str | Path) -> pa.Table:
+    """Read held-out documents.
+
+    Returns:
+        Table with ``id``, ``text``, ``language``, ``domain`` (string) and ``bytes`` (int32).
+
+    Raises:
+        ArtefactError: no such file, columns or rows, or ``bytes`` is not the size of ``text``.
+    """
+    try:
+        table = pq.read_table(path)
+    except FileNotFoundError as error:
+        raise ArtefactError(f"{path}: no such file", mend="choose the held-out documents first") from error
+    if not set(SCHEMA.names) <= set(table.column_names) or not table.num_rows:
+        raise ArtefactError(
+            f"{path}: not a file of held-out documents",
+            found=f"{table.num_rows} rows with columns {table.column_names}",
+            expected=f"rows with {', '.join(SCHEMA.names)}",
+            mend="choose the held-out documents again",
+        )
+    for name, text, size in zip(*(table[c].to_pylist() for c in ("id", "text", "bytes")), strict=True):
+        if len(text.encode("utf-8")) != size:
+            raise ArtefactError(
+                f"{path}: document {name} has another size than it says",
+                found=f"{len(text.encode('utf-8'))} bytes",
+                expected=f"{size} bytes",
+                mend="choose the held-out documents again",
+            )
+    return table

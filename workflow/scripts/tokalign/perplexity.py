@@ -11,8 +11,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import pyarrow as pa
-import pyarrow.parquet as pq
 import torch
 import transformers
 from transformers import AutoTokenizer, PreTrainedModel, PreTrainedTokenizerBase
@@ -20,12 +18,12 @@ from transformers import AutoTokenizer, PreTrainedModel, PreTrainedTokenizerBase
 from tokalign.bootstrap import RESAMPLES, SEED, ratio_interval
 from tokalign.device import choose_precision
 from tokalign.errors import ArtefactError, ConfigurationError
+from tokalign.heldout import read_heldout
 from tokalign.initialisation import load_model
 from tokalign.progress import Progress
 
 log = logging.getLogger(__name__)
 
-COLUMNS = ("id", "text", "language", "domain", "bytes")
 CHUNK_BYTES = 128_000_000
 """Size of the float32 logits that are normalised at a time; the log-softmax needs as much again."""
 LOGITS_BYTES = 2**30
@@ -308,37 +306,6 @@ def load(
     return model.to(device).eval(), AutoTokenizer.from_pretrained(tokenizer, **options)
 
 
-def read_documents(path: str | Path) -> pa.Table:
-    """Read held-out documents.
-
-    Returns:
-        Table with ``id``, ``text``, ``language``, ``domain`` (string) and ``bytes`` (int32).
-
-    Raises:
-        ArtefactError: no such file, columns or rows, or ``bytes`` is not the size of ``text``.
-    """
-    try:
-        table = pq.read_table(path)
-    except FileNotFoundError as error:
-        raise ArtefactError(f"{path}: no such file", mend="choose the held-out documents first") from error
-    if not set(COLUMNS) <= set(table.column_names) or not table.num_rows:
-        raise ArtefactError(
-            f"{path}: not a file of held-out documents",
-            found=f"{table.num_rows} rows with columns {table.column_names}",
-            expected=f"rows with {', '.join(COLUMNS)}",
-            mend="choose the held-out documents again",
-        )
-    for name, text, size in zip(*(table[c].to_pylist() for c in ("id", "text", "bytes")), strict=True):
-        if len(text.encode("utf-8")) != size:
-            raise ArtefactError(
-                f"{path}: document {name} has another size than it says",
-                found=f"{len(text.encode('utf-8'))} bytes",
-                expected=f"{size} bytes",
-                mend="choose the held-out documents again",
-            )
-    return table
-
-
 def evaluate(
     folder: str | Path, tokenizer: str | Path, documents: str | Path, settings: PerplexitySettings, labels: dict[str, Any]
 ) -> dict[str, Any]:
@@ -356,7 +323,7 @@ def evaluate(
         ``documents`` (id, bytes, tokens, nll in nats), ``unknown_tokens``, ``bootstrap``, ``versions``, ``device``,
         ``precision``, ``seconds`` and ``bytes_per_second`` of the scoring.
     """
-    table = read_documents(documents)
+    table = read_heldout(documents)
     model, tokens_of = load(folder, tokenizer, settings)
     ids = table["id"].to_pylist()
     sizes = table["bytes"].to_numpy().astype(np.int64)

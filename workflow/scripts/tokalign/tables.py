@@ -34,6 +34,10 @@ ALIGNMENTS = (
     "source_tokenizer", "tokenizer", "corpus", "alignment", "category", "tokens", "share", "corpus_share", "score_median",
     "source_tokens_used",
 )  # fmt: skip
+ALIGNMENT_SCORES = (
+    "evaluation", "corpus", "source_tokenizer", "tokenizer", "alignment", "language", "domain", "metric", "tokens", "level",
+    "value", "ci_low", "ci_high", "n", "unit", "reason",
+)  # fmt: skip
 TRAINING = ("model", "tokenizer", "corpus", "alignment", "recipe", "seed", "stage", "step", "tokens", "loss", "learning_rate")
 ALL = "all"
 FLOOR = "initialised:"
@@ -154,6 +158,24 @@ def alignment_rows(results: Sequence[Mapping[str, Any]]) -> list[Row]:
             median = scores["quantiles"]["50"] if scores and category == "aligned" else None
             used = result["source_tokens_used"]
             rows.append({**labels, "category": category, **numbers, "score_median": median, "source_tokens_used": used})
+    return rows
+
+
+def alignment_score_rows(results: Sequence[Mapping[str, Any]]) -> list[Row]:
+    """Return a row per alignment, metric and group, columns ``ALIGNMENT_SCORES``; language and domain ``all`` is the whole.
+
+    Of the groups only what is counted at the level of the corpus is listed.
+    """
+    rows = []
+    for result in results:
+        labels = _labels(result["labels"], ALIGNMENT_SCORES[:5])
+        whole = {"language": ALL, "domain": ALL, "metrics": result["metrics"]}
+        for group in (whole, *result["groups"]):
+            place = {"language": group["language"], "domain": group["domain"]}
+            for metric in group["metrics"]:
+                if group is whole or metric["level"] == "corpus":
+                    low, high = _interval(metric["ci95"])
+                    rows.append({**labels, **place, **metric, "ci_low": low, "ci_high": high})
     return rows
 
 
