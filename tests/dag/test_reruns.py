@@ -222,6 +222,30 @@ def more_pivots(config: dict) -> None:
     config["alignments"]["tokalign"]["relative"]["pivots"] = 21
 
 
+def rows_of_another_length(config: dict) -> None:
+    config["alignments"]["tokalign"]["initialisation"] = {"norm_matching": "mean"}
+
+
+def padded_rows(config: dict) -> None:
+    config["alignments"]["tokalign"]["initialisation"] = {"pad_to_multiple_of": 64}
+
+
+def written_out_initialisation(config: dict) -> None:
+    config["alignments"]["tokalign"]["initialisation"] = {"untie": False, "ablation": {"kind": "none"}}
+
+
+def corrected_for_hubness(config: dict) -> None:
+    config["alignments"]["tokalign"]["relative"]["hubness"] = "csls"
+
+
+def settings_of_methods_that_are_not_in_the_list(config: dict) -> None:
+    config["alignments"]["tokalign"] |= {"vanilla": {"top_k": 3}, "mined": {"min_similarity": 0.5}, "imported": {"file": "none"}}
+
+
+def another_floor(config: dict) -> None:
+    config["alignments"]["random"]["methods"] = ["permutation"]
+
+
 def trained_from_the_baseline(config: dict) -> None:
     config["experiments"][0]["alignment"] = ["tokalign", "random"]
 
@@ -279,7 +303,19 @@ SETTINGS = {
     longer_blocks: {"pack_tokens": 1, **TRAINED_AGAIN},
     second_seed: TRAINED_AGAIN,
     trained_from_the_baseline: TRAINED_AGAIN,
+    rows_of_another_length: {**ALIGNED_MODEL, **SHOWN},
+    padded_rows: {**ALIGNED_MODEL, **SHOWN},
+    written_out_initialisation: {},
     more_pivots: {"align_vocabularies": 1, "report_alignment": 1, **ALIGNED_MODEL, **SHOWN},
+    corrected_for_hubness: {"align_vocabularies": 1, "report_alignment": 1, **ALIGNED_MODEL, **SHOWN},
+    settings_of_methods_that_are_not_in_the_list: {},
+    another_floor: {
+        "align_vocabularies": 1,
+        "report_alignment": 1,
+        "initialize_model": 1,
+        "evaluate_perplexity": 1,
+        **SHOWN,
+    },
     longer_vectors: {"train_vectors": 2, "align_vocabularies": 1, "report_alignment": 1, **ALIGNED_MODEL, **SHOWN},
     narrower_window: {
         "count_cooccurrences": 2,

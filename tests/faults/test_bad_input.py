@@ -335,15 +335,18 @@ def test_full_disk_under_a_token_shard(project: Project):
 
 
 def test_full_disk_under_a_model(project: Project):
-    """Safetensors reports a full disk by an exception of its own."""
+    """Under the weights, which are written part by part."""
     assert resolve_tokenizer(project, "tokenizer", "tokenizers/own").returncode == 0
     size = json.loads((project.folder / "tokenizers/own/info.json").read_text())["size"]
     identity = {
         "indptr": np.arange(size + 1, dtype=np.int64),
         "indices": np.arange(size, dtype=np.int32),
         "data": np.ones(size, dtype=np.float32),
+        "fill": np.zeros(size, dtype=np.int8),
+        "ordinary": np.ones(size, dtype=bool),
     }
-    write_tensors(project.folder / "alignment.safetensors", identity, {"shape": [size, size]})
+    write_tensors(project.folder / "alignment.safetensors", identity, {"shape": [size, size], "seed": 1})
+    settings = filled(project)["alignments"]["random"]["initialisation"]
 
     def initialise() -> subprocess.CompletedProcess[str]:
         return command(
@@ -353,7 +356,7 @@ def test_full_disk_under_a_model(project: Project):
             alignment="alignment.safetensors",
             tokenizer="tokenizers/own/hf",
             tokenizer_info="tokenizers/own/info.json",
-            settings={"trust_remote_code": False},
+            settings=settings | {"trust_remote_code": False},
             output="results/initialised/one",
         )
 

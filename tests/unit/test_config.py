@@ -113,7 +113,7 @@ def test_not_one_of_the_choices(config):
     config["alignments"]["tokalign"]["methods"] = ["special", "exakt"]
     text = message(config)
     assert text.startswith("alignments.tokalign.methods[1]: not one of the choices")
-    assert "expected: special, exact, relative, decomposed, random" in text
+    assert "expected: special, exact, imported, tokalign_paper, relative" in text
     assert "did you mean 'exact'?" in text
 
 
@@ -178,9 +178,32 @@ def test_unknown_names_in_lists(config):
     assert "use one of: random, tokalign" in message(config)
 
 
-def test_relative_needs_vectors(config):
+@pytest.mark.parametrize("method", ["relative", "vanilla", "sparse_codes", "tokalign_paper", "frequency"])
+def test_methods_that_need_vectors(config, method):
+    config["alignments"]["tokalign"]["methods"] = ["exact", method, "random"]
+    validate(config, SCHEMA)
     del config["alignments"]["tokalign"]["vectors"]
     assert message(config).startswith("alignments.tokalign.vectors: missing key")
+    assert f"the method {method!r} reads vectors" in message(config)
+
+
+def test_an_imported_alignment_needs_its_file(config, tmp_path):
+    config["alignments"]["random"]["methods"] = ["imported", "random"]
+    assert message(config).startswith("alignments.random.imported: missing key")
+    config["alignments"]["random"]["imported"] = {"file": str(tmp_path / "none.json")}
+    with pytest.raises(ConfigurationError, match=r"alignments\.random\.imported\.file: no such file"):
+        check_files(only_alignments(validate(config, SCHEMA)))
+    (tmp_path / "none.json").write_text("{}")
+    check_files(only_alignments(validate(config, SCHEMA)))
+
+
+def only_alignments(config: dict[str, Any]) -> dict[str, Any]:
+    """Return a configuration whose other blocks name no files."""
+    none = {"corpora": {}, "vectors": {}, "models": {}, "tokenizers": {}, "evaluations": {}}
+    return {"alignments": config["alignments"]} | none
+
+
+def test_vectors_that_nothing_reads_need_no_block(config):
     del config["alignments"]["tokalign"], config["vectors"]  # without it, no block of vectors is needed
     config["experiments"][0] |= {"alignment": "random", "baselines": []}
     assert validate(config, SCHEMA)["vectors"] == {}
@@ -334,10 +357,12 @@ def properties(schema: dict[str, Any], place: str = ""):
 
 
 def test_every_key_is_described_and_has_a_default_unless_it_must_be_given():
-    """Keys of an origin stand for a choice; an alignment without `relative` needs no vectors; other keys have a default."""
+    """Keys of an origin stand for a choice; an alignment without `relative` needs no vectors, without `imported` no file,
+    vectors that are trained here need no files, alignments are scored only on request; other keys have a default."""
     choices = {".".join((block, key)) for block, keys in {
-        "corpus_source": ("files", "hub", "revision"), "alignment": ("vectors",),
+        "corpus_source": ("files", "hub", "revision"), "alignment": ("vectors", "imported"), "vectors": ("imported",),
         "source": ("folder", "gguf", "wheel", "sha256", "file", "hub", "revision", "train"),
+        "evaluation": ("alignment",), "evaluation.alignment": ("embedder",),
     }.items() for key in keys}  # fmt: skip
     every = list(properties(SCHEMA))
     assert len(every) > 80

@@ -16,9 +16,11 @@ import yaml
 from jsonschema import Draft202012Validator
 from jsonschema.exceptions import ValidationError
 
+from tokalign.categories import VECTOR_METHODS
 from tokalign.errors import ConfigurationError
 
 SOURCE_KINDS = ("folder", "gguf", "wheel", "hub", "train")
+EMBEDDER_KINDS = ("folder", "wheel", "hub")
 SOURCE_COMPANIONS = {"wheel": ("sha256", "file"), "hub": ("revision",)}
 
 
@@ -158,7 +160,24 @@ def validate(config: Mapping[str, Any], schema: dict[str, Any]) -> dict[str, Any
     filled = fill_defaults(plain, schema, schema)
     _check_sources(filled)
     _check_names(filled)
+    _check_imported_vectors(filled)
     return filled
+
+
+def _check_source(place: str, source: dict[str, Any], allowed: tuple[str, ...]) -> str:
+    """Check that a source has exactly one kind, of those allowed, with all that belongs to it; return the kind."""
+    kinds = [kind for kind in SOURCE_KINDS if kind in source]
+    if len(kinds) != 1 or kinds[0] not in allowed:
+        raise ConfigurationError(
+            f"{place}: needs exactly one origin", found=kinds or "none", expected=f"one of {', '.join(allowed)}"
+        )
+    companions = SOURCE_COMPANIONS.get(kinds[0], ())
+    for companion in companions:
+        if companion not in source:
+            raise ConfigurationError(f"{place}.{companion}: missing key", expected=f"it belongs to {kinds[0]!r}", mend="add it")
+    for other in sorted(set(source) - set(kinds) - set(companions)):
+        raise ConfigurationError(f"{place}.{other}: does not belong to {kinds[0]!r}", mend="remove it")
+    return kinds[0]
 
 
 def _check_sources(config: dict[str, Any]) -> None:
@@ -181,25 +200,18 @@ def _check_sources(config: dict[str, Any]) -> None:
     for section in ("models", "tokenizers"):
         for name, block in config[section].items():
             place, source = f"{section}.{name}.source", block["source"]
-            kinds = [kind for kind in SOURCE_KINDS if kind in source]
-            allowed = SOURCE_KINDS if section == "tokenizers" else SOURCE_KINDS[:-1]
-            if len(kinds) != 1 or kinds[0] not in allowed:
-                raise ConfigurationError(
-                    f"{place}: needs exactly one origin", found=kinds or "none", expected=f"one of {', '.join(allowed)}"
-                )
-            for companion in SOURCE_COMPANIONS.get(kinds[0], ()):
-                if companion not in source:
-                    raise ConfigurationError(
-                        f"{place}.{companion}: missing key", expected=f"it belongs to {kinds[0]!r}", mend="add it"
-                    )
-            for other in set(source) - set(kinds) - set(SOURCE_COMPANIONS.get(kinds[0], ())):
-                raise ConfigurationError(f"{place}.{other}: does not belong to {kinds[0]!r}", mend="remove it")
-            if kinds == ["train"] and "eos" not in block["special_tokens"]:
+            kind = _check_source(place, source, SOURCE_KINDS if section == "tokenizers" else SOURCE_KINDS[:-1])
+            if kind == "train" and "eos" not in block["special_tokens"]:
                 raise ConfigurationError(
                     f"{section}.{name}.special_tokens.eos: missing key",
                     expected="the token that ends a text; a trained tokenizer has no other special tokens than these",
                     mend='add `special_tokens: {eos: "<|endoftext|>"}`',
                 )
+
+    for name, block in config["evaluations"].items():
+        source = block.get("alignment", {}).get("embedder")
+        if source is not None:
+            _check_source(f"evaluations.{name}.alignment.embedder", source, EMBEDDER_KINDS)
 
 
 def _names(value: str | list[str]) -> list[str]:
@@ -221,14 +233,24 @@ def _check_names(config: dict[str, Any]) -> None:
         if "train" in block["source"]:
             _known(f"tokenizers.{name}.source.train.corpus", block["source"]["train"]["corpus"], config, "corpora")
     for name, block in config["alignments"].items():
-        if "relative" in block["methods"]:
+        if "imported" in block["methods"] and "imported" not in block:
+            raise ConfigurationError(
+                f"alignments.{name}.imported: missing key",
+                expected="the method 'imported' reads a file",
+                mend="add `imported: {file: PATH}`",
+            )
+        reading = [method for method in block["methods"] if method in VECTOR_METHODS]
+        if reading:
             if "vectors" not in block:
                 raise ConfigurationError(
                     f"alignments.{name}.vectors: missing key",
-                    expected="the method 'relative' reads vectors",
+                    expected=f"the method {reading[0]!r} reads vectors",
                     mend="name a vectors block",
                 )
             _known(f"alignments.{name}.vectors", block["vectors"], config, "vectors")
+    for name, block in config["vectors"].items():
+        for tokenizer in block.get("imported", {}).get("files", {}):
+            _known(f"vectors.{name}.imported.files.{tokenizer}", tokenizer, config, "tokenizers")
     for name, block in config["evaluations"].items():
         _known(f"evaluations.{name}.corpus", block["corpus"], config, "corpora")
         if block["perplexity"]["stride"] > block["perplexity"]["window"]:
@@ -264,6 +286,29 @@ def _check_names(config: dict[str, Any]) -> None:
                     f"{place}.tokenizer: {tokenizer!r} is the tokenizer that model {model!r} already has",
                     expected="another tokenizer", mend="name the tokenizer that the model shall get",
                 )  # fmt: skip
+
+
+def _check_imported_vectors(config: dict[str, Any]) -> None:
+    """Check that imported vectors are there for both tokenizers of each experiment whose alignments read them.
+
+    Snakemake would not notice: it takes an older alignment for a file that is there and cannot be made.
+    """
+    for i, experiment in enumerate(config["experiments"]):
+        tokenizers = [config["models"][model]["tokenizer"] for model in _names(experiment["model"])]
+        tokenizers += _names(experiment["tokenizer"])
+        for alignment in [*_names(experiment["alignment"]), *experiment["baselines"]]:
+            block = config["alignments"][alignment]
+            if not set(block["methods"]) & set(VECTOR_METHODS) or config["vectors"][block["vectors"]]["method"] != "imported":
+                continue
+            files = config["vectors"][block["vectors"]]["imported"]["files"]
+            for tokenizer in tokenizers:
+                if tokenizer not in files:
+                    raise ConfigurationError(
+                        f"vectors.{block['vectors']}.imported.files.{tokenizer}: missing key",
+                        found=f"files for {', '.join(sorted(files))}",
+                        expected=f"vectors of this tokenizer, which alignment {alignment!r} reads for experiments[{i}]",
+                        mend=f"add `{tokenizer}: PATH`, or name another vectors block in the alignment",
+                    )
 
 
 EXPERIMENT_SECTIONS = {
@@ -304,6 +349,16 @@ def check_files(config: dict[str, Any]) -> None:
         for source, block in corpus["sources"].items():
             if "files" in block:
                 local_files(block["files"], f"corpora.{name}.sources.{source}.files")
+    for name, block in config["vectors"].items():
+        for tokenizer, path in block.get("imported", {}).get("files", {}).items():
+            if not Path(path).is_file():
+                raise ConfigurationError(
+                    f"vectors.{name}.imported.files.{tokenizer}: no such file", found=path, mend="correct the path"
+                )
+    for name, block in config["alignments"].items():
+        path = block.get("imported", {}).get("file")
+        if "imported" in block["methods"] and not Path(path).is_file():
+            raise ConfigurationError(f"alignments.{name}.imported.file: no such file", found=path, mend="correct the path")
     for section in ("models", "tokenizers"):
         for name, block in config[section].items():
             for kind, exists, what in (("folder", Path.is_dir, "folder"), ("gguf", Path.is_file, "file")):
@@ -312,6 +367,11 @@ def check_files(config: dict[str, Any]) -> None:
                     raise ConfigurationError(
                         f"{section}.{name}.source.{kind}: no such {what}", found=path, mend="correct the path"
                     )
+    for name, block in config["evaluations"].items():
+        folder = block.get("alignment", {}).get("embedder", {}).get("folder")
+        if folder is not None and not Path(folder).is_dir():
+            place = f"evaluations.{name}.alignment.embedder.folder"
+            raise ConfigurationError(f"{place}: no such folder", found=folder, mend="correct the path")
 
 
 def expand(config: dict[str, Any]) -> list[Run]:

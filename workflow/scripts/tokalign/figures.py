@@ -204,12 +204,17 @@ def loss_curves(training: Table) -> Figure:
     return figure
 
 
+def _hatch(index: int) -> str:
+    """Return a hatch that, with the colour of the same index, is given to one index below 64 only."""
+    return HATCHES[(index + index // 8) % 8]
+
+
 def _stack(axes: Axes, level: float, shares: Sequence[tuple[str, float]], order: Sequence[str]) -> None:
     """Draw one stacked bar of shares in percent, with the number in parts of five percent or more."""
     left = 0.0
     for category, share in shares:
         index = list(order).index(category)
-        axes.barh(level, 100 * share, left=left, height=0.7, color=PALETTE[index % 8], hatch=HATCHES[index % 8],
+        axes.barh(level, 100 * share, left=left, height=0.7, color=PALETTE[index % 8], hatch=_hatch(index),
                   edgecolor="white", linewidth=0.5)  # fmt: skip
         if share >= 0.05:
             axes.text(left + 50 * share, level, f"{100 * share:.0f}", ha="center", va="center", fontsize=8,
@@ -243,7 +248,7 @@ def alignment_categories(alignments: Table) -> Figure:
     axes.set_xlim(0, 100)
     axes.set_xlabel("share (%)")
     handles = [
-        Patch(facecolor=PALETTE[i % 8], hatch=HATCHES[i % 8], edgecolor="white", label=category)
+        Patch(facecolor=PALETTE[i % 8], hatch=_hatch(i), edgecolor="white", label=category)
         for i, category in enumerate(order) if category in present
     ]  # fmt: skip
     figure.legend(handles=handles, loc="outside upper center", ncols=len(handles))

@@ -2,14 +2,11 @@
 
 from __future__ import annotations
 
-import json
 import logging
 import math
 import os
-import struct
 from collections import Counter
 from collections.abc import Mapping
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -21,15 +18,12 @@ from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer, PreTra
 from tokalign.errors import ConfigurationError, InputError
 from tokalign.files import atomic_directory, sha256_file, write_json
 from tokalign.gguf_tokenizer import SAMPLES, read_gguf_tokenizer
+from tokalign.safetensors_file import DTYPES, INDEX, WEIGHTS, Tensor, read_safetensors_header, weight_files
 from tokalign.sources import Located
 from tokalign.vocabulary import ROLES, Vocabulary, check_usable, describe, write_vocabulary
 
 log = logging.getLogger(__name__)
 
-WEIGHTS = "model.safetensors"
-INDEX = "model.safetensors.index.json"
-PICKLES = ("*.bin", "*.pt", "*.pth", "*.ckpt", "*.h5", "*.msgpack")
-DTYPES = {"F64": "float64", "F32": "float32", "F16": "float16", "BF16": "bfloat16"}
 NO_LIMIT = 10**12
 """transformers writes 1e30 where a tokenizer has no longest text."""
 
@@ -142,82 +136,6 @@ def save_tokenizer(
 
 
 # ---------------------------------------------------------------------------------------------------------- models
-
-
-@dataclass(frozen=True)
-class Tensor:
-    """An entry of a safetensors header."""
-
-    dtype: str
-    shape: tuple[int, ...]
-
-
-def read_safetensors_header(path: Path) -> dict[str, Tensor]:
-    """Read the header of a safetensors file and check that the file has its full length.
-
-    Format: 8 bytes little-endian length of the header, the header in JSON, the data
-    (https://huggingface.co/docs/safetensors).
-
-    Raises:
-        InputError: the header cannot be read, or bytes are missing or left over.
-    """
-    mend = "get the file again, and compare its hash with the publisher's"
-    size = path.stat().st_size
-    with path.open("rb") as file:
-        start = file.read(8)
-        length = struct.unpack("<Q", start)[0] if len(start) == 8 else None
-        if length is None or 8 + length > size:
-            raise InputError(f"{path}: the file is cut short", found=f"{size} bytes", mend=mend)
-        text = file.read(length)
-    try:
-        header = json.loads(text)
-        header.pop("__metadata__", None)
-        tensors = {name: Tensor(entry["dtype"], tuple(entry["shape"])) for name, entry in header.items()}
-        end = max((entry["data_offsets"][1] for entry in header.values()), default=0)
-    except (ValueError, KeyError, TypeError, AttributeError, IndexError) as error:
-        raise InputError(f"{path}: no safetensors header", found=error, mend=mend) from error
-    if size != 8 + length + end:
-        raise InputError(
-            f"{path}: the file does not have its full length",
-            found=f"{size} bytes",
-            expected=f"{8 + length + end} bytes",
-            mend=mend,
-        )
-    return tensors
-
-
-def weight_files(folder: Path) -> list[str]:
-    """Return the names of a model folder's safetensors files.
-
-    Raises:
-        InputError: there are none, only pickles, or a file that the index names is missing.
-    """
-    if (folder / WEIGHTS).is_file():
-        return [WEIGHTS]
-    if (folder / INDEX).is_file():
-        try:
-            names = sorted(set(json.loads((folder / INDEX).read_text(encoding="utf-8"))["weight_map"].values()))
-        except (ValueError, KeyError, AttributeError) as error:
-            raise InputError(f"{folder / INDEX}: damaged", found=error, expected="a JSON object with weight_map") from error
-        missing = [name for name in names if not (folder / name).is_file()]
-        if missing or not names:
-            raise InputError(
-                f"{folder}: files of the model are missing",
-                found=f"no {', '.join(missing)}",
-                expected=f"the {len(names)} files that {INDEX} names",
-                mend="copy or download the folder again",
-            )
-        return names
-    pickles = sorted({path.name for pattern in PICKLES for path in folder.glob(pattern)})
-    if pickles:
-        raise InputError(
-            f"{folder}: weights are read from safetensors only",
-            found=", ".join(pickles),
-            expected=WEIGHTS,
-            mend="convert it where you trust it: "
-            "AutoModelForCausalLM.from_pretrained(folder).save_pretrained(new, safe_serialization=True)",
-        )
-    raise InputError(f"{folder}: no weights", expected=f"{WEIGHTS}, or {INDEX} with the files it names", mend="add them")
 
 
 def resolve_model(
