@@ -1,0 +1,114 @@
+"""Text to token shards by this workflow against ``datasets.map`` and a text file of ids, with the same ids, on the same cores.
+
+Ours tokenises a shard at a time with the tokenizer's own threads; ``datasets.map`` uses as many processes. Times are those of
+whole commands, each once before to have the files in memory.
+"""
+
+from __future__ import annotations
+
+import argparse
+import itertools
+import sys
+import tempfile
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+
+from common import Measured, run, script, write_result
+from tokalign import cli
+from tokalign.errors import InputError
+from tokalign.shards import read_shard
+
+TWIN = Path(__file__).with_name("datasets_map.py")
+OFFLINE = {"HF_HUB_OFFLINE": "1", "HF_DATASETS_OFFLINE": "1"}
+
+
+def arguments() -> argparse.ArgumentParser:
+    """Describe the command line."""
+    parser = cli.parser(__doc__)
+    parser.add_argument("--text", type=Path, nargs="+", required=True, metavar="FILE", help="Parquet shards of documents")
+    parser.add_argument("--tokenizer", type=Path, required=True, metavar="DIR", help="tokenizer folder (hf)")
+    parser.add_argument("--threads", type=int, default=2, metavar="N")
+    parser.add_argument("--repeats", type=int, default=1, metavar="N", help="runs of each; the fastest counts")
+    parser.add_argument("--scratch", type=Path, metavar="DIR", help="folder for the files in between")
+    parser.add_argument("--output", type=Path, metavar="FILE", help="JSON file of results")
+    return parser
+
+
+def ours(args: argparse.Namespace, folder: Path) -> list[Measured]:
+    """Tokenise each shard by a command of its own, as the workflow does."""
+    return [
+        run(
+            script(
+                "tokenize_shard",
+                text=text,
+                tokenizer=args.tokenizer,
+                settings={"trust_remote_code": False},
+                output=folder / f"{number:05d}.arrow",
+            ),
+            environment={**OFFLINE, "RAYON_NUM_THREADS": str(args.threads), "TOKENIZERS_PARALLELISM": "true"},
+        )
+        for number, text in enumerate(args.text)
+    ]
+
+
+def theirs(args: argparse.Namespace, folder: Path, attempt: int) -> Measured:
+    """Tokenise all shards by ``datasets.map``."""
+    words = [sys.executable, TWIN, "--text", *args.text, "--tokenizer", args.tokenizer, "--processes", args.threads]
+    words += ["--cache", folder / f"cache-{attempt}", "--output", folder / "ids.txt"]
+    return run([str(word) for word in words], environment={**OFFLINE, "TOKENIZERS_PARALLELISM": "false"})
+
+
+def check_same(shards: list[Path], text: Path) -> dict[str, int]:
+    """Compare ids document by document; return numbers of documents and tokens.
+
+    Raises:
+        InputError: a document has other ids.
+    """
+    documents = (
+        batch.ids[first:last].tolist()
+        for shard in shards
+        for batch in read_shard(shard)
+        for first, last in itertools.pairwise(batch.offsets.tolist())
+    )
+    totals = {"documents": 0, "tokens": 0}
+    with text.open(encoding="ascii") as file:
+        for number, (own, line) in enumerate(itertools.zip_longest(documents, file)):
+            if own is None or line is None or own != [int(word) for word in line.split()]:
+                raise InputError(f"document {number}: other ids", mend="look for settings that differ between the two")
+            totals["documents"] += 1
+            totals["tokens"] += len(own)
+    return totals
+
+
+def main(args: argparse.Namespace) -> None:
+    """Measure, compare the ids, print and write."""
+    args.text, args.tokenizer = [path.resolve() for path in args.text], args.tokenizer.resolve()
+    with tempfile.TemporaryDirectory(prefix="benchmark-tokenize-", dir=args.scratch) as scratch:
+        folder = Path(scratch)
+        own, other = [], []
+        for attempt in range(args.repeats + 1):
+            own.append(ours(args, folder))
+            other.append(theirs(args, folder, attempt))
+        totals = check_same(sorted(folder.glob("*.arrow")), folder / "ids.txt")
+    own_wall = min(sum(measured.wall_s for measured in each) for each in own[1:])
+    best = min(other[1:], key=lambda measured: measured.wall_s)
+    comparison = {
+        "our_wall_s": round(own_wall, 3),
+        "datasets_wall_s": round(best.wall_s, 3),
+        "our_tokens_per_s": round(totals["tokens"] / own_wall),
+        "datasets_tokens_per_s": round(totals["tokens"] / best.wall_s),
+        "ratio": round(best.wall_s / own_wall, 3),
+        "our_peak_rss_mb": round(max(measured.peak_rss_mb for each in own for measured in each), 1),
+        "datasets_peak_rss_mb": round(best.peak_rss_mb, 1),
+        "same_ids": True,
+    }
+    for key, value in comparison.items():
+        print(f"{key:24} {value}")
+    if args.output:
+        result = {"benchmark": "tokenize", "corpus": totals, "settings": {"threads": args.threads}, "comparison": comparison}
+        write_result(args.output, result, ["tokenizers", "transformers", "datasets", "pyarrow"])
+
+
+if __name__ == "__main__":
+    cli.run(main, arguments())

@@ -1,0 +1,123 @@
+"""What the benchmarks of speed work out from their measurements, and how they run commands."""
+
+from __future__ import annotations
+
+import importlib.util
+import json
+import sys
+from collections.abc import Callable
+from types import ModuleType
+
+import pytest
+from shards_for_tests import write_shard
+from tiny import ROOT
+from tokalign.errors import InputError
+
+
+@pytest.fixture
+def load(monkeypatch) -> Callable[[str], ModuleType]:
+    """Return a function that imports a file below benchmarks/ under the last part of its path, for the time of a test."""
+    monkeypatch.setattr(sys, "path", [*sys.path])
+
+    def imported(path: str) -> ModuleType:
+        name = path.split("/")[-1]
+        spec = importlib.util.spec_from_file_location(name, ROOT / f"benchmarks/{path}.py")
+        module = importlib.util.module_from_spec(spec)
+        monkeypatch.setitem(sys.modules, name, module)
+        spec.loader.exec_module(module)
+        return module
+
+    return imported
+
+
+@pytest.fixture
+def common(load) -> ModuleType:
+    return load("common")
+
+
+def test_commands_are_measured_in_their_order(common):
+    code = "import sys, time; time.sleep(float(sys.argv[1])); print('out', sys.argv[1]); print('err', file=sys.stderr)"
+    slow, quick = common.run_together([[sys.executable, "-c", code, seconds] for seconds in ("0.5", "0")])
+    assert [sorted(each.output.splitlines()) for each in (slow, quick)] == [["err", "out 0.5"], ["err", "out 0"]]
+    assert slow.wall_s > 0.5
+    assert quick.peak_rss_mb > 1
+
+
+def test_memory_of_a_command_and_its_files(common, tmp_path):
+    (tmp_path / "in").write_text("abc")
+    code = "import sys; block = bytearray(300_000_000); sys.stdout.write(sys.stdin.read() * 2)"
+    measured = common.run([sys.executable, "-c", code], stdin=tmp_path / "in", stdout=tmp_path / "out")
+    assert (tmp_path / "out").read_text() == "abcabc"
+    assert measured.peak_rss_mb > 300
+
+
+def test_failed_command(common):
+    with pytest.raises(InputError, match=r"(?s)the command python\S* failed.*no such luck"):
+        common.run([sys.executable, "-c", "import sys; sys.exit('no such luck')"])
+
+
+def test_paths_of_the_machine_are_not_in_the_result(common, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, "argv", ["speed/x.py", "--a", str(tmp_path / "here/a.txt"), "--b", "/some/where/b.txt", "--n", "3"])
+    common.write_result(tmp_path / "result.json", {"benchmark": "x"}, ["numpy"])
+    result = json.loads((tmp_path / "result.json").read_text())
+    assert result["command"] == "python speed/x.py --a here/a.txt --b b.txt --n 3"
+    assert set(result) == {"benchmark", "command", "date", "machine", "versions"}
+    assert result["machine"]["cores"] >= 1
+
+
+def test_comparison_of_glove(common, load):
+    """Ours: 2000 non-zeros * 10 iterations in 4 s on 2 threads; Stanford's in 16 s. Two processes in the time of 1.25."""
+    compare = load("speed/glove").compare
+    theirs = {
+        **{step: {"wall_s": 2.0} for step in ("vocab_count", "cooccur", "shuffle")},
+        "glove": {"wall_s": 16.0},
+        "nonzeros": 2000,
+        "objective": [0.2, 0.1],
+    }
+    ours = {
+        "training": {"1": {"wall_s": 8.0}, "2": {"wall_s": 4.0}},
+        "counting": {"1": {"wall_s": 3.0}, "2": {"wall_s": 1.5}},
+        "two_processes_wall_s": 10.0,
+        "sha256_of_vectors": {"1": "a", "2": "a"},
+        "nonzeros": 2000,
+        "objective": [0.3, 0.11],
+    }
+    result = compare(theirs, ours, 2, 10)
+    assert (result["our_nonzeros_per_s"], result["stanford_nonzeros_per_s"], result["training_ratio"]) == (5000, 1250, 4.0)
+    assert (result["counting_ratio"], result["counting_ratio_one_thread"]) == (4.0, 2.0)
+    assert (result["scaling_two_threads"], result["scaling_two_processes"]) == (2.0, 1.6)
+    assert result["final_objective_relative_difference"] == pytest.approx(0.1)
+    assert result["same_bytes_for_any_threads"] and result["same_number_of_nonzeros"]
+    ours["sha256_of_vectors"]["2"] = "b"
+    assert not compare(theirs, ours, 2, 10)["same_bytes_for_any_threads"]
+
+
+def test_projection_of_counting(common, load):
+    """10 s + 2 s per million tokens; non-zeros grow with the square root: 1e6 at 4e6 tokens are 5e6 at 1e8."""
+    project = load("speed/counting_growth").project
+    rows = [
+        {"tokens": n * 10**6, "documents": 0, "nonzeros": 500_000 * n**0.5, "wall_s": 10 + 2 * n, "peak_rss_mb": 960 + n}
+        for n in (1, 2, 4)
+    ]
+    result = project(rows, 1e8, 2.0)
+    assert result["seconds_per_million_tokens"] == 2
+    assert result["wall_h"] == round(210 / 3600, 3)
+    assert result["nonzeros_grow_with_tokens_to_the"] == 0.5
+    assert result["nonzeros"] == 5_000_000
+    # 2 GB - 0.961 GB of the program - 0.04 GB of the result; half of 0.999 GB at 8 bytes a token: 62.4e6 tokens a chunk.
+    assert (result["result_gb"], result["counting_gb"], result["chunks"]) == (0.04, 1.0, 2)
+    assert result["disk_gb"] == round(2 * 500_000 * 62.4375**0.5 * 12 / 1e9, 1)
+    assert result["fits"]
+    assert not project(rows, 1e8, 1.0)["fits"]
+
+
+def test_same_ids_are_checked(common, load, tmp_path):
+    check_same = load("speed/tokenize_shards").check_same
+    shard = write_shard(tmp_path / "a.arrow", [[1, 2], [], [3]])
+    (tmp_path / "ids.txt").write_text("1 2\n\n3\n")
+    assert check_same([shard], tmp_path / "ids.txt") == {"documents": 3, "tokens": 3}
+    for wrong in ("1 2\n\n4\n", "1 2\n\n", "1 2\n\n3\n\n"):
+        (tmp_path / "ids.txt").write_text(wrong)
+        with pytest.raises(InputError, match=r"document [23]: other ids"):
+            check_same([shard], tmp_path / "ids.txt")
