@@ -20,7 +20,7 @@ from tiny import ROOT
 
 RESULTS = ROOT / "results"
 SNAKEMAKE = [sys.executable, "-m", "snakemake", "--profile", "profiles/local"]
-ADAPTED = RESULTS / "adapted/smollm2-135m--demo-16k/demo/tokalign/demo/s1/stage2"
+ADAPTED = RESULTS / "adapted/smollm2-135m--demo-16k/demo/fitted/demo/s1/stage2"
 TABLES = ("perplexity", "bits_per_byte", "tokenizers", "alignments", "alignment_scores", "training")
 FIGURES = ("compression", "bits_per_byte", "loss", "alignment")
 ALL = {"language": "all", "domain": "all"}
@@ -72,6 +72,8 @@ def test_every_step_makes_the_model_better():
     assert better == sorted(better)
     assert len(set(better)) == 4
     assert 0 < float(row["source"]) < float(row["initialised:random"])
+    others = [float(row[f"initialised:{name}"]) for name in ("random", "decomposition", "tokalign")]
+    assert float(row["initialised"]) < min(others)
 
 
 def test_losses_fall_within_the_recipe():
@@ -96,7 +98,7 @@ def test_new_tokenizer_needs_fewer_tokens(language: str):
 
 def test_every_token_was_found_once():
     size = 16384
-    for alignment in ("tokalign", "decomposition", "random"):
+    for alignment in ("fitted", "tokalign", "decomposition", "random"):
         assert sum(int(row["tokens"]) for row in rows("alignments", alignment=alignment)) == size
     aligned = {row["category"]: int(row["tokens"]) for row in rows("alignments", alignment="tokalign")}
     assert aligned["exact"] > 0
@@ -130,7 +132,7 @@ def test_model_card():
     card = (ADAPTED / "README.md").read_text(encoding="utf-8")
     _, head, body = card.split("---\n", 2)
     assert yaml.safe_load(head)["license"] == "apache-2.0"
-    assert [name for name in ("smollm2-135m", "demo-16k", "tokalign", "stage2") if name not in body] == []
+    assert [name for name in ("smollm2-135m", "demo-16k", "fitted", "stage2") if name not in body] == []
 
 
 class References(HTMLParser):

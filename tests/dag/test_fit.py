@@ -1,0 +1,60 @@
+"""Rows fitted to the model: what makes the fit run again, and what a fit makes run again."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+from test_reruns import ALIGNED_MODEL, SHOWN
+from tiny import Project
+from tokalign.fitted import read_fitted
+
+INITIALISED = "results/initialised/llama--new/tiny/tokalign"
+FITTED = {"fit_rows": 1, "initialize_model": 1}
+FIT = {"layers": 1, "calibration_tokens": 500, "precision": "float32"}
+
+
+def test_a_fit_plans_itself_and_the_models_of_its_alignment(project: Project):
+    """No vectors and no alignment, and nothing of the baseline; an empty block and its removal are changes, too."""
+    project.config["alignments"]["tokalign"]["fit"] = {}
+    project.write()
+    assert project.planned() == {"fit_rows": 1, **ALIGNED_MODEL, **SHOWN}
+    project.config["alignments"]["tokalign"]["fit"] = None
+    project.write()
+    assert project.planned() == {}
+
+
+@pytest.fixture
+def fitted(project: Project) -> Project:
+    """Give the project an alignment with a fit, initialised and not trained."""
+    project.config["alignments"]["tokalign"]["fit"] = dict(FIT)
+    project.write()
+    project.run(INITIALISED)
+    return project
+
+
+def test_what_makes_a_fit_run_again(fitted: Project):
+    """Settings of the fit and of the rows below it do, how it runs and other alignments do not."""
+    block = fitted.config["alignments"]["tokalign"]
+    rows = read_fitted(fitted.folder / "results/fitted/llama--new/tiny/tokalign/rows.safetensors")
+    assert rows.metadata["calibration_tokens"] >= 500
+    assert rows.bias.any()
+    record = json.loads((fitted.folder / INITIALISED / "initialisation.json").read_text())
+    assert record["fitted"] == {"rows": len(rows.ids), **rows.metadata}
+
+    def planned(**changes) -> dict[str, int]:
+        fitted.config["alignments"]["tokalign"] = block | changes
+        fitted.write()
+        return fitted.planned(INITIALISED)
+
+    assert planned() == {}
+    assert planned(fit={**FIT, "gpus": 1}) == {}
+    assert planned(fit={"ridge": 100, "seed": 1, **FIT}) == {}  # these are the defaults
+    for key, value in {"layers": 0, "ridge": 50, "twin_bias": 1, "seed": 2, "calibration_rounds": 3}.items():
+        assert planned(fit={**FIT, key: value}) == FITTED, key
+    assert planned(initialisation={"norm_matching": "mean"}) == FITTED
+    assert planned(relative={"pivots": 21}) == {"align_vocabularies": 1, **FITTED}
+    assert planned(fit=None) == {"initialize_model": 1}
+    fitted.config["alignments"]["random"]["fit"] = dict(FIT)
+    assert planned() == {}
+    assert fitted.planned(INITIALISED.replace("tokalign", "random")) == FITTED
