@@ -472,8 +472,7 @@ def alignment_results(wildcards):
 def alignment_score_results(wildcards):
     """One per alignment and evaluation that scores alignments."""
     return unique(
-        f"results/evaluations/{run.evaluation}/alignments/{run.corpus}"
-        f"/{source_tokenizer(run.model)}--{run.tokenizer}/{alignment}.json"
+        f"results/evaluations/{run.evaluation}/alignments/{run.corpus}/{source_tokenizer(run.model)}--{run.tokenizer}/{alignment}.json"
         for run in RUNS
         if "alignment" in config["evaluations"][run.evaluation]
         for alignment in (*run.baselines, run.alignment)
