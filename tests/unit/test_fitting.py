@@ -312,10 +312,11 @@ def test_commands_write_the_same_bytes_twice_and_a_model_that_loads(case, tmp_pa
     assert all((one / "initialised" / file).read_bytes() == (other / "initialised" / file).read_bytes() for file in files)
     fitted, again = case.fit("llama, tied", FIT), read_fitted(one / "rows.safetensors")
     for field in ("ids", "input", "output", "bias", "direction"):
-        np.testing.assert_array_equal(getattr(again, field), getattr(fitted, field), strict=True)
-    assert again.metadata == fitted.metadata
+        # this process may have another number of threads than the command, which changes the order of sums
+        np.testing.assert_allclose(getattr(again, field), getattr(fitted, field), rtol=1e-4, atol=1e-5, strict=True)
+    assert again.metadata == pytest.approx(fitted.metadata, rel=1e-4)
     record = json.loads((one / "initialised/initialisation.json").read_text())
-    assert record["fitted"] == {"rows": len(fitted.ids), **fitted.metadata}
+    assert record["fitted"] == {"rows": len(again.ids), **again.metadata}
     assert fitted.metadata["calibration_tokens"] >= FIT.calibration_tokens
     model, found = AutoModelForCausalLM.from_pretrained(one / "initialised", output_loading_info=True)
     assert not any(map(len, (found["missing_keys"], found["unexpected_keys"], found["mismatched_keys"])))
