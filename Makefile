@@ -37,7 +37,11 @@ lint: install
 	$(BIN)/snakefmt --check Snakefile rules
 	$(BIN)/snakemake --lint
 
-unit dag e2e faults slurm: install
+# Tests of these kinds do not meet, so two run at a time.
+unit dag: install
+	$(BIN)/python -m pytest tests/$@ --numprocesses 2 --dist worksteal
+
+e2e faults slurm: install
 	$(BIN)/python -m pytest tests/$@
 
 # `snakemake --profile slurm` looks in ~/.config/snakemake.
