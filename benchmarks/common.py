@@ -146,13 +146,15 @@ def versions(*distributions: str) -> dict[str, str]:
 def command_line() -> str:
     """Return this benchmark's command line; of paths outside the working folder only the last part stays."""
     here = Path.cwd()
-    words = []
-    for word in sys.argv:
-        path = Path(word)
+
+    def shown(word: str) -> str:
+        name, sign, value = word.rpartition("=")
+        path = Path(value)
         if path.is_absolute():
-            word = str(path.relative_to(here)) if path.is_relative_to(here) else path.name
-        words.append(word)
-    return " ".join(["python", *words])
+            value = str(path.relative_to(here)) if path.is_relative_to(here) else path.name
+        return name + sign + value
+
+    return " ".join(["python", *map(shown, sys.argv)])
 
 
 def write_result(path: Path, result: Mapping[str, Any], distributions: Sequence[str]) -> None:

@@ -75,7 +75,7 @@ def section(name: str, result: dict[str, Any]) -> list[str]:
     """Return the lines of one section."""
     machine = result["machine"]
     versions = ", ".join(f"{key} {value}" for key, value in result["versions"].items())
-    lines = [f"## {TITLES[name]}", "", f"    {result['command']}", ""]
+    lines = [f"## {TITLES[name]}", "", *(f"    {command}" for command in result.get("commands", [result["command"]])), ""]
     lines += [f"{result['date']}, {machine['processor']}, {machine['cores']} cores, {machine['memory_gb']} GB; {versions}.", ""]
     if name == "initialisation":
         return lines + leaderboard(result)

@@ -19,7 +19,7 @@ import yaml
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from common import ROOT, run, script, write_result
+from common import ROOT, command_line, run, script, write_result
 from tokalign.errors import InputError
 from tokalign.files import read_json
 
@@ -132,13 +132,21 @@ def main(args: argparse.Namespace) -> None:
         if target in tokenizers:
             rows += peer(args, target, name, Path(folder), config)
     print_rows(rows)
-    kept = read_json(args.output)["rows"] if args.output.exists() else []
+    before = read_json(args.output) if args.output.exists() else {"rows": [], "commands": []}
+    kept = before["rows"]
     new = {(row["target"], row["method"], row["stage"]) for row in rows}
     kept = [row for row in kept if (row["target"], row["method"], row["stage"]) not in new]
     sample = read_json(args.work / files[wanted[0]])
     sizes = {f"{group['domain']}-{group['language']}": group["bytes"] for group in sample["groups"]}
     steps = {"steps50": "50 steps of 512 tokens", "steps200": "150 steps more, with a schedule of their own"}
-    result = {"heldout_bytes": sizes, "corpus_bytes": args.bytes, "stages": steps, "rows": kept + rows}
+    commands = [*before["commands"], command_line()]
+    result = {
+        "commands": list(dict.fromkeys(commands)),
+        "heldout_bytes": sizes,
+        "corpus_bytes": args.bytes,
+        "stages": steps,
+        "rows": kept + rows,
+    }
     write_result(args.output, result, ["torch", "transformers", "numba", "snakemake"])
 
 
