@@ -244,6 +244,7 @@ def test_copy_of_the_source_tokenizer_under_another_path(project: Project):
         target_tokenizer="results/tokenizers/same/hf",
         target_vocabulary="results/tokenizers/same/vocabulary.parquet",
         settings={"methods": ["random"], "seed": 1},
+        threads=1,
         matrix=f"{out}/alignment.safetensors",
         table=f"{out}/tokens.parquet",
     )
