@@ -182,7 +182,7 @@ def test_printable_is_always_visible(data):
 
 def test_files_that_do_not_fit(files):
     write_shard(files / "large.arrow", [[6]])
-    with pytest.raises(ArtefactError, match="outside of the vocabulary"):
+    with pytest.raises(ArtefactError, match="beyond the vocabulary"):
         report(files, "large.arrow")
     write_vocabulary(files / "source.parquet", [b"only"])
     with pytest.raises(ArtefactError, match="source id is outside"):

@@ -12,17 +12,17 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from shards_for_tests import write_shard
-from tokalign import cooccurrence
+from tokalign import cooccurrence, token_counts
 from tokalign.cooccurrence import (
     Cooccurrences,
     CountSettings,
     count_cooccurrences,
-    count_tokens,
     integer_weights,
     read_cooccurrences,
     write_cooccurrences,
 )
 from tokalign.errors import ArtefactError, ConfigurationError, InputError
+from tokalign.token_counts import count_tokens
 
 VOCABULARY = 12
 SETTINGS = CountSettings(window=3, min_count=2, weighting="inverse", memory_gb=0.1)
@@ -126,7 +126,7 @@ def test_chunks_and_threads_and_pieces_change_nothing(tmp_path, monkeypatch):
         return spill(folder, chunk, *rest)
 
     monkeypatch.setattr(cooccurrence, "_spill", watched)
-    monkeypatch.setattr(cooccurrence, "PIECE_TOKENS", 1000)
+    monkeypatch.setattr(token_counts, "PIECE_TOKENS", 1000)
     monkeypatch.setattr(cooccurrence, "PART_ENTRIES", 1000)
     assert_same(reference, count_cooccurrences(shards[::-1], 300, large, 2))
     assert not chunks
@@ -144,7 +144,7 @@ def test_one_document_longer_than_a_piece(tmp_path, monkeypatch):
     whole = [[token for part in text for token in part]]
     shard = write_shard(tmp_path / "a.arrow", whole)
     reference = count_cooccurrences([shard], 50, SETTINGS, 1)
-    monkeypatch.setattr(cooccurrence, "PIECE_TOKENS", 100)
+    monkeypatch.setattr(token_counts, "PIECE_TOKENS", 100)
     assert_same(reference, count_cooccurrences([shard], 50, SETTINGS, 2))
     assert as_pairs(reference) == {p: float(np.float32(float(v))) for p, v in brute_force(whole, SETTINGS)[1].items()}
 

@@ -25,7 +25,7 @@ from tokalign.embedding_rows import (
     source_lengths,
     wanted_lengths,
 )
-from tokalign.fills import FILLS, fill_rows, moments
+from tokalign.fills import FILLS, fill_block, moments
 
 SOURCE = torch.from_numpy(np.random.default_rng(3).normal(size=(40, 6)).astype(np.float32))
 
@@ -69,7 +69,7 @@ def test_filled_rows_are_those_of_the_whole_matrix():
     rows = np.random.default_rng(1).normal(size=(7, 6)).astype(np.float32)
     ordinary = np.arange(37) % 3 > 0
     expected = rows.copy()
-    fill_rows(expected, fill, SOURCE.numpy(), ordinary, 9, 1)
+    fill_block(expected, np.arange(7), fill, moments(SOURCE.numpy(), ordinary), 9, 1)
     step = filling(fill, moments(SourceRows(SOURCE), ordinary), 9, 1)
     for ids in ([0, 1, 2], [3], [6, 5, 4]):
         assert np.array_equal(step(np.array(ids), rows[ids].copy()), expected[ids])

@@ -6,9 +6,9 @@ import argparse
 from pathlib import Path
 
 from tokalign import cli
-from tokalign.cooccurrence import count_tokens
 from tokalign.files import read_json, sha256_file, write_json
 from tokalign.glove_text import read_glove_text, write_glove_text
+from tokalign.token_counts import count_tokens
 from tokalign.vectors import Vectors, read_vectors, write_vectors
 
 

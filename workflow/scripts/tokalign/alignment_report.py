@@ -15,7 +15,7 @@ import pyarrow.parquet as pq
 
 from tokalign.categories import CATEGORIES
 from tokalign.errors import ArtefactError
-from tokalign.shards import read_shard
+from tokalign.token_counts import count_tokens
 
 log = logging.getLogger(__name__)
 
@@ -97,34 +97,6 @@ def read_texts(path: str | Path) -> list[str]:
     table = _read(path, ("id", "token", "bytes", "kind"))
     rows = zip(*(table[name].to_pylist() for name in ("token", "bytes", "kind")), strict=True)
     return [token if kind in ("special", "unused") or data is None else printable(data) for token, data, kind in rows]
-
-
-def count_tokens(shards: Sequence[str | Path], size: int) -> np.ndarray:
-    """Count the tokens of target token shards.
-
-    Args:
-        shards: of the target tokenizer.
-        size: number of target ids.
-
-    Returns:
-        int64, shape (size,).
-
-    Raises:
-        ArtefactError: a shard cannot be read or has an id that the vocabulary has not.
-    """
-    counts = np.zeros(size, dtype=np.int64)
-    for shard in shards:
-        for batch in read_shard(shard):
-            part = np.bincount(batch.ids.astype(np.int64), minlength=size)
-            if len(part) > size:
-                raise ArtefactError(
-                    f"{shard}: a token id is outside of the vocabulary",
-                    found=len(part) - 1,
-                    expected=f"below {size}",
-                    mend="give shards of the target tokenizer",
-                )
-            counts += part
-    return counts
 
 
 def gini(counts: np.ndarray) -> float | None:

@@ -19,7 +19,6 @@ import itertools
 import logging
 import math
 import tempfile
-import threading
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -32,10 +31,11 @@ from numba import njit, types
 from numba.extending import intrinsic
 from numpy.typing import NDArray
 
-from tokalign.errors import ArtefactError, ConfigurationError, InputError
+from tokalign.errors import ArtefactError, ConfigurationError
 from tokalign.progress import Progress
 from tokalign.shards import read_shard
 from tokalign.tensors import read_tensors, write_tensors
+from tokalign.token_counts import count_tokens, kept_tokens
 
 log = logging.getLogger(__name__)
 
@@ -46,8 +46,6 @@ Rows = tuple[NDArray[np.int64], NDArray[np.int32], NDArray[np.uint64]]
 Sums = tuple[NDArray[np.int64], NDArray[np.int32], NDArray[np.uint64]]
 """The rows of a range in one chunk, on disk: offsets, columns, sums of integer weights."""
 
-PIECE_TOKENS = 1 << 20
-"""Tokens that a thread takes at a time."""
 PART_ENTRIES = 1 << 20
 """Entries of a part, if a row is not longer."""
 RANGES_PER_THREAD = 2
@@ -98,85 +96,6 @@ class Cooccurrences:
     token_ids: NDArray[np.int32]
     counts: NDArray[np.int64]
     vocabulary_size: int
-
-
-class _Pieces:
-    """Hands the documents of all shards to threads, about ``PIECE_TOKENS`` tokens at a time."""
-
-    def __init__(self, paths: Sequence[str | Path], what: str):
-        self._pieces = self._cut(paths)
-        self._lock = threading.Lock()
-        self._progress = Progress(what, None, "tokens")
-
-    @staticmethod
-    def _cut(paths: Sequence[str | Path]) -> Iterator[tuple[str | Path, NDArray[np.uint32], NDArray[np.int64]]]:
-        for path in paths:
-            for batch in read_shard(path):
-                ids, offsets = batch.ids, batch.offsets
-                first, last = 0, len(offsets) - 1
-                while first < last:
-                    end = int(np.searchsorted(offsets, offsets[first] + PIECE_TOKENS, side="right")) - 1
-                    end = max(end, first + 1)
-                    yield path, ids, offsets[first : end + 1]
-                    first = end
-
-    def __iter__(self) -> Iterator[tuple[str | Path, NDArray[np.uint32], NDArray[np.int64]]]:
-        while True:
-            with self._lock:
-                piece = next(self._pieces, None)
-                if piece is None:
-                    return
-                self._progress.advance(int(piece[2][-1] - piece[2][0]))
-            yield piece
-
-    def close(self) -> None:
-        self._progress.close()
-
-
-@njit(nogil=True, cache=True)
-def _count(ids, offsets, counts):
-    """Add up the occurrences of each token; return the first id out of range, or -1."""
-    for position in range(offsets[0], offsets[-1]):
-        token = ids[position]
-        if token >= counts.size:
-            return np.int64(token)
-        counts[token] += 1
-    return np.int64(-1)
-
-
-def count_tokens(paths: Sequence[str | Path], vocabulary_size: int, *, threads: int = 1) -> NDArray[np.int64]:
-    """Count the occurrences of each token.
-
-    Args:
-        paths: shards of tokens.
-        vocabulary_size: number of ids.
-        threads: to count with.
-
-    Returns:
-        int64 (vocabulary_size).
-
-    Raises:
-        ArtefactError: a shard is damaged or holds an id out of range.
-    """
-    pieces = _Pieces(paths, "tokens counted")
-
-    def work() -> NDArray[np.int64]:
-        counts = np.zeros(vocabulary_size, dtype=np.int64)
-        for path, ids, offsets in pieces:
-            wrong = _count(ids, offsets, counts)
-            if wrong >= 0:
-                raise ArtefactError(
-                    f"{path}: a token id beyond the vocabulary",
-                    found=f"token {wrong}",
-                    expected=f"ids below {vocabulary_size}, the size of the tokenizer",
-                    mend="tokenise the corpus with this tokenizer again",
-                )
-        return counts
-
-    with ThreadPoolExecutor(threads) as pool:
-        counts = sum(future.result() for future in [pool.submit(work) for _ in range(threads)])
-    pieces.close()
-    return counts
 
 
 def integer_weights(settings: CountSettings) -> tuple[NDArray[np.uint64], int]:
@@ -376,14 +295,7 @@ def count_cooccurrences(
     """
     weights, unit = integer_weights(settings)
     counts = count_tokens(paths, vocabulary_size, threads=threads)
-    token_ids = np.argsort(-counts, kind="stable")
-    token_ids = token_ids[counts[token_ids] >= max(1, settings.min_count)].astype(np.int32)
-    if len(token_ids) == 0:
-        raise InputError(
-            f"no token occurs {settings.min_count} times in the corpus",
-            found=f"{counts.sum()} tokens, the most frequent {counts.max(initial=0)} times",
-            mend="give more text or lower min_count",
-        )
+    token_ids = kept_tokens(counts, settings.min_count)
     counts_kept = counts[token_ids]
     if 2 * int(counts_kept[0]) * sum(map(int, weights)) >= 1 << 64:
         raise ConfigurationError(

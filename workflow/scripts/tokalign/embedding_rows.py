@@ -86,7 +86,7 @@ def filling(fill: NDArray[np.int8], of_source: tuple[np.ndarray, np.ndarray], se
         fill: a code of ``fills.FILLS`` for each target id.
         of_source: mean and standard deviation of the source rows (``fills.moments``).
         seed: of the alignment.
-        stream: of the matrix, as in ``fills.fill_rows``.
+        stream: of the matrix, as in ``fills.fill_block``.
     """
 
     def step(ids: NDArray[np.int64], rows: NDArray[np.float32]) -> NDArray[np.float32]:

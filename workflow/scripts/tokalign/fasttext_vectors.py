@@ -21,9 +21,9 @@ import fasttext_pybind
 import numpy as np
 from numpy.typing import NDArray
 
-from tokalign.cooccurrence import count_tokens
-from tokalign.errors import ConfigurationError, InputError
+from tokalign.errors import ConfigurationError
 from tokalign.progress import Progress
+from tokalign.token_counts import count_tokens, kept_tokens
 from tokalign.token_text import write_token_text
 
 log = logging.getLogger(__name__)
@@ -123,14 +123,7 @@ def train_fasttext(
             mend="set it, or set max_ngram to 0 for no n-grams",
         )
     counts = count_tokens(shards, vocabulary_size)
-    token_ids = np.argsort(-counts, kind="stable")
-    token_ids = token_ids[counts[token_ids] >= max(1, settings.min_count)].astype(np.int32)
-    if len(token_ids) == 0:
-        raise InputError(
-            f"no token occurs {settings.min_count} times in the corpus",
-            found=f"{counts.sum()} tokens, the most frequent {counts.max(initial=0)} times",
-            mend="give more text or lower min_count",
-        )
+    token_ids = kept_tokens(counts, settings.min_count)
     with tempfile.TemporaryDirectory(prefix="fasttext-", dir=scratch) as folder:
         text = Path(folder, "tokens.txt")
         totals = write_token_text(shards, text)

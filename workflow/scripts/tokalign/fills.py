@@ -30,37 +30,22 @@ def moments(source_rows: np.ndarray, ordinary: np.ndarray) -> tuple[np.ndarray, 
     return mean, np.sqrt(squares / len(chosen))
 
 
-def fill_rows(rows: np.ndarray, fill: np.ndarray, source_rows: np.ndarray, ordinary: np.ndarray, seed: int, stream: int) -> None:
-    """Write the rows that an alignment leaves to the initialisation, in place.
+def fill_block(
+    rows: np.ndarray, ids: np.ndarray, fill: np.ndarray, of_source: tuple[np.ndarray, np.ndarray], seed: int, stream: int
+) -> None:
+    """Write the rows that an alignment leaves to the initialisation, for some target tokens, in place.
 
     ``mean`` is the mean of the ordinary source rows, ``zero`` zeros, ``normal`` a draw from N(mean, std) of each dimension over
     the ordinary source rows (FVT's fallback, Gee et al. 2022 and tokenkit). A token's draw depends on the seed, the stream and
     its id alone, so it is the same whichever other tokens are drawn.
 
     Args:
-        rows: E' = A @ E so far, float32, shape (|V_target|, d), or (|V_target|,) for a bias; written to.
-        fill: codes of ``FILLS``, int8, shape (|V_target|,).
-        source_rows: E, float32, shape (at least |V_source|, d), or without d for a bias.
-        ordinary: source tokens that stand for bytes of text, bool, shape (|V_source|,).
-        seed: of the alignment.
-        stream: another number for each matrix of a model (0 input embedding, 1 LM head, 2 its bias).
-    """
-    if fill.any():
-        fill_block(rows, np.arange(len(rows)), fill, moments(source_rows, ordinary), seed, stream)
-
-
-def fill_block(
-    rows: np.ndarray, ids: np.ndarray, fill: np.ndarray, of_source: tuple[np.ndarray, np.ndarray], seed: int, stream: int
-) -> None:
-    """Do for some target tokens what ``fill_rows`` does for all, in place.
-
-    Args:
         rows: of these tokens, float32, shape (n, d), or (n,) for a bias; written to.
         ids: of the tokens, int64, shape (n,).
         fill: codes of ``FILLS`` of these tokens, int8, shape (n,).
         of_source: mean and standard deviation of the source rows, from ``moments``.
-        seed: as for ``fill_rows``.
-        stream: as for ``fill_rows``.
+        seed: of the alignment.
+        stream: another number for each matrix of a model (0 input embedding, 1 LM head, 2 its bias).
     """
     mean, std = of_source
     rows[fill == FILLS["zero"]] = 0

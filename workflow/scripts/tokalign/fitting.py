@@ -20,7 +20,6 @@ from scipy import sparse
 from tokalign.alignment import Side, StoredAlignment
 from tokalign.calibration import SEQUENCE, constant_direction, final_states, fit_bias, sample_documents
 from tokalign.checkpoint import Stored, empty_model, find_embeddings, headers, map_tensor
-from tokalign.cooccurrence import count_tokens
 from tokalign.device import choose_precision
 from tokalign.embedding_rows import RowFunction, SourceRows
 from tokalign.errors import ConfigurationError
@@ -39,6 +38,7 @@ from tokalign.initialisation import (
 )
 from tokalign.merging import examples, features, fit_ridge, hidden_states, lower_layers, merge_parents
 from tokalign.methods.decomposition import pieces_of
+from tokalign.token_counts import count_tokens
 
 log = logging.getLogger(__name__)
 
