@@ -1,4 +1,7 @@
-"""GloVe against a float64 twin of the update rule in numpy, and by its properties."""
+"""GloVe against a float64 twin of the update rule in numpy, and by its properties.
+
+The twin divides by exact roots, ours by roots good to 7e-4: tolerances allow for that.
+"""
 
 from __future__ import annotations
 
@@ -63,11 +66,11 @@ def test_steps_equal_the_twin(value):
     for _ in range(6):
         word, context, bias, cost = twin_step(word, context, bias, value, chosen)
         costs.append(cost)
-    np.testing.assert_allclose(objective, costs, rtol=1e-4, atol=1e-7)
+    np.testing.assert_allclose(objective, costs, rtol=1e-2, atol=1e-6)
     expected = words[:, 0, :dimensions] + contexts[:, 0, :dimensions]
     expected[3] += word[0] - words[3, 0, :dimensions]
     expected[1] += context[0] - contexts[1, 0, :dimensions]
-    np.testing.assert_allclose(vectors, expected, rtol=1e-4, atol=1e-6)
+    np.testing.assert_allclose(vectors, expected, rtol=2e-3, atol=1e-5)
 
 
 def test_clipping():
@@ -79,8 +82,8 @@ def test_clipping():
     zero, cost = np.zeros(1, np.uint16), np.zeros((1, 1))
     one, logs = np.ones(1, np.float32), np.zeros(1, np.float32)
     _train(np.zeros((1, 2), np.int64), starts, bounds, zero, zero, logs, one, *state, np.float32(0.05), cost)
-    np.testing.assert_allclose(words[0, 0, :20], 25, rtol=1e-5)
-    np.testing.assert_allclose(contexts[0, 0, :20], 35, rtol=1e-5)
+    np.testing.assert_allclose(words[0, 0, :20], 25, rtol=2e-4)
+    np.testing.assert_allclose(contexts[0, 0, :20], 35, rtol=2e-4)
     np.testing.assert_allclose(words[0, 1, :20], 26, rtol=1e-5)
 
 
@@ -103,10 +106,10 @@ def test_step_follows_the_gradient_of_the_objective():
 
 
 def test_inverse_root():
-    """The approximation is good to 5e-6 over the range that squared gradients have."""
+    """The approximation is good to 7e-4 over the range that squared gradients have."""
     values = np.geomspace(1, 1e12, 20_001, dtype=np.float32)
     found = np.array([inverse_root(value) for value in values])
-    assert np.abs(found * np.sqrt(values.astype(float)) - 1).max() < 5e-6
+    assert np.abs(found * np.sqrt(values.astype(float)) - 1).max() < 7e-4
 
 
 def test_same_bytes_for_any_number_of_threads_and_again():
@@ -154,13 +157,12 @@ def test_all_blocks_equal_the_twin_in_the_same_order():
     bounds = block_bounds(matrix.indptr, chosen.block)
     count, entries = len(bounds) - 1, len(matrix.indices)
     block_of = np.repeat(np.arange(count, dtype=np.int32), np.diff(bounds))
-    seed = np.random.SeedSequence([chosen.seed, 1]).generate_state(1, np.uint64)[0]
     starts = np.empty((count, count + 1), np.int64)
     rows, columns = np.empty(entries, np.uint16), np.empty(entries, np.uint16)
     logs, weights = np.empty(entries, np.float32), np.empty(entries, np.float32)
     for above in range(count):
         csr = (matrix.indptr, matrix.indices, matrix.values)
-        _arrange(above, bounds, block_of, *csr, 10.0, 0.75, seed, starts, rows, columns, logs, weights)
+        _arrange(above, bounds, block_of, *csr, 10.0, 0.75, starts, rows, columns, logs, weights)
     dense = sparse.csr_array((matrix.values, matrix.indices, matrix.indptr)).toarray().astype(float)
     words, word_bias, contexts, context_bias = (array.astype(float) for array in start_values(40, chosen))
     dimensions, expected = chosen.dimensions, []
@@ -179,8 +181,8 @@ def test_all_blocks_equal_the_twin_in_the_same_order():
                     costs.append(cost)
         expected.append(sum(costs) / len(costs))
     vectors, objective = train_glove(matrix, chosen, 2)
-    np.testing.assert_allclose(objective, expected, rtol=1e-4)
-    np.testing.assert_allclose(vectors, (words + contexts)[:, 0, :dimensions], rtol=1e-3, atol=1e-5)
+    np.testing.assert_allclose(objective, expected, rtol=1e-3)
+    np.testing.assert_allclose(vectors, (words + contexts)[:, 0, :dimensions], rtol=5e-3, atol=1e-4)
 
 
 def test_early_stop_ends_where_the_objective_stalls(caplog):
@@ -209,32 +211,32 @@ def test_stalled():
 
 
 def test_every_entry_is_arranged_once():
-    """Blocks together hold the entries of the matrix, each with its logarithm and weight; seeds shuffle differently."""
+    """Blocks together hold the entries of the matrix, each with its logarithm and weight, in each block row by row."""
     matrix = symmetric(37, 4)
     bounds = block_bounds(matrix.indptr, 8)
     count, entries = len(bounds) - 1, len(matrix.indices)
     block_of = np.repeat(np.arange(count, dtype=np.int32), np.diff(bounds))
-    orders = []
-    for seed in (1, 2):
-        starts = np.empty((count, count + 1), np.int64)
-        rows, columns = np.empty(entries, np.uint16), np.empty(entries, np.uint16)
-        logs, weights = np.empty(entries, np.float32), np.empty(entries, np.float32)
-        csr = (matrix.indptr, matrix.indices, matrix.values)
-        for above in range(count):
-            _arrange(above, bounds, block_of, *csr, 10.0, 0.75, np.uint64(seed), starts, rows, columns, logs, weights)
-        found = {}
-        for above in range(count):
-            for left in range(count):
-                for entry in range(starts[above, left], starts[above, left + 1]):
-                    found[bounds[above] + rows[entry], bounds[left] + columns[entry]] = (logs[entry], weights[entry])
-        orders.append(columns.tobytes())
-        assert len(found) == entries
-        for row in range(37):
-            for entry in range(matrix.indptr[row], matrix.indptr[row + 1]):
-                value = float(matrix.values[entry])
-                expected = (np.log(value), min(1, (value / 10) ** 0.75))
-                np.testing.assert_allclose(found[row, matrix.indices[entry]], expected, rtol=1e-5, atol=1e-6)
-    assert orders[0] != orders[1]
+    starts = np.empty((count, count + 1), np.int64)
+    rows, columns = np.empty(entries, np.uint16), np.empty(entries, np.uint16)
+    logs, weights = np.empty(entries, np.float32), np.empty(entries, np.float32)
+    csr = (matrix.indptr, matrix.indices, matrix.values)
+    for above in range(count):
+        _arrange(above, bounds, block_of, *csr, 10.0, 0.75, starts, rows, columns, logs, weights)
+    found = {}
+    for above in range(count):
+        for left in range(count):
+            places = []
+            for entry in range(starts[above, left], starts[above, left + 1]):
+                place = (bounds[above] + rows[entry], bounds[left] + columns[entry])
+                found[place] = (logs[entry], weights[entry])
+                places.append(place)
+            assert places == sorted(places)
+    assert len(found) == entries
+    for row in range(37):
+        for entry in range(matrix.indptr[row], matrix.indptr[row + 1]):
+            value = float(matrix.values[entry])
+            expected = (np.log(value), min(1, (value / 10) ** 0.75))
+            np.testing.assert_allclose(found[row, matrix.indices[entry]], expected, rtol=1e-5, atol=1e-6)
 
 
 def test_block_bounds():

@@ -7,7 +7,7 @@ VERSIONS = {
     "model": 1,
     "tokens": 1,
     "cooccurrences": 1,
-    "glove": 1,
+    "glove": 2,
     "fasttext": 1,
     "imported_vectors": 1,
     "alignment": 2,
