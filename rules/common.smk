@@ -19,6 +19,7 @@ from tokalign.config import (
 )
 from tokalign.digests import DigestCache
 from tokalign.errors import TokalignError
+from tokalign.mixture import mixed_in, stage_steps
 from tokalign.versions import VERSIONS
 
 try:

@@ -71,7 +71,8 @@ def write_model(folder: Path, rows: int, eos: int = 0, seed: int = 0) -> None:
     LlamaForCausalLM(config).save_pretrained(folder)
 
 
-STAGE = {"steps": 6, "batch_sequences": 4, "device_sequences": 2, "save_steps": 2, "gpus": 0, "precision": "float32"}
+STAGE = {"steps": 6, "batch_tokens": 128, "device_sequences": 2, "save_steps": 2, "gpus": 0, "precision": "float32"}
+STAGE |= {"heldout_steps": 3, "heldout_bytes": 2000}
 
 CONFIG: dict[str, Any] = {
     "corpora": {

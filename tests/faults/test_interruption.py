@@ -37,7 +37,13 @@ def uninterrupted(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Return a project whose second stage was trained without interruption. Its alignment needs no vectors, to save time."""
     project = Project(tmp_path_factory.mktemp("uninterrupted") / "project")
     project.config["recipes"]["short"]["block"] = 64
-    project.config["recipes"]["short"]["stages"][1] |= {"steps": STEPS, "save_steps": SAVE_STEPS}
+    project.config["recipes"]["short"]["stages"][0] |= {"batch_tokens": 256}
+    project.config["recipes"]["short"]["stages"][1] |= {
+        "steps": STEPS,
+        "save_steps": SAVE_STEPS,
+        "batch_tokens": 256,
+        "heldout_steps": 40,
+    }
     project.config["experiments"][0] |= {"alignment": "random", "baselines": []}
     project.write()
     project.run(str(Path(OUTPUT).with_name("stage1")))

@@ -75,11 +75,11 @@ def test_number_that_yaml_reads_as_text(config):
     [(True, "True (true/false)"), (2.5, "2.5 (a number)"), (None, "None (nothing (null))"), ([1], "[1] (a list)")],
 )
 def test_wrong_type(config, value, found):
-    config["recipes"]["short"]["stages"][1]["steps"] = value
+    config["recipes"]["short"]["stages"][1]["batch_tokens"] = value
     text = message(config)
-    assert text.startswith("recipes.short.stages[1].steps: wrong type")
+    assert text.startswith("recipes.short.stages[1].batch_tokens: wrong type")
     assert f"found:    {found}" in text
-    assert "expected: a whole number. Optimizer steps." in text
+    assert "expected: a whole number. Tokens per optimizer step" in text
 
 
 def test_types_that_may_be_null(config):
@@ -306,9 +306,23 @@ def test_trained_tokenizer_needs_an_end_of_text(config):
 
 def test_numbers_that_do_not_fit_together(config):
     stage = config["recipes"]["short"]["stages"][0]
-    stage["device_sequences"] = 3
-    assert message(config).startswith("recipes.short.stages[0].device_sequences: does not divide batch_sequences")
-    stage["device_sequences"] = 8  # more than there are: one step at once
+    place = "recipes.short.stages[0]"
+    for change, expected in (
+        ({"batch_tokens": 100}, f"{place}.batch_tokens: no multiple of block"),
+        ({"processes": 3}, f"{place}.batch_tokens: cannot be shared out over the processes"),
+        ({"nodes": 8}, f"{place}.batch_tokens: cannot be shared out over the processes"),
+        ({"tokens": 1000}, f"{place}: steps or tokens"),
+        ({"steps": None}, f"{place}: steps or tokens"),
+        ({"quantisation": "4bit"}, f"{place}.quantisation: only frozen weights"),
+        ({"publish": "best", "heldout_steps": 0}, f"{place}.publish: best needs measurements"),
+        ({"mixture": {"corpus": "tyni", "share": 0.5}}, f"{place}.mixture.corpus: no block of this name"),
+    ):
+        before = dict(stage)
+        stage |= change
+        assert message(config).startswith(expected)
+        stage.clear()
+        stage |= before
+    stage |= {"device_sequences": 3, "processes": 4, "train": "lora", "quantisation": "4bit", "steps": None, "tokens": 99}
     validate(config, SCHEMA)
     config["evaluations"]["heldout"]["perplexity"]["stride"] = 65
     assert message(config).startswith("evaluations.heldout.perplexity.stride: larger than the window")

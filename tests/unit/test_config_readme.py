@@ -95,11 +95,11 @@ def test_presets_have_the_mixture_and_the_steps_of_the_paper(tokenizer):
     recipe = config["recipes"]["paper"]
     assert recipe["block"] == 2048
     chosen = [
-        (s["train"], s["steps"], s["learning_rate"], s["batch_sequences"], s["schedule"], s["warmup_ratio"], s["weight_decay"],
+        (s["train"], s["steps"], s["learning_rate"], s["batch_tokens"], s["schedule"], s["warmup_ratio"], s["weight_decay"],
          s["max_grad_norm"], s["precision"])
         for s in recipe["stages"]
     ]  # fmt: skip
-    common = (1024, "cosine", 0.03, 0.01, 0.3, "bfloat16")
+    common = (1024 * 2048, "cosine", 0.03, 0.01, 0.3, "bfloat16")
     assert chosen == [("embeddings", 2500, 6.4e-4, *common), ("all", 2500, 5e-5, *common)]
     glove = config["vectors"]["glove"]
     assert (glove["count"]["window"], glove["count"]["min_count"], glove["glove"]["dimensions"]) == (15, 5, 300)

@@ -1,13 +1,11 @@
-"""A stage of training: what it trains, against a loop written by hand, and that an interruption changes nothing."""
+"""A stage of training: against a loop written by hand, and that an interruption changes nothing."""
 
 from __future__ import annotations
 
-import json
 import logging
 import math
 import os
 import signal
-import threading
 import time
 from collections.abc import Callable
 from dataclasses import replace
@@ -18,45 +16,28 @@ import pytest
 import torch
 from shards_for_tests import write_shard
 from tokalign import training
-from tokalign.errors import ArtefactError, InputError, StageStoppedError
+from tokalign.errors import ConfigurationError, InputError, StageStoppedError
+from tokalign.heldout_bits import HeldoutText
 from tokalign.packing import PackedBlocks, data_order, pack_shards
-from tokalign.training import (
-    COMPLETE,
-    StageSettings,
-    check_fingerprint,
-    exclusive,
-    fingerprint,
-    finished_model,
-    last_state,
-    select_parameters,
-    train_stage,
-    training_arguments,
+from tokalign.saved_states import COMPLETE, last_state
+from tokalign.stage_settings import Execution, StageSettings, accumulation, deepspeed_configuration, training_arguments
+from training_for_tests import (
+    ALONE,
+    BLOCK,
+    EXECUTION,
+    MODELS,
+    SEED,
+    SETTINGS,
+    VOCABULARY,
+    assert_same_bits,
+    comparable,
+    data,
+    llama,
+    metrics,
+    train,
+    weights,
 )
-from transformers import GPTNeoXConfig, GPTNeoXForCausalLM, LlamaConfig, LlamaForCausalLM, PreTrainedModel
-
-VOCABULARY, BLOCK, SEED = 50, 12, 5
-SHAPE = {
-    "vocab_size": VOCABULARY, "hidden_size": 16, "intermediate_size": 24, "num_hidden_layers": 2, "num_attention_heads": 2,
-    "max_position_embeddings": 32, "initializer_range": 0.2,
-}  # fmt: skip
-SETTINGS = StageSettings(
-    name="stage1", train="all", steps=6, learning_rate=0.01, batch_sequences=4, device_sequences=2, schedule="cosine",
-    warmup_ratio=0.3, weight_decay=0.01, max_grad_norm=0.3, precision="float32", gradient_checkpointing=False, save_steps=2,
-    log_steps=1,
-)  # fmt: skip
-
-
-def llama(tied: bool = True) -> PreTrainedModel:
-    torch.manual_seed(0)
-    return LlamaForCausalLM(LlamaConfig(**SHAPE, tie_word_embeddings=tied, bos_token_id=None, eos_token_id=0))
-
-
-def gpt_neox() -> PreTrainedModel:
-    torch.manual_seed(0)
-    return GPTNeoXForCausalLM(GPTNeoXConfig(**SHAPE, tie_word_embeddings=False, hidden_dropout=0.1, attention_dropout=0.1))
-
-
-MODELS = {"tied": llama, "untied": lambda: llama(tied=False), "gpt_neox": gpt_neox}
+from transformers import PreTrainedModel
 
 
 @pytest.fixture(autouse=True)
@@ -75,64 +56,6 @@ def blocks(tmp_path_factory) -> PackedBlocks:
     ids = np.random.default_rng(0).integers(1, VOCABULARY, 20 * BLOCK - 1).tolist()
     pack_shards([write_shard(folder / "a.arrow", [ids])], BLOCK, 0, folder / "blocks")
     return PackedBlocks.open(folder / "blocks")
-
-
-def train(
-    blocks: PackedBlocks, state: Path, settings: StageSettings = SETTINGS, *,
-    make: Callable[[], PreTrainedModel] = llama, used: int = 0, deadline: float | None = None,
-) -> PreTrainedModel:  # fmt: skip
-    model = make()
-    train_stage(model, blocks, settings, seed=SEED, used=used, state=state, deadline=deadline)
-    return model
-
-
-def weights(model: PreTrainedModel) -> dict[str, torch.Tensor]:
-    return {name: parameter.detach().clone() for name, parameter in model.named_parameters()}
-
-
-def assert_same_bits(first: PreTrainedModel, second: PreTrainedModel) -> None:
-    for name, parameter in weights(second).items():
-        assert torch.equal(first.get_parameter(name), parameter), name
-
-
-def metrics(state: Path) -> list[dict]:
-    return [json.loads(line) for line in (state / "metrics.jsonl").read_text().splitlines()]
-
-
-def comparable(state: Path) -> list[dict]:
-    """Return the metrics without the one that is measured in time."""
-    return [{key: value for key, value in row.items() if key != "tokens_per_second"} for row in metrics(state)]
-
-
-# --- what is trained ---
-
-
-@pytest.mark.parametrize(
-    ("name", "expected"),
-    [
-        ("tied", {"model.embed_tokens.weight"}),
-        ("untied", {"model.embed_tokens.weight", "lm_head.weight"}),
-        ("gpt_neox", {"gpt_neox.embed_in.weight", "lm_head.weight"}),
-    ],
-)
-def test_select_parameters(name, expected):
-    model = MODELS[name]()
-    every = set(weights(model))
-    select_parameters(model, "embeddings")
-    assert {n for n, p in model.named_parameters() if p.requires_grad} == expected
-    select_parameters(model, "all")
-    assert {n for n, p in model.named_parameters() if p.requires_grad} == every
-    assert len(every) > 15
-    with pytest.raises(InputError, match="embeddings or all"):
-        select_parameters(model, "head")
-
-
-@pytest.mark.parametrize("name", MODELS)
-def test_stage_of_embeddings_changes_only_these(name, blocks, tmp_path):
-    before = weights(MODELS[name]())
-    after = weights(train(blocks, tmp_path, replace(SETTINGS, train="embeddings", steps=2), make=MODELS[name]))
-    changed = {key for key in before if not torch.equal(before[key], after[key])}
-    assert changed == {key for key in before if "embed" in key or "lm_head" in key}
 
 
 # --- the arithmetic, against a loop by hand ---
@@ -157,10 +80,10 @@ def by_hand(blocks: PackedBlocks, settings: StageSettings, used: int = 0) -> tup
         [{"params": matrices, "weight_decay": settings.weight_decay}, {"params": norms, "weight_decay": 0.0}],
         lr=settings.learning_rate, betas=(0.9, 0.999), eps=1e-8,
     )  # fmt: skip
-    order = data_order(len(blocks), used, settings.steps * settings.batch_sequences, SEED)
+    order = data_order(len(blocks), used, settings.steps * 4, SEED)
     losses, norm_of = [], []
     for step in range(settings.steps):
-        rows = order[step * settings.batch_sequences : (step + 1) * settings.batch_sequences]
+        rows = order[step * 4 : (step + 1) * 4]
         ids = torch.from_numpy(np.stack([blocks[int(i)] for i in rows]))
         logits = model(input_ids=ids).logits
         loss = torch.nn.functional.cross_entropy(logits[:, :-1].reshape(-1, VOCABULARY), ids[:, 1:].reshape(-1))
@@ -176,13 +99,14 @@ def by_hand(blocks: PackedBlocks, settings: StageSettings, used: int = 0) -> tup
 
 @pytest.mark.parametrize(
     "changes",
-    [{}, {"schedule": "linear", "device_sequences": 8}, {"schedule": "constant", "weight_decay": 0.5, "max_grad_norm": 50.0},
-     {"gradient_checkpointing": True, "warmup_ratio": 0.0, "device_sequences": 1}],
+    [({}, {}), ({"schedule": "linear"}, {"device_sequences": 8}), ({}, {"loss": "plain"}),
+     ({"schedule": "constant", "weight_decay": 0.5, "max_grad_norm": 50.0}, {"device_sequences": 3}),
+     ({"warmup_ratio": 0.0}, {"device_sequences": 1, "gradient_checkpointing": True})],
 )  # fmt: skip
 def test_equals_a_loop_by_hand(blocks, tmp_path, changes):
     """Loss, clipping, weight decay, warm-up, schedule, accumulation and data are what the settings say."""
-    settings = replace(SETTINGS, **changes)
-    made = train(blocks, tmp_path, settings)
+    settings = replace(SETTINGS, **changes[0])
+    made = train(blocks, tmp_path, settings, replace(EXECUTION, **changes[1]))
     model, losses, norms = by_hand(blocks, settings)
     assert [row["loss"] for row in metrics(tmp_path)] == pytest.approx(losses, rel=1e-3)
     assert [row["grad_norm"] for row in metrics(tmp_path)] == pytest.approx(norms, rel=1e-3)
@@ -231,8 +155,8 @@ def test_optimizer_of_embeddings_has_nothing_else(blocks, tmp_path, watched):
 
 @pytest.mark.parametrize("schedule", ["cosine", "linear", "constant"])
 def test_schedule_and_clipping(schedule, blocks, tmp_path, watched):
-    settings = replace(SETTINGS, steps=10, warmup_ratio=0.2, schedule=schedule, log_steps=5)
-    train(blocks, tmp_path, settings)
+    settings = replace(SETTINGS, steps=10, warmup_ratio=0.2, schedule=schedule)
+    train(blocks, tmp_path, settings, replace(EXECUTION, log_steps=5))
     rates = [step["rate"] for step in watched]
     assert rates[:3] == pytest.approx([0.0, 0.005, 0.01])
     assert rates[6] == pytest.approx({"cosine": 0.005, "linear": 0.005, "constant": 0.01}[schedule])
@@ -244,13 +168,42 @@ def test_schedule_and_clipping(schedule, blocks, tmp_path, watched):
 
 
 def test_arguments(tmp_path):
-    """What neither of the tests above sees."""
-    arguments = training_arguments(replace(SETTINGS, steps=100, warmup_ratio=0.031, precision="bfloat16"), tmp_path, 9)
+    """What none of the tests above sees."""
+    settings = replace(SETTINGS, steps=100, warmup_ratio=0.031, precision="bfloat16")
+    arguments = training_arguments(settings, EXECUTION, tmp_path, 9, block=BLOCK)
     assert arguments.warmup_steps == 4
     assert (arguments.bf16, arguments.seed, arguments.data_seed) == (True, 9, 9)
     assert arguments.save_total_limit == 2
     assert arguments.report_to in ([], "none", ["none"])
-    assert training_arguments(replace(SETTINGS, device_sequences=32), tmp_path, 9).gradient_accumulation_steps == 1
+    assert (arguments.per_device_train_batch_size, arguments.gradient_accumulation_steps) == (2, 2)
+    compiled = training_arguments(settings, replace(EXECUTION, compile=True), tmp_path, 9, block=BLOCK)
+    assert compiled.torch_compile
+
+
+@pytest.mark.parametrize(
+    ("sequences", "processes", "device_sequences", "expected"),
+    [(1024, 8, 8, (8, 16)), (1024, 1, 8, (8, 128)), (12, 2, 4, (3, 2)), (12, 4, 8, (3, 1)), (4, 1, 32, (4, 1))],
+)
+def test_accumulation(sequences, processes, device_sequences, expected):
+    assert accumulation(sequences, processes, device_sequences) == expected
+
+
+def test_batch_that_cannot_be_shared_out():
+    with pytest.raises(ConfigurationError, match="12 sequences a step for 8 processes"):
+        accumulation(12, 8, 1)
+    with pytest.raises(ConfigurationError, match=f"no multiple of block {BLOCK}"):
+        replace(SETTINGS, batch_tokens=50).sequences(BLOCK)
+
+
+def test_deepspeed_configuration():
+    """ZeRO-3 gathers weights for the checkpoint; nothing in it contradicts Trainer's arguments, which fill in the rest."""
+    assert deepspeed_configuration(0) is None
+    assert deepspeed_configuration(2)["zero_optimization"]["stage"] == 2
+    three = deepspeed_configuration(3)
+    assert three["zero_optimization"]["stage3_gather_16bit_weights_on_model_save"]
+    assert {key for key, value in three.items() if value == "auto"} == {
+        "gradient_clipping", "train_batch_size", "train_micro_batch_size_per_gpu", "gradient_accumulation_steps",
+    }  # fmt: skip
 
 
 # --- data ---
@@ -263,7 +216,7 @@ def fed(monkeypatch) -> list[int]:
     get = training.ScheduledBlocks.__getitem__
 
     def watch(self, index):
-        seen.append(int(self.order[index]))
+        seen.append(int(self.order[index, 1]))
         return get(self, index)
 
     monkeypatch.setattr(training.ScheduledBlocks, "__getitem__", watch)
@@ -366,7 +319,13 @@ def cut(path: Path) -> None:
     path.write_bytes(path.read_bytes()[:-1])
 
 
-@pytest.mark.parametrize("damage", ["no marker", "cut", "missing"])
+def change(path: Path) -> None:
+    """Change one bit of the last byte, as a failing disk does."""
+    content = path.read_bytes()
+    path.write_bytes(content[:-1] + bytes([content[-1] ^ 1]))
+
+
+@pytest.mark.parametrize("damage", ["no marker", "cut", "missing", "changed"])
 def test_incomplete_state_is_dropped_and_the_one_before_is_used(
     blocks, tmp_path, monkeypatch, uninterrupted, fed, caplog, damage
 ):
@@ -378,12 +337,13 @@ def test_incomplete_state_is_dropped_and_the_one_before_is_used(
     {
         "no marker": (newest / COMPLETE).unlink,
         "cut": lambda: cut(newest / "optimizer.pt"),
-        "missing": (newest / "model.safetensors").unlink,
+        "missing": (newest / training.TRAINED).unlink,
+        "changed": lambda: change(newest / training.TRAINED),
     }[damage]()
     fed.clear()
     with caplog.at_level(logging.WARNING):
         assert last_state(tmp_path) == tmp_path / "checkpoint-2"
-    assert "checkpoint-4 is incomplete" in caplog.text
+    assert f"checkpoint-4 is {'incomplete' if damage == 'no marker' else 'damaged'}" in caplog.text
     assert not newest.exists()
     made = train(blocks, tmp_path)
     assert fed[-16:] == data_order(20, 8, 16, SEED).tolist()  # from step 3 on
@@ -403,24 +363,10 @@ def test_line_of_metrics_that_was_cut(blocks, tmp_path, monkeypatch, uninterrupt
     assert comparable(tmp_path) == uninterrupted[1]
 
 
-def test_last_state(tmp_path):
-    assert last_state(tmp_path) is None
-    for step in (2, 10, 9):
-        folder = tmp_path / f"checkpoint-{step}"
-        folder.mkdir()
-        (folder / "a").write_text("abc")
-        (folder / COMPLETE).write_text(json.dumps({"step": step, "files": {"a": 3}}))
-    assert last_state(tmp_path) == tmp_path / "checkpoint-10"
-    for step in (10, 9, 2):
-        (tmp_path / f"checkpoint-{step}/a").write_text("ab")
-    assert last_state(tmp_path) is None
-    assert list(tmp_path.iterdir()) == []
-
-
 # --- refusals ---
 
 
-def poisoned(blocks: PackedBlocks, state: Path, monkeypatch, settings: StageSettings) -> str:
+def poisoned(blocks: PackedBlocks, state: Path, monkeypatch, execution: Execution) -> str:
     """Train with weights that become NaN after the first step; return the message."""
 
     class Poison(training.StageCallback):
@@ -433,12 +379,12 @@ def poisoned(blocks: PackedBlocks, state: Path, monkeypatch, settings: StageSett
     with monkeypatch.context() as patch:
         patch.setattr(training, "StageCallback", Poison)
         with pytest.raises(InputError) as caught:
-            train(blocks, state, settings)
+            train(blocks, state, SETTINGS, execution)
     return str(caught.value)
 
 
 def test_loss_that_is_not_a_number(blocks, tmp_path, monkeypatch):
-    text = poisoned(blocks, tmp_path, monkeypatch, replace(SETTINGS, save_steps=6))
+    text = poisoned(blocks, tmp_path, monkeypatch, replace(EXECUTION, save_steps=6))
     assert text.startswith("stage1: the loss of step 2 is nan")
     assert "lower learning_rate" in text
     assert [row["step"] for row in metrics(tmp_path)] == [1]
@@ -447,71 +393,106 @@ def test_loss_that_is_not_a_number(blocks, tmp_path, monkeypatch):
 
 def test_state_with_nan_is_not_saved(blocks, tmp_path, monkeypatch):
     """The step whose loss is NaN is one at which a state is saved."""
-    poisoned(blocks, tmp_path, monkeypatch, SETTINGS)
+    poisoned(blocks, tmp_path, monkeypatch, EXECUTION)
     assert states(tmp_path) == []
 
 
 def test_state_with_weights_that_are_not_finite_is_not_kept(blocks, tmp_path, monkeypatch):
     """The loss of the last step was still finite, and between two log lines nobody looks at it."""
-    text = poisoned(blocks, tmp_path, monkeypatch, replace(SETTINGS, save_steps=1, log_steps=6))
+    text = poisoned(blocks, tmp_path, monkeypatch, replace(EXECUTION, save_steps=1, log_steps=6))
     assert "weights that are not finite" in text
     assert last_state(tmp_path) is None
 
 
-DIGESTS = {"model.safetensors": "aa", "blocks": "bb"}
+def test_loss_that_runs_away(blocks, tmp_path):
+    """A learning rate that is far too large: the mean of ten lines is soon above the lowest before, and the stage ends."""
+    settings = replace(SETTINGS, steps=60, learning_rate=1.0, warmup_ratio=0.5, max_grad_norm=100.0)
+    with pytest.raises(InputError, match=r"the mean loss of 10 lines rose from \d") as caught:
+        train(blocks, tmp_path, settings, replace(EXECUTION, max_loss_rise=0.5, save_steps=5))
+    assert "lower learning_rate" in str(caught.value)
+    assert 10 < metrics(tmp_path)[-1]["step"] < 60
+    assert last_state(tmp_path) is not None
+    train(blocks, tmp_path / "unguarded", settings)
 
 
-def test_fingerprint_names_what_changed(tmp_path):
-    first = fingerprint(DIGESTS, SETTINGS, 1, 0, 1)
-    check_fingerprint(tmp_path, first)
-    check_fingerprint(tmp_path, first)
-    for other, message in (
-        (fingerprint(DIGESTS | {"blocks": "cc"}, SETTINGS, 1, 0, 1), "inputs.blocks: bb -> cc"),
-        (fingerprint(DIGESTS, replace(SETTINGS, learning_rate=0.5), 1, 0, 1), "settings.learning_rate: 0.01 -> 0.5"),
-        (
-            fingerprint(DIGESTS, replace(SETTINGS, steps=7), 2, 24, 1),
-            "seed: 1 -> 2; settings.steps: 6 -> 7; used_sequences: 0 -> 24",
-        ),
-        (fingerprint({"blocks": "bb"}, SETTINGS, 1, 0, 2), "inputs.model.safetensors: aa -> None; version: 1 -> 2"),
-    ):
-        with pytest.raises(ArtefactError) as caught:
-            check_fingerprint(tmp_path, other)
-        assert f"found:    {message}\n" in str(caught.value)
-        assert f"rm -r {tmp_path}" in str(caught.value)
+# --- held-out text ---
 
 
-def test_how_often_a_state_is_saved_does_not_matter(tmp_path):
-    check_fingerprint(tmp_path, fingerprint(DIGESTS, SETTINGS, 1, 0, 1))
-    check_fingerprint(tmp_path, fingerprint(DIGESTS, replace(SETTINGS, save_steps=50, log_steps=7), 1, 0, 1))
+@pytest.fixture(scope="module")
+def heldout(tmp_path_factory) -> HeldoutText:
+    generator = np.random.default_rng(3)
+    documents = [generator.integers(1, VOCABULARY, n).tolist() for n in (5, 30, 1, 12, 40)]
+    return HeldoutText(write_shard(tmp_path_factory.mktemp("heldout") / "a.arrow", documents), 10**9, BLOCK, 0)
 
 
-# --- the rest ---
+def test_bits_per_byte_on_heldout_text(blocks, heldout, tmp_path):
+    """At the beginning, at intervals and at the end; the value is that of a plain sum over windows of a block."""
+    model = train(data(blocks, heldout=heldout), tmp_path, SETTINGS, replace(EXECUTION, heldout_steps=4))
+    rows = {row["step"]: row["heldout_bits_per_byte"] for row in metrics(tmp_path) if "heldout_bits_per_byte" in row}
+    assert list(rows) == [0, 4, 6]
+    assert "loss" not in metrics(tmp_path)[0]
+    for step, made in ((0, llama()), (6, model)):
+        nats = 0.0
+        for ids in heldout.sequences:
+            for begin in range(0, len(ids) - 1, BLOCK):
+                part = torch.from_numpy(ids[begin : begin + BLOCK + 1])[None]
+                with torch.no_grad():
+                    scores = torch.log_softmax(made.eval()(input_ids=part[:, :-1]).logits, dim=-1)
+                nats -= float(scores[0, torch.arange(part.shape[1] - 1), part[0, 1:]].sum())
+        assert rows[step] == pytest.approx(nats / (math.log(2) * heldout.bytes), rel=1e-5)
 
 
-def test_only_one_process_trains_at_a_time(tmp_path):
-    path, events, inside = tmp_path / "deep/state.lock", [], threading.Event()
-
-    def second() -> None:
-        inside.set()
-        with exclusive(path, poll=0.01):
-            events.append("second")
-
-    thread = threading.Thread(target=second)
-    with exclusive(path):
-        assert path.read_text() == f"process {os.getpid()} on {os.uname().nodename}\n"
-        thread.start()
-        assert inside.wait(30)
-        thread.join(0.2)  # time in which it could come in, if nothing held it back
-        events.append("first")
-    thread.join(30)
-    assert events == ["first", "second"]
+def test_measuring_changes_nothing_and_is_continued(blocks, heldout, tmp_path, monkeypatch, uninterrupted):
+    execution = replace(EXECUTION, heldout_steps=2)
+    with monkeypatch.context() as patch:
+        at_block(patch, 18, crash)
+        with pytest.raises(RuntimeError):
+            train(data(blocks, heldout=heldout), tmp_path, SETTINGS, execution)
+    assert_same_bits(train(data(blocks, heldout=heldout), tmp_path, SETTINGS, execution), uninterrupted[0])
+    assert [row["step"] for row in metrics(tmp_path) if "heldout_bits_per_byte" in row] == [0, 2, 4, 6]
 
 
-def test_finished_model():
+def test_best_weights_are_published(blocks, heldout, tmp_path):
+    """Those of the measurement with the fewest bits, wherever it was; a high learning rate makes later ones worse."""
+    settings = replace(SETTINGS, steps=8, learning_rate=1.0, publish="best of all", max_grad_norm=50.0, schedule="constant")
+    execution = replace(EXECUTION, heldout_steps=1)
     model = llama()
-    select_parameters(model, "embeddings")
-    model.config.use_cache = False
-    made = finished_model(model, torch.bfloat16)
-    assert made.dtype == torch.bfloat16
-    assert made.config.use_cache
-    assert all(parameter.requires_grad for parameter in made.parameters())
+    given = data(blocks, heldout=heldout)
+    values = training.train_stage(model, given, settings, execution, seed=SEED, state=tmp_path, deadline=None, processes=ALONE)
+    measured = {row["step"]: row["heldout_bits_per_byte"] for row in metrics(tmp_path)}
+    best = min(measured, key=measured.get)
+    assert best < 8
+    with torch.no_grad():
+        for name, value in values.items():
+            model.get_parameter(name).copy_(value)
+    assert heldout.bits_per_byte(model, ALONE) == pytest.approx(measured[best], rel=1e-6)
+
+
+# --- documents and mixtures ---
+
+
+def test_document_mask_is_training_on_documents_alone(tmp_path):
+    """Two documents in a block, masked, give the loss of the two by themselves: mean over all tokens that have a label."""
+    first, second = [5, 6, 7, 8, 9, 0], [11, 12, 13, 14, 15, 16]
+    pack_shards([write_shard(tmp_path / "a.arrow", [first[:-1], [*second, 1]])], BLOCK, 0, tmp_path / "blocks")
+    settings = replace(SETTINGS, steps=1, batch_tokens=BLOCK, document_mask=True)
+    train(PackedBlocks.open(tmp_path / "blocks"), tmp_path / "state", settings)
+    model, nats = llama().eval(), 0.0
+    for document in (first, second):
+        ids = torch.tensor(document)[None]
+        with torch.no_grad():
+            scores = torch.log_softmax(model(input_ids=ids).logits, dim=-1)
+        nats -= float(scores[0, torch.arange(5), ids[0, 1:]].sum())
+    assert metrics(tmp_path / "state")[0]["loss"] == pytest.approx(nats / 10, rel=1e-4)
+
+
+def test_mixture_takes_its_share_of_both(blocks, tmp_path, fed):
+    """A quarter of the sequences come from the second corpus, evenly, each corpus in its own order and place."""
+    other = PackedBlocks([np.full((8, BLOCK), 1, dtype=np.uint32)], BLOCK)
+    given = data(blocks, mixed=other, used=(3, 2))
+    train(given, tmp_path, replace(SETTINGS, mixture_share=0.25))
+    expected = []
+    own, second = iter(data_order(20, 3, 18, SEED)), iter(data_order(8, 2, 6, SEED))
+    for number in range(24):
+        expected.append(int(next(second if number % 4 == 3 else own)))
+    assert fed == expected

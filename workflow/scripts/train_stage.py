@@ -1,25 +1,38 @@
 """Train one stage of a recipe, or continue it where an interruption left it.
 
 The state lies in --state until the stage is finished; then the checkpoint appears at --output and the state is removed.
+Several processes (torchrun, srun) train together; the first of them writes. launch_training.py starts them.
 Exit status 75 means: stopped in time (signal or time limit), run the same command again to continue.
 """
 
 from __future__ import annotations
 
 import argparse
+import contextlib
+import gc
+import logging
 import shutil
 import time
 from pathlib import Path
+from typing import Any
 
 import torch
+import transformers
 from tokalign import cli
-from tokalign.device import choose_precision
+from tokalign.device import choose_attention, choose_precision
+from tokalign.errors import ConfigurationError
 from tokalign.files import atomic_directory, read_json, sha256_file, write_json
-from tokalign.initialisation import load_model
+from tokalign.heldout_bits import HeldoutText
+from tokalign.initialisation import load_model, quantised_loading
 from tokalign.model_card import write_model_card
+from tokalign.monitor import write_board
 from tokalign.packing import PackedBlocks
+from tokalign.policies import finished_model, new_row_mask, select_parameters, trained_parameters
+from tokalign.processes import Processes, join, leave
+from tokalign.saved_states import check_fingerprint, check_room, exclusive, fingerprint
+from tokalign.stage_settings import Execution, StageSettings
 from tokalign.tokens import load_tokenizer
-from tokalign.training import StageSettings, check_fingerprint, exclusive, fingerprint, finished_model, train_stage
+from tokalign.training import StageData, train_stage
 from tokalign.versions import VERSIONS
 
 STARTUP_SECONDS = 60
@@ -30,26 +43,72 @@ def arguments() -> argparse.ArgumentParser:
     """Return the parser of this command."""
     parser = cli.parser(__doc__)
     parser.add_argument("--model", type=Path, required=True, help="checkpoint to start from")
-    parser.add_argument("--blocks", type=Path, required=True, help="packed training blocks")
-    parser.add_argument(
-        "--settings",
-        type=cli.settings,
-        required=True,
-        help="a stage of a recipe but for save_steps, log_steps and gpus; and trust_remote_code",
-    )
+    parser.add_argument("--blocks", type=Path, required=True, help="packed training blocks; manifest.json lies beside them")
+    parser.add_argument("--mixed-blocks", type=Path, help="packed blocks of the corpus that is mixed in")
+    parser.add_argument("--heldout", type=Path, help="token shard of held-out text")
+    parser.add_argument("--alignment-tokens", type=Path, help="tokens.parquet of the alignment, for train: new_rows")
+    parser.add_argument("--settings", type=cli.settings, required=True, help="what a stage computes; and trust_remote_code")
+    parser.add_argument("--execution", type=cli.settings, required=True, help="how it runs")
     parser.add_argument("--seed", type=int, required=True)
-    parser.add_argument("--used-sequences", type=int, required=True, help="sequences that earlier stages trained on")
-    parser.add_argument("--save-steps", type=int, required=True, help="steps between two saved states")
-    parser.add_argument("--log-steps", type=int, required=True, help="steps between two lines of metrics")
+    parser.add_argument(
+        "--used-sequences", type=int, nargs=2, required=True, help="sequences of both corpora that earlier stages trained on"
+    )
     parser.add_argument("--minutes", type=float, help="time limit of the job")
     parser.add_argument("--labels", type=cli.settings, required=True, help="names of the blocks, for the model card")
     parser.add_argument("--model-info", type=Path, required=True, help="info.json of the source model")
     parser.add_argument("--tokenizer-info", type=Path, required=True, help="info.json of the new tokenizer")
     parser.add_argument("--corpus-manifest", type=Path, required=True, help="manifest.json of the training corpus")
     parser.add_argument("--state", type=Path, required=True, help="working folder")
-    parser.add_argument("--threads", type=int, required=True)
+    parser.add_argument("--threads", type=int, required=True, help="of each process")
     parser.add_argument("--output", type=Path, required=True, help="folder of the finished checkpoint")
     return parser
+
+
+def stage_data(args: argparse.Namespace, execution: Execution) -> StageData:
+    """Open what the stage is trained and measured on."""
+    blocks = PackedBlocks.open(args.blocks)
+    manifest = read_json(args.blocks.with_name("manifest.json"))
+    eos = read_json(args.tokenizer_info)["roles"]["eos"]
+    heldout = None
+    if args.heldout and execution.heldout_steps:
+        heldout = HeldoutText(args.heldout, execution.heldout_bytes, blocks.block, eos)
+    return StageData(
+        blocks=blocks,
+        mixed=PackedBlocks.open(args.mixed_blocks) if args.mixed_blocks else None,
+        used=tuple(args.used_sequences),
+        eos=eos,
+        bytes_per_token=manifest["bytes"] / (manifest["tokens"] + manifest["dropped_tokens"]),
+        heldout=heldout,
+    )
+
+
+def check(settings: StageSettings, execution: Execution, args: argparse.Namespace) -> None:
+    """Compare settings with each other.
+
+    Raises:
+        ConfigurationError: they do not fit.
+    """
+    if settings.publish != "last" and not (execution.heldout_steps and args.heldout):
+        raise ConfigurationError(
+            f"{settings.name}: publish: best", found="heldout_steps: 0", expected="a number of steps between measurements"
+        )
+    if execution.quantisation != "none" and settings.train != "lora":
+        raise ConfigurationError(
+            f"{settings.name}: quantisation: {execution.quantisation}", found=f"train: {settings.train}", expected="train: lora"
+        )
+    if settings.train == "lora" and execution.zero == 3 and execution.quantisation != "none":
+        raise ConfigurationError(f"{settings.name}: zero: 3", found="quantised weights", expected="zero 0 or 2")
+
+
+def fingerprint_of(args: argparse.Namespace, settings: StageSettings) -> dict[str, Any]:
+    """Return what the training depends on."""
+    files = {file.name: file for file in sorted(args.model.glob("*.safetensors"))}
+    files |= {"config.json": args.model / "config.json", "blocks": args.blocks}
+    for name, path in (("mixed blocks", args.mixed_blocks), ("alignment", args.alignment_tokens)):
+        if path:
+            files[name] = path
+    digests = {name: sha256_file(path) for name, path in files.items()}
+    return fingerprint(digests, settings, args.seed, args.used_sequences, VERSIONS["training"])
 
 
 def main(args: argparse.Namespace) -> None:
@@ -59,60 +118,88 @@ def main(args: argparse.Namespace) -> None:
     torch.set_num_threads(args.threads)
     chosen = dict(args.settings)
     trust = chosen.pop("trust_remote_code")
-    settings = StageSettings(**chosen, save_steps=args.save_steps, log_steps=args.log_steps)
-    digests = {file.name: sha256_file(file) for file in sorted(args.model.glob("*.safetensors"))}
-    print_of = fingerprint(
-        digests | {"config.json": sha256_file(args.model / "config.json"), "blocks": sha256_file(args.blocks)},
-        settings,
-        args.seed,
-        args.used_sequences,
-        VERSIONS["training"],
-    )
-    with exclusive(args.state.with_name(args.state.name + ".lock")):
+    settings, execution = StageSettings.of(chosen), Execution(**args.execution)
+    check(settings, execution, args)
+    print_of = fingerprint_of(args, settings)
+    processes = join()
+    transformers.utils.logging.disable_progress_bar()
+    if not processes.is_first:
+        logging.getLogger().setLevel(logging.WARNING)
+        transformers.utils.logging.set_verbosity_error()
+    lock = exclusive(args.state.with_name(args.state.name + ".lock")) if processes.is_first else contextlib.nullcontext()
+    with lock:
+        processes.wait()
         finished = args.output / "training.json"
         if finished.exists() and read_json(finished)["fingerprint"] == print_of:
             return  # a process that outlived its workflow finished this training while we waited for it
-        args.state.mkdir(parents=True, exist_ok=True)
-        check_fingerprint(args.state, print_of)
-        model = load_model(args.model, dtype=torch.float32, trust_remote_code=trust)
-        dtype = load_dtype(args.model)
-        metrics = train_stage(
-            model,
-            PackedBlocks.open(args.blocks),
-            settings,
-            seed=args.seed,
-            used=args.used_sequences,
-            state=args.state,
-            deadline=deadline,
+        if processes.is_first:
+            args.state.mkdir(parents=True, exist_ok=True)
+            check_fingerprint(args.state, print_of)
+        processes.wait()
+        train_and_publish(args, settings, execution, trust, processes, deadline, print_of)
+    leave()
+
+
+def train_and_publish(
+    args: argparse.Namespace,
+    settings: StageSettings,
+    execution: Execution,
+    trust: bool,
+    processes: Processes,
+    deadline: float | None,
+    print_of: dict[str, Any],
+) -> None:
+    """Train the stage; the first process writes the checkpoint and removes the state."""
+    attention = choose_attention(execution.attention, choose_precision(settings.precision))
+    options = quantised_loading(execution.quantisation, processes.device)
+    model = load_model(args.model, dtype=torch.float32, trust_remote_code=trust, attn_implementation=attention, **options)
+    rows = model.get_input_embeddings().weight.shape[0]
+    new_rows = new_row_mask(args.alignment_tokens, rows) if settings.train == "new_rows" else None
+    select_parameters(model, settings.train, lora=settings.lora, new_rows=new_rows)
+    if processes.is_first:
+        trained = sum(parameter.numel() for parameter in trained_parameters(model).values())
+        check_room(args.state, args.output, trained, sum(file.stat().st_size for file in args.model.glob("*.safetensors")))
+    values = train_stage(
+        model,
+        stage_data(args, execution),
+        settings,
+        execution,
+        seed=args.seed,
+        state=args.state,
+        deadline=deadline,
+        processes=processes,
+    )
+    if not processes.is_first:
+        return
+    summary = {
+        "fingerprint": print_of,
+        "labels": args.labels,
+        "precision": choose_precision(settings.precision),
+        "attention": attention,
+        "execution": args.execution,
+        "device": torch.cuda.get_device_name() if torch.cuda.is_available() else "cpu",
+        "processes": processes.world,
+        "threads": args.threads,
+    }
+    del model
+    gc.collect()
+    result = finished_model(load_model(args.model, trust_remote_code=trust), settings.train, values, settings.lora)
+    with atomic_directory(args.output) as folder:
+        result.save_pretrained(folder)
+        load_tokenizer(args.model).save_pretrained(folder)
+        shutil.copyfile(args.state / "metrics.jsonl", folder / "metrics.jsonl")
+        write_board(folder / "metrics.jsonl", folder / "tensorboard")
+        write_json(folder / "training.json", summary)
+        card = write_model_card(
+            labels=args.labels,
+            model=read_json(args.model_info),
+            tokenizer=read_json(args.tokenizer_info),
+            corpus=read_json(args.corpus_manifest),
+            recipe={key: value for key, value in args.settings.items() if key != "trust_remote_code"},
+            training=summary,
         )
-        summary = {
-            "fingerprint": print_of,
-            "labels": args.labels,
-            "precision": choose_precision(settings.precision),
-            "device": torch.cuda.get_device_name() if torch.cuda.is_available() else "cpu",
-            "threads": args.threads,
-        }
-        with atomic_directory(args.output) as folder:
-            finished_model(model, dtype).save_pretrained(folder)
-            load_tokenizer(args.model).save_pretrained(folder)
-            shutil.copyfile(metrics, folder / "metrics.jsonl")
-            write_json(folder / "training.json", summary)
-            card = write_model_card(
-                labels=args.labels,
-                model=read_json(args.model_info),
-                tokenizer=read_json(args.tokenizer_info),
-                corpus=read_json(args.corpus_manifest),
-                recipe=chosen,
-                training=summary,
-            )
-            (folder / "README.md").write_text(card, encoding="utf-8")
-        shutil.rmtree(args.state)
-
-
-def load_dtype(folder: Path) -> torch.dtype:
-    """Return the dtype in which a checkpoint is stored."""
-    config = read_json(folder / "config.json")
-    return getattr(torch, config.get("dtype") or config.get("torch_dtype") or "float32")
+        (folder / "README.md").write_text(card, encoding="utf-8")
+    shutil.rmtree(args.state)
 
 
 if __name__ == "__main__":

@@ -263,11 +263,9 @@ def _check_names(config: dict[str, Any]) -> None:
         if len(set(stages)) != len(stages):
             raise ConfigurationError(f"recipes.{name}.stages: two stages have the same name", found=stages, mend="rename one")
         for i, stage in enumerate(block["stages"]):
-            if stage["batch_sequences"] % min(stage["device_sequences"], stage["batch_sequences"]):
-                raise ConfigurationError(
-                    f"recipes.{name}.stages[{i}].device_sequences: does not divide batch_sequences",
-                    found=stage["device_sequences"], expected=f"a divisor of {stage['batch_sequences']}",
-                )  # fmt: skip
+            _check_stage(f"recipes.{name}.stages[{i}]", stage, block["block"])
+            if stage["mixture"]:
+                _known(f"recipes.{name}.stages[{i}].mixture.corpus", stage["mixture"]["corpus"], config, "corpora")
     seen: set[str] = set()
     for i, experiment in enumerate(config["experiments"]):
         place = f"experiments[{i}]"
@@ -286,6 +284,38 @@ def _check_names(config: dict[str, Any]) -> None:
                     f"{place}.tokenizer: {tokenizer!r} is the tokenizer that model {model!r} already has",
                     expected="another tokenizer", mend="name the tokenizer that the model shall get",
                 )  # fmt: skip
+
+
+def _check_stage(place: str, stage: dict[str, Any], block: int) -> None:
+    """Check the keys of a stage against each other."""
+    if (stage["steps"] is None) == (stage["tokens"] is None):
+        found = "neither" if stage["steps"] is None else "both"
+        raise ConfigurationError(
+            f"{place}: steps or tokens", found=found, expected="one of them", mend="say how long the stage is"
+        )
+    if stage["batch_tokens"] % block:
+        near = max(1, round(stage["batch_tokens"] / block)) * block
+        raise ConfigurationError(
+            f"{place}.batch_tokens: no multiple of block", found=stage["batch_tokens"], expected=f"a multiple of {block}",
+            mend=f"for instance {near}",
+        )  # fmt: skip
+    sequences, processes = stage["batch_tokens"] // block, (stage["processes"] or max(1, stage["gpus"])) * stage["nodes"]
+    if sequences % processes:
+        raise ConfigurationError(
+            f"{place}.batch_tokens: cannot be shared out over the processes",
+            found=f"{sequences} sequences of {block} tokens for {processes} processes",
+            expected=f"a multiple of {processes * block} tokens", mend="change batch_tokens, gpus, nodes or processes",
+        )  # fmt: skip
+    if stage["quantisation"] != "none" and stage["train"] != "lora":
+        raise ConfigurationError(
+            f"{place}.quantisation: only frozen weights can be quantised",
+            found=f"train: {stage['train']}",
+            expected="train: lora",
+        )
+    if stage["publish"] == "best" and not stage["heldout_steps"]:
+        raise ConfigurationError(
+            f"{place}.publish: best needs measurements", found="heldout_steps: 0", expected="steps between two measurements"
+        )
 
 
 def _check_imported_vectors(config: dict[str, Any]) -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import importlib.util
+
 import torch
 
 
@@ -15,3 +17,16 @@ def has_bfloat16() -> bool:
 def choose_precision(wanted: str) -> str:
     """Return ``bfloat16`` or ``float32``: as wanted, or for ``auto`` by what the device does well."""
     return wanted if wanted != "auto" else "bfloat16" if has_bfloat16() else "float32"
+
+
+def choose_attention(wanted: str, precision: str) -> str:
+    """Return an implementation of attention: as wanted, or for ``auto`` flash attention where package, GPU and bfloat16 are there.
+
+    Args:
+        wanted: ``auto``, ``sdpa``, ``flash_attention_2`` or ``eager``.
+        precision: ``bfloat16`` or ``float32``.
+    """
+    if wanted != "auto":
+        return wanted
+    flash = torch.cuda.is_available() and precision == "bfloat16" and importlib.util.find_spec("flash_attn") is not None
+    return "flash_attention_2" if flash else "sdpa"

@@ -178,7 +178,7 @@ def loss_curves(training: Table) -> Figure:
     for number, key in enumerate(runs):
         color, dashes = PALETTE[number % 6], DASHES[number // 6 % 4]
         label: str | None = " · ".join(f"{k} {dict(zip(run, key, strict=True))[k]}" for k in varying)
-        own = [row for row in training if tuple(row[k] for k in run) == key]
+        own = [row for row in training if tuple(row[k] for k in run) == key and row["loss"]]
         for index, stage in enumerate(dict.fromkeys(row["stage"] for row in own)):
             x = np.array([_number(row["tokens"]) for row in own if row["stage"] == stage]) / 1e6
             y = np.array([_number(row["loss"]) for row in own if row["stage"] == stage])

@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 from safetensors import SafetensorError
 from scipy import sparse
 from torch import nn
-from transformers import AutoModelForCausalLM, PretrainedConfig, PreTrainedModel
+from transformers import AutoModelForCausalLM, BitsAndBytesConfig, PretrainedConfig, PreTrainedModel
 
 from tokalign.ablations import MEANING, WHOLE_ROWS, AblationSettings, ablated
 from tokalign.alignment import StoredAlignment
@@ -77,8 +77,16 @@ class InitialisationSettings:
         return self.norm_matching != "none" or set(self.scale.values()) != {1}
 
 
-def load_model(folder: str | Path, *, dtype: torch.dtype | str = "auto", trust_remote_code: bool = False) -> PreTrainedModel:
+def load_model(
+    folder: str | Path, *, dtype: torch.dtype | str = "auto", trust_remote_code: bool = False, **options: Any
+) -> PreTrainedModel:
     """Load a causal language model from a local folder, safetensors only.
+
+    Args:
+        folder: of the model.
+        dtype: of the weights; ``auto`` for that in which they are stored.
+        trust_remote_code: whether code that comes with the model may run.
+        options: further ones of ``from_pretrained``.
 
     Raises:
         ArtefactError: the folder holds no such model, or weights are missing, which transformers would draw at random.
@@ -91,8 +99,9 @@ def load_model(folder: str | Path, *, dtype: torch.dtype | str = "auto", trust_r
             use_safetensors=True,
             trust_remote_code=trust_remote_code,
             output_loading_info=True,
+            **options,
         )
-    except (OSError, ValueError, SafetensorError) as error:
+    except (OSError, ValueError, ImportError, SafetensorError) as error:
         raise ArtefactError(
             f"{folder}: not a loadable causal language model", found=error, mend="see whether the folder is complete"
         ) from error
@@ -105,6 +114,28 @@ def load_model(folder: str | Path, *, dtype: torch.dtype | str = "auto", trust_r
             mend="see whether the folder is complete",
         )
     return model
+
+
+def quantised_loading(kind: str, device: torch.device) -> dict[str, Any]:
+    """Return the options of ``load_model`` that load frozen weights in 8 or 4 bits (QLoRA, Dettmers et al. 2023).
+
+    Args:
+        kind: ``none``, ``8bit`` or ``4bit``.
+        device: that the weights go to.
+
+    Raises:
+        ConfigurationError: there is no GPU.
+    """
+    if kind == "none":
+        return {}
+    if device.type != "cuda":
+        raise ConfigurationError(
+            f"quantisation: {kind}", found="no GPU", expected="a GPU and bitsandbytes", mend="set quantisation: none"
+        )
+    bits = {"load_in_8bit": True} if kind == "8bit" else {
+        "load_in_4bit": True, "bnb_4bit_quant_type": "nf4", "bnb_4bit_compute_dtype": torch.bfloat16
+    }  # fmt: skip
+    return {"quantization_config": BitsAndBytesConfig(**bits), "device_map": {"": device}}
 
 
 def embeddings(model: PreTrainedModel) -> tuple[nn.Module, nn.Module, bool]:

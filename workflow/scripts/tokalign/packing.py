@@ -11,6 +11,7 @@ import pyarrow as pa
 
 from tokalign.errors import ArtefactError, InputError
 from tokalign.files import atomic_file
+from tokalign.mixture import mixed_in
 from tokalign.progress import Progress
 from tokalign.shards import read_shard
 
@@ -134,3 +135,27 @@ def data_order(blocks: int, start: int, count: int, seed: int) -> np.ndarray:
         parts.append(order[offset : offset + start + count - position])
         position += len(parts[-1])
     return np.concatenate(parts) if parts else np.zeros(0, dtype=np.int64)
+
+
+def mixed_order(blocks: int, mixed: int, share: float | None, used: tuple[int, int], count: int, seed: int) -> np.ndarray:
+    """Return which blocks a stage trains on, in its order, where a second corpus is mixed in by a share.
+
+    Args:
+        blocks: number of blocks of the corpus.
+        mixed: number of blocks of the corpus that is mixed in.
+        share: of sequences from it; ``None`` for none.
+        used: sequences of both that earlier stages used.
+        count: sequences of this stage.
+        seed: of the permutations; each corpus has its own.
+
+    Returns:
+        int64, shape (count, 2): 0 or 1 for the corpus, and the number of its block.
+    """
+    positions = np.array([mixed_in(n, share) for n in range(count + 1)]) if share else np.zeros(count + 1, dtype=np.int64)
+    second = np.diff(positions) > 0
+    order = np.zeros((count, 2), dtype=np.int64)
+    order[:, 0] = second
+    order[~second, 1] = data_order(blocks, used[0], int((~second).sum()), seed)
+    if share:
+        order[second, 1] = data_order(mixed, used[1], int(second.sum()), seed)
+    return order

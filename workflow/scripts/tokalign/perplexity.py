@@ -120,7 +120,7 @@ def batches(parts: list[Window], batch_tokens: int) -> Iterator[list[Window]]:
         yield batch
 
 
-@torch.inference_mode()
+@torch.no_grad()
 def score_batch(model: PreTrainedModel, sequences: list[np.ndarray], batch: list[Window]) -> np.ndarray:
     """Return the negative log-likelihood of the scored tokens of each window.
 

@@ -186,7 +186,8 @@ def read_metrics(path: str | Path) -> list[Row]:
         A row per step in order; of a step that is there twice (a run that was continued) the later one.
 
     Raises:
-        ArtefactError: no such file, or a line is not a JSON object with ``step``, ``tokens`` and ``loss``.
+        ArtefactError: no such file, or a line is not a JSON object with ``step``, ``tokens`` and either ``loss`` or
+            ``heldout_bits_per_byte``.
     """
     steps: dict[int, Row] = {}
     try:
@@ -197,7 +198,7 @@ def read_metrics(path: str | Path) -> list[Row]:
         try:
             row = json.loads(line)
             steps[row["step"]] = {k: row[k] for k in row if isinstance(row[k], int | float)}
-            missing = {"tokens", "loss"} - set(row)
+            missing = {"tokens", "loss"} - set(row) - ({"loss"} if "heldout_bits_per_byte" in row else set())
         except (ValueError, TypeError, KeyError) as error:
             raise ArtefactError(f"{path}: line {number}: not a line of metrics", found=line[:80]) from error
         if missing:

@@ -2,427 +2,289 @@
 
 from __future__ import annotations
 
-import contextlib
-import fcntl
-import json
 import logging
-import os
-import shutil
 import signal
-import socket
-import time
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
+from safetensors.torch import load_file, save_file
 from torch import nn
 from torch.utils.data import Dataset
-from transformers import (
-    PreTrainedModel,
-    PrinterCallback,
-    Trainer,
-    TrainerCallback,
-    TrainerControl,
-    TrainerState,
-    TrainingArguments,
-    default_data_collator,
-    set_seed,
-)
+from transformers import PreTrainedModel, PrinterCallback, Trainer, default_data_collator, set_seed
+from transformers.integrations.deepspeed import unset_hf_deepspeed_config
 
+from tokalign import chunked_loss
 from tokalign.device import choose_precision
-from tokalign.errors import ArtefactError, InputError, StageStoppedError
-from tokalign.files import full_disk_named, read_json, write_json
-from tokalign.initialisation import embeddings
-from tokalign.packing import PackedBlocks, data_order
-from tokalign.progress import duration, quantity
+from tokalign.errors import ConfigurationError, InputError, StageStoppedError
+from tokalign.files import atomic_file, full_disk_named, read_json, write_json
+from tokalign.heldout_bits import HeldoutText
+from tokalign.monitor import Plan, StageCallback
+from tokalign.packing import PackedBlocks, mixed_order
+from tokalign.policies import put_in, trained_parameters
+from tokalign.processes import Processes, join_alone
+from tokalign.progress import quantity
+from tokalign.saved_states import check_layout, last_state
+from tokalign.stage_settings import Execution, StageSettings, accumulation, training_arguments
+from tokalign.throughput import operations_per_token, peak_operations
 
 log = logging.getLogger(__name__)
 
-COMPLETE = "complete.json"
-"""Written into a saved state when all its files are on the disk; a state without it is never continued."""
+TRAINED = "trained.safetensors"
+"""Trained parameters in a saved state (without ZeRO, which saves its own parts)."""
+BEST = "best.safetensors"
+"""Trained parameters that predicted the held-out text best, in the working folder."""
 
 
 @dataclass(frozen=True)
-class StageSettings:
-    """A stage of a recipe; see the schema for the meaning and the units of the fields."""
+class StageData:
+    """What a stage is trained and measured on.
 
-    name: str
-    train: str
-    steps: int
-    learning_rate: float
-    batch_sequences: int
-    device_sequences: int
-    schedule: str
-    warmup_ratio: float
-    weight_decay: float
-    max_grad_norm: float
-    precision: str
-    gradient_checkpointing: bool
-    save_steps: int
-    log_steps: int
+    Attributes:
+        blocks: of the corpus.
+        mixed: of the corpus that is mixed in, or ``None``.
+        used: sequences of both that earlier stages used.
+        eos: id of the token that ends documents in the blocks.
+        bytes_per_token: of the blocks.
+        heldout: text to measure on, or ``None``.
+    """
 
-
-SCHEDULES = {"cosine": "cosine", "linear": "linear", "constant": "constant_with_warmup"}
+    blocks: PackedBlocks
+    mixed: PackedBlocks | None
+    used: tuple[int, int]
+    eos: int
+    bytes_per_token: float
+    heldout: HeldoutText | None
 
 
 class ScheduledBlocks(Dataset):
-    """The sequences of one stage, in the order in which it trains on them."""
+    """The sequences of one stage, in the order in which it trains on them.
 
-    def __init__(self, blocks: PackedBlocks, order: np.ndarray):
+    Args:
+        sources: blocks of the corpus, and of the one that is mixed in.
+        order: int64, shape (sequences, 2): source and block.
+        separator: id of the token that ends documents, if attention and positions begin anew behind it; else ``None``.
+    """
+
+    def __init__(self, sources: list[PackedBlocks], order: np.ndarray, separator: int | None):
         """Take the blocks and which of them comes when."""
-        self.blocks, self.order = blocks, order
+        self.sources, self.order, self.separator = sources, order, separator
 
     def __len__(self) -> int:
         """Return the number of sequences of the stage."""
         return len(self.order)
 
     def __getitem__(self, index: int) -> dict[str, torch.Tensor]:
-        """Return input ids and labels (the same; the model shifts them), int64, shape (block,)."""
-        ids = torch.from_numpy(self.blocks[int(self.order[index])])
-        return {"input_ids": ids, "labels": ids}
+        """Return input ids and labels (the same; the loss shifts them), int64, shape (block,).
+
+        With a separator there are position ids, too, which begin anew with each document, and the first token of a document has
+        no label: what comes before it is another document.
+        """
+        source, block = self.order[index]
+        ids = torch.from_numpy(self.sources[source][int(block)])
+        if self.separator is None:
+            return {"input_ids": ids, "labels": ids}
+        places = torch.arange(len(ids))
+        first = torch.zeros(len(ids), dtype=torch.bool)
+        first[1:] = ids[:-1] == self.separator
+        begin = torch.cummax(torch.where(first, places, 0), dim=0).values
+        return {"input_ids": ids, "labels": ids.masked_fill(first, chunked_loss.IGNORED), "position_ids": places - begin}
 
 
-def select_parameters(model: PreTrainedModel, what: str) -> None:
-    """Mark the parameters that a stage trains; the others get no gradient and no optimizer state.
+class StageTrainer(Trainer):
+    """HF Trainer whose saved states hold the trained parameters alone."""
 
-    Args:
-        model: changed in place.
-        what: ``embeddings`` (input embedding and LM head as the model's API names them, tied or not) or ``all``.
+    def save_model(self, output_dir: str | None = None, _internal_call: bool = False) -> None:
+        """Write the trained parameters; DeepSpeed writes its own with the optimizer's state."""
+        if self.is_deepspeed_enabled:
+            return
+        if self.args.should_save:
+            Path(output_dir).mkdir(parents=True, exist_ok=True)
+            values = {name: value.detach().contiguous() for name, value in trained_parameters(self.model).items()}
+            save_file(values, Path(output_dir, TRAINED))
+
+    def _load_from_checkpoint(self, resume_from_checkpoint: str, model: nn.Module | None = None) -> None:
+        """Read them."""
+        path = Path(resume_from_checkpoint, TRAINED)
+        put_in(self.model, load_file(path), path)
+
+    def trained(self) -> dict[str, torch.Tensor]:
+        """Return the trained parameters by name, in float32 on the CPU; all processes have to ask, the first gets them all."""
+        own = trained_parameters(self.model)
+        if not self.is_deepspeed_enabled:
+            return {name: value.detach().cpu().clone() for name, value in own.items()}
+        from deepspeed.utils import safe_get_full_fp32_param
+
+        values = {}
+        for name, parameter in own.items():
+            value = safe_get_full_fp32_param(parameter)
+            if self.args.process_index == 0:
+                values[name] = value.detach().cpu().clone()
+        return values
+
+
+def finite_weights(model: nn.Module) -> bool:
+    """Say whether the trained weights that this process holds are finite (ZeRO-3: its part of them)."""
+    return all(bool(torch.isfinite(getattr(p, "ds_tensor", p)).all()) for p in model.parameters() if p.requires_grad)
+
+
+def check_document_mask(model: PreTrainedModel) -> None:
+    """See that position ids that begin anew keep a model from looking at the document before.
 
     Raises:
-        InputError: an unknown choice.
+        ConfigurationError: this architecture or attention does not heed them.
     """
-    if what == "all":
-        model.requires_grad_(True)
-    elif what == "embeddings":
-        model.requires_grad_(False)
-        first, last, _ = embeddings(model)
-        first.requires_grad_(True)
-        last.requires_grad_(True)
-    else:
-        raise InputError("what a stage trains", found=what, expected="embeddings or all")
-
-
-def training_arguments(settings: StageSettings, state: Path, seed: int) -> TrainingArguments:
-    """Return the arguments of HF Trainer that carry out a stage's settings."""
-    device_sequences = min(settings.device_sequences, settings.batch_sequences)
-    return TrainingArguments(
-        output_dir=str(state),
-        max_steps=settings.steps,
-        per_device_train_batch_size=device_sequences,
-        gradient_accumulation_steps=settings.batch_sequences // device_sequences,
-        learning_rate=settings.learning_rate,
-        lr_scheduler_type=SCHEDULES[settings.schedule],
-        warmup_steps=int(np.ceil(settings.warmup_ratio * settings.steps)),
-        optim="adamw_torch",
-        weight_decay=settings.weight_decay,
-        max_grad_norm=settings.max_grad_norm,
-        bf16=choose_precision(settings.precision) == "bfloat16",
-        activation_checkpointing=settings.gradient_checkpointing,
-        activation_checkpointing_kwargs={"use_reentrant": False} if settings.gradient_checkpointing else None,
-        train_sampling_strategy="sequential",
-        seed=seed,
-        data_seed=seed,
-        save_strategy="steps",
-        save_steps=settings.save_steps,
-        save_total_limit=2,
-        logging_steps=settings.log_steps,
-        logging_nan_inf_filter=False,
-        report_to="none",
-        disable_tqdm=True,
-        use_cpu=not torch.cuda.is_available(),
-        dataloader_num_workers=0,
-        dataloader_pin_memory=torch.cuda.is_available(),
-    )
-
-
-class StageCallback(TrainerCallback):
-    """Writes metrics and progress, marks saved states as complete, and stops the stage in time.
-
-    Args:
-        metrics: JSONL file, a line per log step; it outlives interruptions.
-        block: tokens in a sequence.
-        batch: sequences in a step.
-        used: sequences that earlier stages trained on.
-        deadline: time (``time.monotonic``) at which the job is ended from outside; ``None`` if it never is.
-    """
-
-    def __init__(self, metrics: Path, block: int, batch: int, used: int, deadline: float | None):
-        """Take what the lines of metrics are made of."""
-        self.metrics, self.block, self.batch, self.used, self.deadline = metrics, block, batch, used, deadline
-        self.stop_reason: str | None = None
-        self.started = time.monotonic()
-        self.first_step = self.last_step_at = 0.0
-        self.longest_step = self.save_seconds = 0.0
-
-    def on_train_begin(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: Any) -> None:
-        """Forget lines of metrics behind the state that is continued, and start the clock."""
-        self.first_step, self.started = state.global_step, time.monotonic()
-        self.last_step_at = self.started
-        lines = self.metrics.read_text().splitlines(True) if self.metrics.exists() else []
-        whole = (line for line in lines if line.endswith("\n"))  # a full disk may have cut the last one
-        self.metrics.write_text("".join(line for line in whole if json.loads(line)["step"] <= state.global_step))
-
-    def on_log(
-        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, logs: dict | None = None, **_: Any
-    ) -> None:
-        """Write a line of metrics and one of progress."""
-        if not logs or "loss" not in logs:
-            return
-        if not np.isfinite(logs["loss"]):
-            self.stop_reason = f"the loss of step {state.global_step} is {logs['loss']}"
-            control.should_training_stop = True
-            control.should_save = False
-            return
-        now = time.monotonic()
-        steps = state.global_step - self.first_step
-        rate = steps / (now - self.started)
-        record = {
-            "step": state.global_step,
-            "loss": logs["loss"],
-            "learning_rate": logs["learning_rate"],
-            "grad_norm": logs.get("grad_norm"),
-            "tokens": (self.used + state.global_step * self.batch) * self.block,
-            "tokens_per_second": rate * self.batch * self.block,
-        }
-        with self.metrics.open("a") as file:
-            file.write(json.dumps(record) + "\n")
-        log.info(
-            "step %d of %d (%.0f %%), loss %.4f, learning rate %.2e, %s tokens/s, %s left",
-            state.global_step,
-            state.max_steps,
-            100 * state.global_step / state.max_steps,
-            logs["loss"],
-            logs["learning_rate"],
-            quantity(rate * self.batch * self.block),
-            duration((state.max_steps - state.global_step) / rate),
-        )
-
-    def on_step_end(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: Any) -> None:
-        """Save and stop if a signal came or if the next step might not end before the deadline."""
-        now = time.monotonic()
-        self.longest_step = max(self.longest_step, now - self.last_step_at)
-        self.last_step_at = now
-        needed = 2 * self.longest_step + 2 * self.save_seconds + 30
-        if self.deadline is not None and now + needed > self.deadline and self.stop_reason is None:
-            self.stop_reason = "the time limit of the job is near"
-        if self.stop_reason is not None and state.global_step < state.max_steps:
-            control.should_save = control.should_training_stop = True
-            self.save_started = now
-
-    def on_save(
-        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, model: nn.Module | None = None, **_: Any
-    ) -> None:
-        """Mark the saved state as complete, if its weights are finite; else stop."""
-        folder = Path(args.output_dir, f"checkpoint-{state.global_step}")
-        if not all(bool(torch.isfinite(weight).all()) for weight in model.parameters() if weight.requires_grad):
-            self.stop_reason = f"the loss of step {state.global_step} or one before it made weights that are not finite"
-            control.should_training_stop = True
-            return
-        for file in folder.iterdir():
-            handle = os.open(file, os.O_RDONLY)
-            os.fsync(handle)
-            os.close(handle)
-        write_json(
-            folder / COMPLETE, {"step": state.global_step, "files": {f.name: f.stat().st_size for f in sorted(folder.iterdir())}}
-        )
-        self.save_seconds = max(self.save_seconds, time.monotonic() - self.last_step_at)
-        self.last_step_at = time.monotonic()
-        log.info("saved the state of step %d", state.global_step)
-
-
-def fingerprint(inputs: dict[str, str], settings: StageSettings, seed: int, used: int, version: int) -> dict[str, Any]:
-    """Return what a saved state depends on; how often it is saved and logged does not matter.
-
-    Args:
-        inputs: digests by name.
-        settings: of the stage.
-        seed: of the order of the data.
-        used: sequences of earlier stages.
-        version: of the training step.
-    """
-    chosen = {key: value for key, value in settings.__dict__.items() if key not in ("save_steps", "log_steps")}
-    return {"inputs": inputs, "settings": chosen, "seed": seed, "used_sequences": used, "version": version}
-
-
-def _differences(old: Any, new: Any, place: str = "") -> list[str]:
-    if isinstance(old, dict) and isinstance(new, dict):
-        return [
-            d
-            for key in sorted({*old, *new})
-            for d in _differences(old.get(key), new.get(key), f"{place}.{key}" if place else key)
-        ]
-    return [] if old == new else [f"{place}: {old} -> {new}"]
-
-
-def check_fingerprint(state: Path, expected: dict[str, Any]) -> None:
-    """Record what a training depends on in its working folder, or compare with what is recorded there.
-
-    Raises:
-        ArtefactError: the folder holds the state of a training with other inputs or settings.
-    """
-    path = state / "fingerprint.json"
-    if not path.exists():
-        write_json(path, expected)
-        return
-    differences = _differences(read_json(path), expected)
-    if differences:
-        raise ArtefactError(
-            f"{state}: holds the unfinished state of another training",
-            found="; ".join(differences),
-            expected="the same inputs and settings as when it was interrupted",
-            mend=f"undo the change to continue it, or start afresh with: rm -r {state}",
+    training = model.training
+    model.eval()
+    rows = model.get_input_embeddings().weight.shape[0]
+    ids = torch.arange(1, 13, device=model.device)[None] % rows
+    other = ids.clone()
+    other[:, :6] = (ids[:, :6] + 7) % rows
+    positions = torch.arange(6, device=model.device).repeat(2)[None]
+    with torch.no_grad():
+        first, second = (model(input_ids=x, position_ids=positions, use_cache=False).logits[:, 6:] for x in (ids, other))
+    model.train(training)
+    if not torch.allclose(first, second, atol=1e-4 * float(first.abs().max())):
+        raise ConfigurationError(
+            "document_mask: true",
+            found=f"{type(model).__name__} with {model.config._attn_implementation} attention looks at the document before",
+            expected="an architecture that heeds position ids",
+            mend="set document_mask: false, or attention: sdpa",
         )
 
 
-def last_state(state: Path) -> Path | None:
-    """Return the newest complete saved state and remove damaged ones with a warning; ``None`` if there is none."""
-    best: Path | None = None
-    for folder in sorted(state.glob("checkpoint-*"), key=lambda p: int(p.name.rpartition("-")[2])):
-        marker = folder / COMPLETE
-        files = read_json(marker)["files"] if marker.exists() else None
-        if files and all((folder / name).is_file() and (folder / name).stat().st_size == size for name, size in files.items()):
-            best = folder
-        else:
-            log.warning("%s is incomplete (the job ended while it was written) and is removed", folder)
-            shutil.rmtree(folder)
-    return best
+@contextmanager
+def signals_noted(callback: StageCallback) -> Iterator[None]:
+    """Let SIGTERM and SIGINT end the stage after the step that is being made."""
 
+    def note(number: int, _: Any) -> None:
+        callback.signal = f"signal {signal.Signals(number).name}"
+        log.info("%s: will stop after this step", callback.signal)
 
-def load_weights(model: PreTrainedModel, folder: Path) -> None:
-    """Give a model the weights of a saved state.
-
-    Trainer by itself loads the file by the names of the modules and leaves out, with a warning, what ``save_pretrained`` wrote
-    under another name: the LM head of GPT-NeoX (Pythia) would fall back to its initial weights. ``from_pretrained`` knows.
-
-    Args:
-        model: changed in place.
-        folder: the saved state.
-
-    Raises:
-        ArtefactError: weights are missing in the state.
-    """
-    saved, found = type(model).from_pretrained(
-        folder, dtype=model.dtype, local_files_only=True, use_safetensors=True, output_loading_info=True
-    )
-    if found["missing_keys"]:
-        raise ArtefactError(f"{folder}: weights are missing", found=", ".join(sorted(found["missing_keys"])[:5]))
-    model.load_state_dict(saved.state_dict())
-
-
-@contextlib.contextmanager
-def exclusive(path: Path, poll: float = 1.0) -> Iterator[None]:
-    """Hold a lock file, waiting for another process that trains the same; the lock ends with its process, however that ends."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with path.open("a+") as file:
-        waited = 0.0
-        while True:
-            try:
-                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                break
-            except BlockingIOError:
-                if waited % 30 == 0:
-                    file.seek(0)
-                    log.warning(
-                        "another process (%s) is at this training; waiting for it to end", file.read().strip() or "unknown"
-                    )
-                time.sleep(poll)
-                waited += poll
-        file.seek(0)
-        file.truncate()
-        file.write(f"process {os.getpid()} on {socket.gethostname()}\n")
-        file.flush()
+    previous = {number: signal.signal(number, note) for number in (signal.SIGTERM, signal.SIGINT)}
+    try:
         yield
+    finally:
+        for number, handler in previous.items():
+            signal.signal(number, handler)
 
 
 def train_stage(
     model: PreTrainedModel,
-    blocks: PackedBlocks,
+    data: StageData,
     settings: StageSettings,
+    execution: Execution,
     *,
     seed: int,
-    used: int,
     state: Path,
     deadline: float | None,
-) -> Path:
+    processes: Processes,
+) -> dict[str, torch.Tensor]:
     """Train a stage, from its beginning or from the newest saved state, to its end.
 
     Args:
-        model: initial weights, float32; changed in place.
-        blocks: the packed training data.
-        settings: of the stage.
+        model: initial weights, float32, with ``requires_grad`` on what is trained (``policies.select_parameters``).
+        data: to train and measure on.
+        settings: what the stage computes.
+        execution: how it runs.
         seed: of the order of the data (and of dropout, where a model has it).
-        used: sequences that the stages before trained on; the stage goes on behind them.
         state: working folder for saved states, metrics and the fingerprint.
         deadline: time (``time.monotonic``) at which the job will be ended from outside.
+        processes: that train together.
 
     Returns:
-        The file of metrics.
+        The trained parameters by name, on the CPU; of the last step or, where ``publish`` says so, of the best measurement on
+        held-out text. Only the first of several processes gets them.
 
     Raises:
         StageStoppedError: stopped by a signal or the time limit, with a state from which the same call continues.
-        InputError: the loss became NaN or infinite.
+        InputError: the loss became NaN or infinite, or ran away.
     """
     set_seed(seed)
-    select_parameters(model, settings.train)
-    order = data_order(len(blocks), used, settings.steps * settings.batch_sequences, seed)
-    callback = StageCallback(state / "metrics.jsonl", blocks.block, settings.batch_sequences, used, deadline)
+    block, batch = data.blocks.block, settings.sequences(data.blocks.block)
+    count = settings.steps * batch
+    order = mixed_order(len(data.blocks), len(data.mixed) if data.mixed else 0, settings.mixture_share, data.used, count, seed)
+    if settings.document_mask:
+        check_document_mask(model)
+    loss = chunked_loss.install(model, execution.loss)
     model.config.use_cache = False
-    trainer = Trainer(
+    if execution.zero and processes.world == 1:
+        join_alone()
+    precision = choose_precision(settings.precision)
+    peak, of_what = peak_operations(processes.device, precision)
+    plan = Plan(block, batch, sum(data.used) * block, data.bytes_per_token, operations_per_token(model), peak * processes.world)
+    sources = [data.blocks, *([data.mixed] if data.mixed else [])]
+    trainer: StageTrainer
+
+    def keep_best(bits: float, step: int) -> None:
+        values = trainer.trained()
+        if processes.is_first:
+            with atomic_file(state / BEST) as partial:
+                save_file(values, partial)
+            write_json(state / "best.json", {"heldout_bits_per_byte": bits, "step": step})
+
+    callback = StageCallback(
+        state / "metrics.jsonl", plan, execution, processes,
+        deadline=deadline, heldout=data.heldout, finite=lambda: finite_weights(model),
+        keep_best=keep_best if settings.publish != "last" else None,
+    )  # fmt: skip
+    trainer = StageTrainer(
         model=model,
-        args=training_arguments(settings, state, seed),
-        train_dataset=ScheduledBlocks(blocks, order),
+        args=training_arguments(settings, execution, state, seed, block=block, processes=processes.world),
+        train_dataset=ScheduledBlocks(sources, order, data.eos if settings.document_mask else None),
         data_collator=default_data_collator,
         callbacks=[callback],
     )
     trainer.remove_callback(PrinterCallback)
+    if processes.is_first:
+        last_state(state)  # removes damaged ones, before the others look
+    processes.wait()
     start = last_state(state)
     if start:
-        load_weights(model, start)
-    trained = sum(p.numel() for p in model.parameters() if p.requires_grad)
+        check_layout(start, {"zero": execution.zero, "processes": processes.world})
+    at_once, times = accumulation(batch, processes.world, execution.device_sequences)
     log.info(
-        "%s trains %s of %s parameters on sequences %d ... %d (%d blocks of %d tokens there are), %s",
+        "%s trains %s of %s parameters on sequences %d ... %d of %d tokens, %d a step (%d processes x %d x %d accumulated);"
+        " %s loss, %s, ZeRO-%d; utilisation is of %s; %s",
         settings.name,
-        quantity(trained),
+        quantity(sum(getattr(p, "ds_numel", p.numel()) for p in trained_parameters(model).values())),
         quantity(sum(p.numel() for p in model.parameters())),
-        used,
-        used + len(order) - 1,
-        len(blocks),
-        blocks.block,
+        sum(data.used),
+        sum(data.used) + count - 1,
+        block,
+        batch,
+        processes.world,
+        at_once,
+        times,
+        loss,
+        precision,
+        execution.zero,
+        of_what,
         f"continued from step {start.name.rpartition('-')[2]}" if start else "from its beginning",
     )
-
-    def stop(number: int, _: Any) -> None:
-        callback.stop_reason = f"signal {signal.Signals(number).name}"
-        log.info("%s: will stop after this step", callback.stop_reason)
-
-    previous = {number: signal.signal(number, stop) for number in (signal.SIGTERM, signal.SIGINT)}
-    try:
-        with full_disk_named(state):
-            trainer.train(resume_from_checkpoint=str(start) if start else None)
-    finally:
-        for number, handler in previous.items():
-            signal.signal(number, handler)
+    with signals_noted(callback), full_disk_named(state):
+        trainer.train(resume_from_checkpoint=str(start) if start else None)
+    if callback.failure:
+        raise InputError(
+            f"{settings.name}: {callback.failure}",
+            expected="a finite loss that falls",
+            mend="lower learning_rate or raise warmup_ratio of this stage; the last good state is kept in the working folder",
+        )
     if trainer.state.global_step < settings.steps:
-        reason = callback.stop_reason or "the trainer ended early"
-        if reason.startswith("the loss"):
-            raise InputError(
-                f"{settings.name}: {reason}",
-                expected="a finite loss",
-                mend="lower learning_rate or raise warmup_ratio of this stage; the last good state is kept in the working folder",
-            )
         raise StageStoppedError(
-            f"{reason}; step {trainer.state.global_step} of {settings.steps} is saved in {state}",
+            f"{callback.stop_reason or 'the trainer ended early'}; step {trainer.state.global_step} of {settings.steps}"
+            f" is saved in {state}",
             mend="run the same command again",
         )
-    return state / "metrics.jsonl"
-
-
-def finished_model(model: nn.Module, dtype: torch.dtype) -> PreTrainedModel:
-    """Return a trained model as it is published: without training switches, in the dtype of the source checkpoint."""
-    model.config.use_cache = True
-    model.requires_grad_(True)
-    return model.to(dtype)
+    values = trainer.trained()
+    chunked_loss.uninstall(model)
+    unset_hf_deepspeed_config()  # with ZeRO-3 it makes from_pretrained share out what it loads
+    if settings.publish != "last" and processes.is_first:
+        best = read_json(state / "best.json")
+        log.info("step %d is published: %.4f bits per byte on held-out text", best["step"], best["heldout_bits_per_byte"])
+        values = load_file(state / BEST)
+    return values

@@ -16,7 +16,7 @@ VERSIONS = {
     "fit": 2,
     "initialisation": 2,
     "packing": 1,
-    "training": 1,
+    "training": 2,
     "heldout": 1,
     "perplexity": 1,
     "tokenizer_metrics": 1,
