@@ -9,11 +9,9 @@ import contextlib
 import json
 import os
 import re
-import shlex
 import shutil
 import signal
 import subprocess
-import sys
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -21,7 +19,9 @@ from typing import IO
 
 import pytest
 from copies import copy_project
-from tiny import ROOT, Project
+from tiny import Project
+from trainer import run as train
+from trainer import stage_command
 
 STEPS, SAVE_STEPS = 120, 10
 STAGE = "adapted/llama--new/tiny/random/short/s1/stage2"
@@ -85,18 +85,7 @@ def saved_steps(project: Project) -> list[int]:
 
 def trainer_command(project: Project, **changes: str) -> list[str]:
     """Return the command line of the second stage as the rule would run it, with some options changed."""
-    shown = project.run(*RUN, "-n", "-p").stdout
-    (line,) = re.findall(r"train_stage\.py (.*?) 2>&1", shown)
-    words = [sys.executable, str(ROOT / "workflow/scripts/train_stage.py"), *shlex.split(line)]
-    for option, value in changes.items():
-        words[words.index(f"--{option}") + 1] = value
-    return words
-
-
-def train(project: Project, command: list[str]) -> tuple[int, str]:
-    """Run a training to its end; return its status and what it said."""
-    result = subprocess.run(command, cwd=project.folder, text=True, stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
-    return result.returncode, result.stdout
+    return stage_command(project, OUTPUT, **changes)
 
 
 def start(project: Project, command: list[str], started: list[subprocess.Popen], log: IO[str]) -> subprocess.Popen:
