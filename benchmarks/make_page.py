@@ -21,6 +21,7 @@ TITLES = {
     "tokenize": "Text to token shards, beside `datasets.map`",
     "alignment": "Alignment, beside TokAlign's program",
     "streaming": "Initialising a checkpoint, beside a copy of its files",
+    "training": "A training step with a large vocabulary, beside the published trainer's way",
     "counting_growth": "Counting as the corpus grows",
     "alignment_growth": "Alignment as the vocabulary grows",
 }

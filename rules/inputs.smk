@@ -511,7 +511,7 @@ TABLES = {
 
 FIGURES = {
     f"{name}_{kind}": f"results/figures/{name}.{kind}"
-    for name in ("compression", "bits_per_byte", "loss", "alignment")
+    for name in ("compression", "bits_per_byte", "loss", "progress", "alignment")
     for kind in ("svg", "png")
 }
 

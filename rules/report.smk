@@ -77,10 +77,17 @@ rule draw_figures:
             "Bits per byte along the stages",
         ),
         loss=shown(FIGURES["loss_svg"], "loss", "Figures", "Training loss"),
+        progress=shown(
+            FIGURES["progress_svg"],
+            "progress",
+            "Figures",
+            "Training: held-out text, learning rate, speed, memory",
+        ),
         alignment=shown(FIGURES["alignment_svg"], "alignment", "Figures", "How tokens were aligned"),
         compression_png=FIGURES["compression_png"],
         bits_per_byte_png=FIGURES["bits_per_byte_png"],
         loss_png=FIGURES["loss_png"],
+        progress_png=FIGURES["progress_png"],
         alignment_png=FIGURES["alignment_png"],
     log:
         "logs/draw_figures.log",
@@ -94,4 +101,5 @@ rule draw_figures:
         " --compression-svg {output.compression:q} --compression-png {output.compression_png:q}"
         " --bits-per-byte-svg {output.bits_per_byte:q} --bits-per-byte-png {output.bits_per_byte_png:q}"
         " --loss-svg {output.loss:q} --loss-png {output.loss_png:q}"
+        " --progress-svg {output.progress:q} --progress-png {output.progress_png:q}"
         " --alignment-svg {output.alignment:q} --alignment-png {output.alignment_png:q} 2>&1 | tee {log:q}"

@@ -20,7 +20,7 @@ SCRIPTS = ROOT / "workflow/scripts"
 def command_line(project: Project, target: str) -> tuple[str, ...]:
     """Return the options of launch_training.py that the rule gives it, as snakemake shows them; asked once for a project."""
     shown = project.run(target, "-n", "-p", "--force", "--cores", "1").stdout
-    (line,) = re.findall(r"launch_training\.py (.*?) 2>&1", shown)
+    (line,) = (found for found in re.findall(r"launch_training\.py (.*?) 2>&1", shown) if found.endswith(f" --output {target}"))
     return tuple(shlex.split(line))
 
 

@@ -22,7 +22,7 @@ RESULTS = ROOT / "results"
 SNAKEMAKE = [sys.executable, "-m", "snakemake", "--profile", "profiles/local"]
 ADAPTED = RESULTS / "adapted/smollm2-135m--demo-16k/demo/fitted/demo/s1/stage2"
 TABLES = ("perplexity", "bits_per_byte", "tokenizers", "alignments", "alignment_scores", "training")
-FIGURES = ("compression", "bits_per_byte", "loss", "alignment")
+FIGURES = ("compression", "bits_per_byte", "loss", "progress", "alignment")
 ALL = {"language": "all", "domain": "all"}
 
 pytestmark = pytest.mark.slow

@@ -44,6 +44,16 @@ def training_table():
     return cells(rows, tables.TRAINING)
 
 
+def progress_table():
+    """Held-out text is measured at every twentieth step, and before the first, where there is no loss."""
+    rows = [
+        {"model": "m", "stage": "stage1", "step": step, "tokens": 1e5 * step, "loss": 9.0 if step else None, "learning_rate": 1e-4,
+         "bytes_per_second": 5e3, "heldout_bits_per_byte": 2 - step / 80 if step % 20 == 0 else None}
+        for step in range(61)
+    ]  # fmt: skip
+    return cells(rows, [*tables.TRAINING, "learning_rate", "bytes_per_second", "heldout_bits_per_byte"])
+
+
 def alignment_table():
     rows = [
         {"alignment": a, "category": c, "tokens": 10, "share": s, "corpus_share": s if a == "full" else None}
@@ -54,7 +64,8 @@ def alignment_table():
 
 
 TABLES = {
-    "compression": tokenizer_table, "bits-per-byte": stage_table, "loss": training_table, "alignment": alignment_table,
+    "compression": tokenizer_table, "bits-per-byte": stage_table, "loss": training_table, "progress": progress_table,
+    "alignment": alignment_table,
 }  # fmt: skip
 
 
@@ -70,6 +81,19 @@ def test_drawn_twice_the_same(name, tmp_path):
     pixels = image.imread(tmp_path / "1.png")
     assert pixels.shape[0] > 150
     assert pixels[..., :3].std() > 0.02  # not blank
+
+
+def test_progress_has_a_panel_for_each_column_with_values():
+    figure = figures.training_progress(progress_table())
+    panels = {axes.get_title(loc="left") or axes.get_title(): axes for axes in figure.axes if axes.has_data()}
+    assert list(panels) == ["held-out bits per byte", "learning rate", "thousand bytes of text per second"]
+    line = panels["held-out bits per byte"].lines[0]
+    assert line.get_xdata().tolist() == pytest.approx([0, 2, 4, 6])
+    assert line.get_ydata().tolist() == pytest.approx([2, 1.75, 1.5, 1.25])
+    assert panels["thousand bytes of text per second"].lines[0].get_ydata()[0] == 5
+    assert len(figures.loss_curves(progress_table()).axes[0].lines[0].get_xdata()) == 60
+    with pytest.raises(ArtefactError, match="nothing was measured beside the loss"):
+        figures.training_progress(training_table())
 
 
 def test_labels_name_what_is_shown():

@@ -7,15 +7,22 @@ from pathlib import Path
 
 from tokalign import cli
 
-FIGURES = ("compression", "bits-per-byte", "loss", "alignment")
-TABLES = ("tokenizers", "bits-per-byte", "training", "alignments")
+FIGURES = {
+    "compression": "tokenizers",
+    "bits-per-byte": "bits-per-byte",
+    "loss": "training",
+    "progress": "training",
+    "alignment": "alignments",
+}
+"""The table that each figure is drawn from."""
 
 
 def arguments() -> argparse.ArgumentParser:
     """Return the parser of the command line."""
     parser = cli.parser(__doc__)
-    for table, figure in zip(TABLES, FIGURES, strict=True):
-        parser.add_argument(f"--{table}-csv", type=Path, metavar="FILE", help=f"table that the figure {figure} is drawn from")
+    for table in dict.fromkeys(FIGURES.values()):
+        figures = " and ".join(figure for figure, source in FIGURES.items() if source == table)
+        parser.add_argument(f"--{table}-csv", type=Path, metavar="FILE", help=f"table that {figures} is drawn from")
     for figure in FIGURES:
         for kind in ("svg", "png"):
             parser.add_argument(f"--{figure}-{kind}", type=Path, metavar="FILE", help="figure to write")
@@ -29,7 +36,7 @@ def main(args: argparse.Namespace) -> None:
     from tokalign.tables import read_csv
 
     values = vars(args)
-    for table, figure in zip(TABLES, FIGURES, strict=True):
+    for figure, table in FIGURES.items():
         outputs = [path for kind in ("svg", "png") if (path := values[f"{figure.replace('-', '_')}_{kind}"])]
         source = values[f"{table.replace('-', '_')}_csv"]
         if outputs and not source:

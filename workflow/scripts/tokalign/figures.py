@@ -204,6 +204,54 @@ def loss_curves(training: Table) -> Figure:
     return figure
 
 
+PROGRESS = {
+    "heldout_bits_per_byte": ("held-out bits per byte", 1.0),
+    "learning_rate": ("learning rate", 1.0),
+    "bytes_per_second": ("thousand bytes of text per second", 1e-3),
+    "flops_utilisation": ("share of the device's operations (%)", 100.0),
+    "memory_bytes": ("peak memory (GB)", 1e-9),
+}
+"""What is drawn beside the loss: column of the table, title, and factor of the values."""
+
+
+def training_progress(training: Table) -> Figure:
+    """Draw what else was measured in training over tokens: a panel for each column of ``PROGRESS`` that has values."""
+    _need(training, "training")
+    run = ("model", "tokenizer", "corpus", "alignment", "recipe", "seed", "stage")
+    runs = list(dict.fromkeys(tuple(row[k] for k in run) for row in training))
+    varying = [k for k in run if len({row[k] for row in training}) > 1]
+    names = [name for name in PROGRESS if any(row.get(name) for row in training)]
+    if not names:
+        raise ArtefactError("training: nothing was measured beside the loss", mend="train again with this version")
+    columns = min(3, len(names))
+    rows = -(-len(names) // columns)
+    figure, panels = plt.subplots(rows, columns, figsize=(3.2 * columns, 2.3 * rows + 0.4), layout="constrained", squeeze=False)
+    for panel, name in zip(panels.flat, names, strict=False):
+        title, factor = PROGRESS[name]
+        for number, key in enumerate(runs):
+            own = [row for row in training if tuple(row[k] for k in run) == key and row.get(name)]
+            x = np.array([_number(row["tokens"]) for row in own]) / 1e6
+            y = np.array([_number(row[name]) for row in own]) * factor
+            panel.plot(x, y, color=PALETTE[number % 6], linestyle=DASHES[number // 6 % 4], linewidth=1.6,
+                       marker=MARKERS[number % 8] if len(own) <= MOST_POINTS // 2 else None, markersize=3.5)  # fmt: skip
+        panel.set_title(title)
+        panel.grid(axis="y", color="#dddddd", linewidth=0.6)
+        if name != "learning_rate" and name != "heldout_bits_per_byte":
+            panel.set_ylim(bottom=0)
+    for panel in panels.flat[len(names) :]:
+        panel.set_axis_off()
+    for panel in panels[-1]:
+        panel.set_xlabel("training tokens (millions)")
+    if varying:
+        handles = [
+            Line2D([], [], color=PALETTE[i % 6], linestyle=DASHES[i // 6 % 4], marker=MARKERS[i % 8], markersize=3.5,
+                   label=" · ".join(str(dict(zip(run, key, strict=True))[k]) for k in varying))
+            for i, key in enumerate(runs)
+        ]  # fmt: skip
+        figure.legend(handles=handles, loc="outside lower center", ncols=min(3, len(handles)))
+    return figure
+
+
 def _hatch(index: int) -> str:
     """Return a hatch that, with the colour of the same index, is given to one index below 64 only."""
     return HATCHES[(index + index // 8) % 8]
@@ -259,6 +307,7 @@ FIGURES: dict[str, Callable[[Table], Figure]] = {
     "compression": compression,
     "bits-per-byte": bits_per_byte,
     "loss": loss_curves,
+    "progress": training_progress,
     "alignment": alignment_categories,
 }
 """The function that draws each figure from its table."""

@@ -43,7 +43,7 @@ def mark_complete(folder: Path, step: int, layout: dict[str, int]) -> None:
         layout: who can read it: ``zero`` and ``processes``.
     """
     files = {}
-    for file in sorted(path for path in folder.rglob("*") if path.is_file()):
+    for file in sorted(path for path in folder.rglob("*") if path.is_file() and path.name != COMPLETE):
         handle = os.open(file, os.O_RDONLY)
         os.fsync(handle)
         os.close(handle)

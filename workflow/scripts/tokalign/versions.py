@@ -22,5 +22,5 @@ VERSIONS = {
     "tokenizer_metrics": 1,
     "alignment_scores": 1,
     "tables": 2,
-    "figures": 1,
+    "figures": 2,
 }
