@@ -44,7 +44,7 @@ def arguments() -> argparse.ArgumentParser:
     parser.add_argument("--corpus", type=pair, nargs="+", required=True, metavar="DOMAIN:LANGUAGE=FILE", help="JSONL files")
     parser.add_argument("--bytes", type=int, default=40_000_000, help="of the corpus that are used")
     parser.add_argument("--methods", nargs="+", help="alignments of board.yaml; all of them without this")
-    parser.add_argument("--trained", nargs="*", default=[], help="methods and peers that stage 1 is run on, too")
+    parser.add_argument("--trained", nargs="*", default=[], help="methods, and peers as TARGET/NAME, that stage 1 is run on")
     parser.add_argument("--peers", type=pair, nargs="*", default=[], metavar="TARGET/NAME=FOLDER", help="checkpoints of peers")
     parser.add_argument("--work", type=Path, required=True, help="folder for the workflow's results")
     parser.add_argument("--threads", type=int, default=os.cpu_count() or 1)
@@ -88,11 +88,11 @@ def configuration(args: argparse.Namespace) -> dict[str, Any]:
     }
 
 
-def workflow(args: argparse.Namespace, targets: list[str]) -> None:
+def workflow(args: argparse.Namespace, targets: list[str], *options: str) -> None:
     """Run the workflow for some files."""
     command = [
         Path(sys.executable).parent / "snakemake", "--profile", ROOT / "profiles/local", "--snakefile", ROOT / "Snakefile",
-        "--directory", args.work, "--configfile", args.work / "board.yaml", "--cores", str(args.threads), *targets,
+        "--directory", args.work, "--configfile", args.work / "board.yaml", "--cores", str(args.threads), *targets, *options,
     ]  # fmt: skip
     environment = {**os.environ, "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}"}
     if subprocess.run(command, env=environment, check=False).returncode:
@@ -167,8 +167,29 @@ def peer(args: argparse.Namespace, target: str, name: str, folder: Path, config:
             output=output,
         )
     )
-    bits = groups(read_json(output))
-    return [{"target": target, "method": f"peer: {name}", "stage": "initialised", "bits_per_byte": bits}]
+    row = {"target": target, "method": f"peer: {name}"}
+    rows = [{**row, "stage": "initialised", "bits_per_byte": groups(read_json(output))}]
+    if f"{target}/{name}" in args.trained:
+        rows += [
+            {**row, "stage": stage, "bits_per_byte": bits} for stage, bits in trained_peer(args, target, name, folder).items()
+        ]
+    return rows
+
+
+def trained_peer(args: argparse.Namespace, target: str, name: str, folder: Path) -> dict[str, dict[str, float]]:
+    """Run stage 1 on a peer's checkpoint, which stands where the workflow would have put one of its own, and score it."""
+    place = f"{SOURCE}--{target}/board/peer-{name}"
+    link = args.work / "results/initialised" / place
+    link.parent.mkdir(parents=True, exist_ok=True)
+    if not link.is_symlink():
+        link.symlink_to(folder.resolve())
+    stages = ("steps50", "steps200")
+    files = {stage: f"results/evaluations/board/perplexity/adapted/{place}/stage1/s1/{stage}.json" for stage in stages}
+    inputs = [f"results/packed/board/{target}/256/blocks.arrow", f"results/tokens/board/{target}/validation.arrow"]
+    workflow(args, inputs)
+    # Only these two rules, or the workflow would make the checkpoint itself.
+    workflow(args, list(files.values()), "--allowed-rules", "train_stage", "evaluate_perplexity")
+    return {stage: groups(read_json(args.work / file)) for stage, file in files.items()}
 
 
 def print_rows(rows: list[dict[str, Any]]) -> None:
