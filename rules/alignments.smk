@@ -24,10 +24,10 @@ rule align_vocabularies:
         "logs/benchmarks/align_vocabularies/{corpus}/{source_tokenizer}--{target_tokenizer}/{alignment}.tsv"
     conda:
         "../envs/vectors.yaml"
-    threads: 8
+    threads: threads_of("align_vocabularies", 8)
     resources:
-        mem_mb=8000,
-        runtime=240,
+        mem_mb=memory_of("align_vocabularies", 8000, alignment_estimate),
+        runtime=runtime_of("align_vocabularies", 240, alignment_time),
     params:
         settings=alignment_settings,
         source_vectors=option_of("--source-vectors", "source_vectors"),
@@ -53,10 +53,10 @@ rule export_alignment:
         "logs/export_alignment/{corpus}/{source_tokenizer}--{target_tokenizer}/{alignment}.log",
     conda:
         "../envs/vectors.yaml"
-    threads: 1
+    threads: threads_of("export_alignment", 1)
     resources:
-        mem_mb=4000,
-        runtime=30,
+        mem_mb=memory_of("export_alignment", 4000),
+        runtime=runtime_of("export_alignment", 30),
     params:
         version=VERSIONS["alignment_export"],
     shell:
@@ -87,10 +87,10 @@ rule report_alignment:
         "logs/benchmarks/report_alignment/{corpus}/{source_tokenizer}--{target_tokenizer}/{alignment}.tsv"
     conda:
         "../envs/vectors.yaml"
-    threads: 1
+    threads: threads_of("report_alignment", 1)
     resources:
-        mem_mb=4000,
-        runtime=60,
+        mem_mb=memory_of("report_alignment", 4000),
+        runtime=runtime_of("report_alignment", 60),
     params:
         labels=alignment_labels,
         version=VERSIONS["alignment_report"],

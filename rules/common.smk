@@ -47,6 +47,10 @@ os.environ.update(
     TOKENIZERS_PARALLELISM="true",
 )
 
+# Threads of a job are those that it asks for, never those of the node. Snakemake says so to BLAS, OpenMP and Arrow; these are the
+# others that would look at the node: the tokenizers and numba.
+shell.prefix('export RAYON_NUM_THREADS="$OMP_NUM_THREADS" NUMBA_NUM_THREADS="$OMP_NUM_THREADS"; ')
+
 NAME = r"(?:[A-Za-z0-9._]|-(?!-))+"
 
 
@@ -94,15 +98,6 @@ def train_shards(pattern):
         return [pattern.format(shard=f"train-{i:05d}", **wildcards) for i in range(number)]
 
     return paths
-
-
-def growing(mem_mb):
-    """Return a resource function: twice the memory at each further attempt, as a job that ran out of it is tried again."""
-
-    def memory(wildcards, attempt):
-        return mem_mb * 2 ** (attempt - 1)
-
-    return memory
 
 
 def tokenizer_trust(wildcards):

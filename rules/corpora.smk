@@ -17,10 +17,10 @@ rule prepare_corpus:
         "logs/benchmarks/prepare_corpus/{corpus}.tsv"
     conda:
         "../envs/data.yaml"
-    threads: 1
+    threads: threads_of("prepare_corpus", 1)
     resources:
-        mem_mb=8000,
-        runtime=720,
+        mem_mb=memory_of("prepare_corpus", 8000),
+        runtime=runtime_of("prepare_corpus", 720),
     params:
         settings=settings("corpora/{corpus}"),
         fetched=corpus_fetched_options,

@@ -16,10 +16,10 @@ rule sample_heldout:
         "logs/benchmarks/sample_heldout/{evaluation}.tsv"
     conda:
         "../envs/evaluate.yaml"
-    threads: 1
+    threads: threads_of("sample_heldout", 1)
     resources:
-        mem_mb=4000,
-        runtime=30,
+        mem_mb=memory_of("sample_heldout", 4000),
+        runtime=runtime_of("sample_heldout", 30),
     params:
         settings=settings("evaluations/{evaluation}/sample"),
         version=VERSIONS["heldout"],
@@ -44,10 +44,10 @@ rule evaluate_perplexity:
         checkpoint=f"models/{NAME}/hf|initialised/.+|adapted/.+",
     conda:
         "../envs/evaluate.yaml"
-    threads: 8
+    threads: threads_of("evaluate_perplexity", 8)
     resources:
-        mem_mb=32000,
-        runtime=240,
+        mem_mb=memory_of("evaluate_perplexity", 32000, scoring_estimate),
+        runtime=runtime_of("evaluate_perplexity", 240, scoring_time),
         gpu=evaluation_gpus,
     params:
         settings=perplexity_settings,
@@ -72,10 +72,10 @@ rule evaluate_tokenizer:
         "logs/benchmarks/evaluate_tokenizer/{evaluation}/{tokenizer}.tsv"
     conda:
         "../envs/evaluate.yaml"
-    threads: 1
+    threads: threads_of("evaluate_tokenizer", 1)
     resources:
-        mem_mb=4000,
-        runtime=60,
+        mem_mb=memory_of("evaluate_tokenizer", 4000),
+        runtime=runtime_of("evaluate_tokenizer", 60),
     params:
         labels=tokenizer_labels,
         version=VERSIONS["tokenizer_metrics"],

@@ -24,10 +24,10 @@ rule fit_rows:
         "logs/benchmarks/fit_rows/{model}--{tokenizer}/{corpus}/{alignment}.tsv"
     conda:
         "../envs/train.yaml"
-    threads: 8
+    threads: threads_of("fit_rows", 8)
     resources:
-        mem_mb=growing(32000),
-        runtime=240,
+        mem_mb=memory_of("fit_rows", 32000, fit_estimate),
+        runtime=runtime_of("fit_rows", 240),
         gpu=fit_gpus,
     params:
         settings=fit_settings,
@@ -56,10 +56,10 @@ rule initialize_model:
         "logs/benchmarks/initialize_model/{model}--{tokenizer}/{corpus}/{alignment}.tsv"
     conda:
         "../envs/train.yaml"
-    threads: 2
+    threads: threads_of("initialize_model", 2)
     resources:
-        mem_mb=growing(8000),
-        runtime=60,
+        mem_mb=memory_of("initialize_model", 8000, initialisation_estimate),
+        runtime=runtime_of("initialize_model", 60, initialisation_time),
     params:
         settings=initialisation_settings,
         tokens=option_of("--tokens", "tokens"),

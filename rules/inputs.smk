@@ -123,10 +123,6 @@ def counting_bound(wildcards):
     return int(config["vectors"][wildcards.vectors]["count"]["memory_gb"] * 1000)
 
 
-def counting_memory(wildcards):
-    return counting_bound(wildcards) + 4000
-
-
 def fasttext_threads(wildcards):
     return config["vectors"][wildcards.vectors]["fasttext"]["threads"]
 

@@ -17,10 +17,10 @@ rule resolve_model:
         "logs/benchmarks/resolve_model/{model}.tsv"
     conda:
         "../envs/train.yaml"
-    threads: 2
+    threads: threads_of("resolve_model", 2)
     resources:
-        mem_mb=32000,
-        runtime=120,
+        mem_mb=memory_of("resolve_model", 32000),
+        runtime=runtime_of("resolve_model", 120),
     params:
         settings=model_settings,
         fetched=option_of("--fetched", "fetched"),

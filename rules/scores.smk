@@ -20,10 +20,10 @@ rule evaluate_alignment:
         "logs/benchmarks/evaluate_alignment/{evaluation}/{corpus}/{source_tokenizer}--{target_tokenizer}/{alignment}.tsv"
     conda:
         "../envs/evaluate.yaml"
-    threads: 2
+    threads: threads_of("evaluate_alignment", 2)
     resources:
-        mem_mb=8000,
-        runtime=120,
+        mem_mb=memory_of("evaluate_alignment", 8000),
+        runtime=runtime_of("evaluate_alignment", 120),
         gpu=embedder_gpus,
     params:
         settings=alignment_score_settings,

@@ -20,10 +20,10 @@ rule resolve_tokenizer:
         tokenizer=names_pattern(READY),
     conda:
         "../envs/train.yaml"
-    threads: 1
+    threads: threads_of("resolve_tokenizer", 1)
     resources:
-        mem_mb=4000,
-        runtime=30,
+        mem_mb=memory_of("resolve_tokenizer", 4000),
+        runtime=runtime_of("resolve_tokenizer", 30),
     params:
         settings=tokenizer_settings,
         fetched=option_of("--fetched", "fetched"),
@@ -50,13 +50,13 @@ rule train_tokenizer:
         tokenizer=names_pattern(TRAINED),
     conda:
         "../envs/train.yaml"
-    threads: 8
+    threads: threads_of("train_tokenizer", 8)
     resources:
-        mem_mb=16000,
-        runtime=240,
+        mem_mb=memory_of("train_tokenizer", 16000),
+        runtime=runtime_of("train_tokenizer", 240),
     params:
         settings=trained_settings,
         version=VERSIONS["tokenizer"],
     shell:
-        'RAYON_NUM_THREADS={threads} python "$SCRIPTS"/train_tokenizer.py --settings {params.settings:q} --text {input.text:q}'
+        'python "$SCRIPTS"/train_tokenizer.py --settings {params.settings:q} --text {input.text:q}'
         " --hf {output.hf:q} --vocabulary {output.vocabulary:q} --info {output.info:q} 2>&1 | tee {log:q}"

@@ -16,15 +16,15 @@ rule tokenize_shard:
         "logs/benchmarks/tokenize_shard/{corpus}/{tokenizer}/{shard}.tsv"
     conda:
         "../envs/data.yaml"
-    threads: 4
+    threads: threads_of("tokenize_shard", 4)
     resources:
-        mem_mb=8000,
-        runtime=240,
+        mem_mb=memory_of("tokenize_shard", 8000),
+        runtime=runtime_of("tokenize_shard", 240),
     params:
         settings=tokenizer_trust,
         version=VERSIONS["tokens"],
     shell:
-        'RAYON_NUM_THREADS={threads} python "$SCRIPTS"/tokenize_shard.py --text {input.text:q}/{wildcards.shard}.parquet'
+        'python "$SCRIPTS"/tokenize_shard.py --text {input.text:q}/{wildcards.shard}.parquet'
         " --tokenizer {input.tokenizer:q} --settings {params.settings:q} --output {output:q} 2>&1 | tee {log:q}"
 
 
@@ -42,10 +42,10 @@ rule pack_tokens:
         "logs/benchmarks/pack_tokens/{corpus}/{tokenizer}/{block}.tsv"
     conda:
         "../envs/data.yaml"
-    threads: 1
+    threads: threads_of("pack_tokens", 1)
     resources:
-        mem_mb=4000,
-        runtime=240,
+        mem_mb=memory_of("pack_tokens", 4000),
+        runtime=runtime_of("pack_tokens", 240),
     params:
         version=VERSIONS["packing"],
     shell:

@@ -19,11 +19,11 @@ rule count_cooccurrences:
         vectors=names_pattern(GLOVE),
     conda:
         "../envs/vectors.yaml"
-    threads: 16
+    threads: threads_of("count_cooccurrences", 16)
     resources:
-        mem_mb=counting_memory,
+        mem_mb=memory_of("count_cooccurrences", 8000, counting_estimate),
         counting_mb=counting_bound,
-        runtime=720,
+        runtime=runtime_of("count_cooccurrences", 720, counting_time),
     params:
         settings=settings("vectors/{vectors}/count", without=("memory_gb",)),
         version=VERSIONS["cooccurrences"],
@@ -47,10 +47,10 @@ rule train_vectors:
         vectors=names_pattern(GLOVE),
     conda:
         "../envs/vectors.yaml"
-    threads: 16
+    threads: threads_of("train_vectors", 16)
     resources:
-        mem_mb=growing(16000),
-        runtime=1440,
+        mem_mb=memory_of("train_vectors", 16000, glove_estimate),
+        runtime=runtime_of("train_vectors", 1440, glove_time),
     params:
         settings=settings("vectors/{vectors}/glove"),
         version=VERSIONS["glove"],
@@ -77,8 +77,8 @@ rule train_fasttext_vectors:
         "../envs/vectors.yaml"
     threads: fasttext_threads
     resources:
-        mem_mb=growing(16000),
-        runtime=2880,
+        mem_mb=memory_of("train_fasttext_vectors", 16000),
+        runtime=runtime_of("train_fasttext_vectors", 2880),
     params:
         settings=settings("vectors/{vectors}/fasttext"),
         version=VERSIONS["fasttext"],
@@ -104,10 +104,10 @@ rule import_vectors:
         vectors=names_pattern(IMPORTED),
     conda:
         "../envs/vectors.yaml"
-    threads: 4
+    threads: threads_of("import_vectors", 4)
     resources:
-        mem_mb=growing(8000),
-        runtime=120,
+        mem_mb=memory_of("import_vectors", 8000),
+        runtime=runtime_of("import_vectors", 120),
     params:
         content=imported_content,
         version=VERSIONS["imported_vectors"],

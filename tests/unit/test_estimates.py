@@ -168,7 +168,7 @@ def test_stage_of_a_recipe():
 
 def test_steps_before_training():
     assert estimates.counting_memory_mb(4) == 8000
-    assert estimates.counting_hours(1_080_000_000 * 2, 2) == pytest.approx(1)
+    assert estimates.counting_hours(360_000_000 * 2, 2) == pytest.approx(1)
     assert estimates.glove_memory_mb(10**9, 10_000, 299) == 3000 + 48 + 1500
     assert estimates.glove_hours(8 * 7_200_000_000, 2, 2) == pytest.approx(1)
     assert estimates.alignment_memory_mb(60_000, 40_000, 300) == 480 + 3000

@@ -161,6 +161,7 @@ def validate(config: Mapping[str, Any], schema: dict[str, Any]) -> dict[str, Any
     _check_sources(filled)
     _check_names(filled)
     _check_imported_vectors(filled)
+    _check_resources(filled)
     return filled
 
 
@@ -339,6 +340,16 @@ def _check_imported_vectors(config: dict[str, Any]) -> None:
                         expected=f"vectors of this tokenizer, which alignment {alignment!r} reads for experiments[{i}]",
                         mend=f"add `{tokenizer}: PATH`, or name another vectors block in the alignment",
                     )
+
+
+def _check_resources(config: dict[str, Any]) -> None:
+    """Check that no threads are set where they would change a result."""
+    if "threads" in config["resources"].get("train_fasttext_vectors", {}):
+        raise ConfigurationError(
+            "resources.train_fasttext_vectors.threads: the vectors depend on the number of threads",
+            expected="`fasttext.threads` of the vectors block, which counts as a setting",
+            mend="remove it, and set vectors.NAME.fasttext.threads",
+        )
 
 
 EXPERIMENT_SECTIONS = {

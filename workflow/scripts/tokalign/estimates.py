@@ -35,7 +35,7 @@ CPU_THREAD_FLOPS = 1e11
 """Peak of a thread of a CPU; with ``UTILISATION`` half of what the demo reaches with bfloat16."""
 GLOVE_NONZEROS_PER_SECOND = 2e6
 """Of one thread; docs/benchmarks.md measures 5e6 on a small vocabulary."""
-COUNTED_TOKENS_PER_SECOND = 3e5
+COUNTED_TOKENS_PER_SECOND = 1e5
 """Of one thread; docs/benchmarks.md measures 2e6 on a small corpus whose counts fit into memory."""
 COMPARISONS_PER_SECOND = 2e9
 """Products of two numbers that one thread makes while it compares vectors."""
@@ -472,5 +472,5 @@ def asked_memory_mb(estimate: int) -> int:
 
 
 def asked_minutes(hours: float) -> int:
-    """Return the time limit that a job asks for: twice the estimate and half an hour for the queue of the disk, in tens of minutes."""
+    """Return the time limit that a job asks for: twice the estimate and half an hour to start and to read and write files, in tens of minutes."""
     return 10 * math.ceil((120 * hours + 30) / 10)

@@ -1,0 +1,126 @@
+"""What jobs ask for: from the configuration, else from sizes that earlier results state, else a fixed value."""
+
+from __future__ import annotations
+
+import json
+import re
+from pathlib import Path
+
+import pytest
+from copies import OwnCode
+from test_rules import RULES
+from tiny import ROOT, Project
+from tokalign import estimates
+from tokalign.config import load_schema
+from tokalign.estimates import ModelSize, Stage
+
+# A model of 1.2e9 parameters, as an earlier rule describes it, and two tokenizers.
+INFO = {"parameters": 1_200_000_000, "embedding_rows": 50_000, "hidden_size": 2048, "tied": False}
+SIZE = ModelSize.of(INFO)
+
+
+def asked(project: Project) -> dict[str, dict[str, int]]:
+    """Return the threads and the whole numbers among the resources of each rule, of the last of its jobs in a dry run.
+
+    The profile is that of Slurm, as that of one machine takes no more than the machine has.
+    """
+    found = {}
+    output = project.run("-n", "--forceall", profile="profiles/slurm").stdout
+    for rule, text in re.findall(r"^(?:local)?rule (\w+):\n((?:    .*\n)+)", output, re.MULTILINE):
+        numbers = dict(re.findall(r"(\w+)=(\d+)(?:,|$)", text.split("    resources: ")[1]))
+        threads = re.search(r"^    threads: (\d+)$", text, re.MULTILINE)
+        found[rule] = {name: int(number) for name, number in numbers.items()} | {"threads": int(threads[1]) if threads else 1}
+    return found
+
+
+def state(project: Project, path: str, content: dict) -> None:
+    file = project.folder / path
+    file.parent.mkdir(parents=True, exist_ok=True)
+    file.write_text(json.dumps(content))
+
+
+@pytest.fixture
+def fresh(tmp_path: Path) -> Project:
+    return Project(tmp_path / "project")
+
+
+def test_the_schema_names_the_rules_that_run_as_jobs():
+    jobs = {name for name, text in RULES.items() if "    resources:" in text}
+    assert (
+        set(load_schema(ROOT / "workflow/schemas/config.schema.yaml")["properties"]["resources"]["propertyNames"]["enum"]) == jobs
+    )
+
+
+def test_resources_before_anything_is_known_and_afterwards(fresh: Project):
+    fresh.config["corpora"]["tiny"]["byte_budget"] = 4_000_000_000
+    fresh.write()
+    before = asked(fresh)
+    assert (before["initialize_model"]["mem_mb"], before["initialize_model"]["runtime"]) == (8000, 60)
+    assert (before["evaluate_perplexity"]["mem_mb"], before["evaluate_perplexity"]["runtime"]) == (32000, 240)
+    # The bytes of the corpus are known from the configuration: 1e9 tokens.
+    assert before["count_cooccurrences"]["runtime"] == estimates.asked_minutes(estimates.counting_hours(10**9, 16))
+    assert before["count_cooccurrences"]["mem_mb"] == 10_000  # a quarter more than 4 GB and what is outside of them
+
+    state(fresh, "results/models/llama/info.json", INFO)
+    state(fresh, "results/tokenizers/own/info.json", {"size": 50_000})
+    state(fresh, "results/tokenizers/new/info.json", {"size": 150_000})
+    after = asked(fresh)
+    assert after["initialize_model"]["mem_mb"] == estimates.asked_memory_mb(estimates.initialisation_memory_mb(SIZE, 150_000))
+    assert after["initialize_model"]["runtime"] == estimates.asked_minutes(estimates.initialisation_hours(SIZE, 150_000))
+    assert after["align_vocabularies"]["mem_mb"] == estimates.asked_memory_mb(estimates.alignment_memory_mb(50_000, 150_000, 300))
+    scored = estimates.asked_memory_mb(estimates.evaluation_memory_mb(SIZE.with_rows(150_000)))
+    assert after["evaluate_perplexity"]["mem_mb"] == scored > before["evaluate_perplexity"]["mem_mb"] / 2
+
+
+def test_the_configuration_has_the_last_word_and_changes_no_result(project: Project):
+    project.config["resources"] = {
+        "initialize_model": {"mem_mb": 3000, "runtime": 7, "threads": 1},
+        "tokenize_shard": {"threads": 2},
+    }
+    project.write()
+    assert project.planned() == {}
+    jobs = asked(project)
+    assert {key: jobs["initialize_model"][key] for key in ("mem_mb", "runtime", "threads")} == {
+        "mem_mb": 3000,
+        "runtime": 7,
+        "threads": 1,
+    }
+    assert jobs["tokenize_shard"]["threads"] == 2
+
+
+PROBE = """
+from types import SimpleNamespace
+job = SimpleNamespace(model="llama", tokenizer="new", recipe="short", stage="stage2")
+print("asked", [train_stage_memory(job, attempt) for attempt in (1, 2)], train_stage_runtime(job))
+
+rule probe:
+    threads: 3
+    shell: "echo threads $RAYON_NUM_THREADS $NUMBA_NUM_THREADS $OMP_NUM_THREADS"
+"""
+
+
+def test_training_and_threads_of_libraries(fresh: Project, tmp_path: Path):
+    own = OwnCode(fresh, tmp_path / "code")
+    snakefile = tmp_path / "code/Snakefile"
+    snakefile.write_text(snakefile.read_text() + PROBE)
+    output = own.run("probe", "--cores", "4").stdout
+    assert "asked [64000, 128000] 1440" in output
+    assert "threads 3 3 3" in output
+
+    state(fresh, "results/models/llama/info.json", INFO)
+    stage = Stage.of(fresh.config["recipes"]["short"]["stages"][1] | {"gradient_checkpointing": True}, 32)
+    memory = estimates.asked_memory_mb(estimates.training_memory_mb(SIZE.with_rows(400), stage))
+    minutes = estimates.asked_minutes(estimates.training_hours(SIZE.with_rows(400), stage, None))
+    assert f"asked [{memory}, {2 * memory}] {minutes}" in own.run("probe", "-n").stdout
+
+    fresh.config["recipes"]["short"]["stages"][1]["steps"] = 10**7
+    fresh.write()
+    assert "] 1440" in own.run("probe", "-n").stdout  # the rest in the next job
+    fresh.config["resources"] = {"train_stage": {"mem_mb": 5000, "runtime": 99}}
+    fresh.write()
+    assert "asked [5000, 10000] 99" in own.run("probe", "-n").stdout
+
+
+def test_no_script_asks_the_node_for_its_cores():
+    for path in sorted((ROOT / "workflow/scripts").rglob("*.py")):
+        assert not re.search(r"cpu_count|sched_getaffinity|process_cpu_count", path.read_text(encoding="utf-8")), path
