@@ -25,7 +25,7 @@ def asked(project: Project) -> dict[str, dict[str, int]]:
     The profile is that of Slurm, as that of one machine takes no more than the machine has.
     """
     found = {}
-    output = project.run("-n", "--forceall", profile="profiles/slurm").stdout
+    output = project.run("-n", "--forceall", "--cores", "16", profile="profiles/slurm").stdout
     for rule, text in re.findall(r"^(?:local)?rule (\w+):\n((?:    .*\n)+)", output, re.MULTILINE):
         numbers = dict(re.findall(r"(\w+)=(\d+)(?:,|$)", text.split("    resources: ")[1]))
         threads = re.search(r"^    threads: (\d+)$", text, re.MULTILINE)

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import copy
+import functools
 import json
 import re
 import subprocess
+import sys
+import time
 from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,24 +20,22 @@ pytestmark = pytest.mark.slurm
 
 QUICK = ("--slurm-init-seconds-before-status-checks", "2", "--latency-wait", "5", "--jobs", "6")
 
-# One shard, one alignment, one stage: how often each rule runs as a Slurm job.
+# One shard, one alignment, one stage: how often each rule, or group with its rules, runs as a Slurm job.
 EXPECTED = {
     "prepare_corpus": 1,
-    "resolve_tokenizer": 1,
+    "resolve_resolve_model_resolve_tokenizer": 1,
     "train_tokenizer": 1,
-    "resolve_model": 1,
-    "tokenize_shard": 4,  # two tokenizers, train and validation
-    "pack_tokens": 1,
+    "tokens_tokenize_shard": 1,  # of two tokenizers, train and validation
+    "text_evaluate_tokenizer_pack_tokens_sample_heldout": 1,  # two tokenizers are evaluated
     "count_cooccurrences": 2,
     "train_vectors": 2,
-    "align_vocabularies": 1,
-    "report_alignment": 1,
-    "initialize_model": 1,
+    "alignments_align_vocabularies_report_alignment": 1,
+    "initialise_initialize_model": 1,
     "train_stage": 1,
-    "sample_heldout": 1,
     "evaluate_perplexity": 3,  # source, initialised, trained
-    "evaluate_tokenizer": 2,
 }
+UNGROUPED = 24
+"""Jobs that these would be each for itself."""
 GPU_RULES = {"train_stage", "evaluate_perplexity"}
 ADAPTED = "results/adapted/llama--new/tiny/tokalign"
 
@@ -66,13 +67,20 @@ class Slurm:
         without = project.config["recipes"]["without"] = copy.deepcopy(project.config["recipes"]["short"])
         without["stages"][0]["gpus"] = 0
         project.config["recipes"]["stopped"] = copy.deepcopy(project.config["recipes"]["short"])
+        project.config["recipes"]["gres"] = copy.deepcopy(project.config["recipes"]["short"])
+        project.config["recipes"]["endless"] = copy.deepcopy(without)
+        project.config["recipes"]["endless"]["stages"][0]["steps"] = 1_000_000
         project.write()
 
-    def snakemake(self, *arguments: str) -> str:
+    def command(self, *arguments: str, profile: str = "slurm") -> list[str]:
+        """Return the command line of snakemake on the cluster."""
+        options = ("--profile", profile, "--snakefile", str(ROOT / "Snakefile"), "--configfile", "config.yaml", *QUICK)
+        return ["snakemake", *arguments, *options]
+
+    def snakemake(self, *arguments: str, profile: str = "slurm") -> str:
         """Run ``snakemake --profile slurm`` and return what it printed."""
-        options = ("--profile", "slurm", "--snakefile", str(ROOT / "Snakefile"), "--configfile", "config.yaml", *QUICK)
         result = subprocess.run(
-            ["snakemake", *arguments, *options],
+            self.command(*arguments, profile=profile),
             cwd=self.project.folder,
             env=self.environment,
             text=True,
@@ -127,6 +135,7 @@ def slurm(cluster: dict[str, str], tmp_path_factory: pytest.TempPathFactory) -> 
 def test_jobs_ask_for_what_their_rules_need(slurm: Slurm) -> None:
     jobs = slurm.jobs()
     assert Counter(job.rule for job in jobs) == EXPECTED  # tables and figures are made locally
+    assert len(jobs) == 15 < UNGROUPED
     assert {job.state for job in jobs} == {"COMPLETED"}
     for job in jobs:
         gpus = {key: value for key, value in job.allocated.items() if key.startswith("gres/")}
@@ -135,7 +144,16 @@ def test_jobs_ask_for_what_their_rules_need(slurm: Slurm) -> None:
         else:
             assert (job.partition, gpus) == ("cpu", {}), job
     cpus = {job.rule: int(job.allocated["cpu"]) for job in jobs}
-    assert (cpus["train_stage"], cpus["count_cooccurrences"], cpus["pack_tokens"]) == (8, 16, 1)
+    assert (cpus["train_stage"], cpus["count_cooccurrences"]) == (8, 16)
+    # What runs at the same time adds up: four tokenisations on 4 threads, and four jobs on one.
+    assert cpus["tokens_tokenize_shard"] == 16
+    assert cpus["text_evaluate_tokenizer_pack_tokens_sample_heldout"] == 4
+
+
+def test_every_job_of_a_group_wrote_its_own_log(slurm: Slurm) -> None:
+    logs = slurm.project.folder / "logs"
+    assert len(list(logs.glob("tokenize_shard/tiny/*/*.log"))) == 4
+    assert all(list(logs.glob(f"{rule}/**/*.log")) for rule in ("pack_tokens", "sample_heldout", "report_alignment"))
 
 
 def test_results_are_there_and_nothing_is_left_to_do(slurm: Slurm) -> None:
@@ -173,3 +191,46 @@ def test_training_that_reached_its_time_limit_is_continued(slurm: Slurm) -> None
     # The weights are those of the same recipe without an interruption.
     weights = [slurm.project.folder / ADAPTED / recipe / "s1/stage1/model.safetensors" for recipe in ("short", "stopped")]
     assert weights[0].read_bytes() == weights[1].read_bytes()
+
+
+def test_site_with_gres(slurm: Slurm) -> None:
+    """The profile of a site that gives out GPUs by ``--gres``: the same node and the same GPU."""
+    before = slurm.jobs()
+    slurm.snakemake(f"{ADAPTED}/gres/s1/stage1", profile=str(ROOT / "profiles/slurm-gres"))
+    (job,) = slurm.since(before)
+    gpus = {key: value for key, value in job.allocated.items() if key.startswith("gres/")}
+    assert (job.rule, job.partition, job.state) == ("train_stage", "h100", "COMPLETED")
+    assert gpus == {"gres/gpu": "1", "gres/gpu:h100": "1"}
+
+
+def test_orphans_of_a_killed_snakemake_are_cancelled(slurm: Slurm) -> None:
+    """While a snakemake is alive its jobs are left alone; after SIGKILL they are found, cancelled and waited for."""
+    folder = slurm.project.folder
+    orphans = [sys.executable, str(ROOT / "workflow/scripts/cancel_orphans.py")]
+    run = functools.partial(
+        subprocess.run, cwd=folder, env=slurm.environment, text=True, stdout=subprocess.PIPE, stderr=subprocess.STDOUT
+    )
+    target = f"{ADAPTED}/endless/s1/stage1"
+    with (folder / "driver.log").open("w") as log:
+        driver = subprocess.Popen(slurm.command(target), cwd=folder, env=slurm.environment, stdout=log, stderr=log)
+    try:
+        state, deadline = folder / target.replace("results", "work", 1), time.monotonic() + 90
+        while not list(state.glob("checkpoint-*")):  # it trains, and there is a state to go on from
+            assert driver.poll() is None, (folder / "driver.log").read_text()
+            assert time.monotonic() < deadline, "the training has saved nothing in 90 s"
+            time.sleep(0.5)
+        refused = run([*orphans, "--cancel"])
+        assert refused.returncode == 1 and f"process {driver.pid}" in refused.stdout, refused.stdout
+    finally:
+        driver.kill()
+        driver.wait()
+
+    listed = run(orphans)
+    assert listed.returncode == 0 and "RUNNING" in listed.stdout and "train_stage" in listed.stdout, listed.stdout
+    assert "Directory cannot be locked" in run(slurm.command(target)).stdout
+    cancelled = run([*orphans, "--cancel"])
+    assert cancelled.returncode == 0 and "all jobs have ended" in cancelled.stdout, cancelled.stdout
+    assert "No jobs" in run(orphans).stdout
+    slurm.snakemake("--unlock")
+    assert "train_stage" in slurm.snakemake(target, "--dry-run")
+    assert list(state.glob("checkpoint-*"))
