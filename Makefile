@@ -7,7 +7,7 @@ BIN := $(VENV)/bin
 SNAKEMAKE := $(BIN)/snakemake --profile profiles/local
 export PYTHONUNBUFFERED = 1
 
-.PHONY: demo report install test check lint unit dag e2e faults slurm slurm-profile lock dag-picture docs
+.PHONY: demo report install test check lint unit dag e2e faults slurm slurm-profile orphans lock dag-picture docs
 
 demo: install
 	$(SNAKEMAKE)
@@ -49,6 +49,11 @@ slurm-profile:
 	mkdir -p $(or $(XDG_CONFIG_HOME),$(HOME)/.config)/snakemake
 	ln -sfn $(CURDIR)/profiles/slurm $(or $(XDG_CONFIG_HOME),$(HOME)/.config)/snakemake/slurm
 	@echo "Now put your account and partitions into profiles/slurm/*.yaml, then: $(BIN)/snakemake --profile slurm"
+
+# After a killed snakemake: cancels the Slurm jobs that it left, waits until they have ended, and removes its lock.
+orphans: install
+	$(BIN)/python workflow/scripts/cancel_orphans.py --cancel
+	$(SNAKEMAKE) --unlock
 
 # The tables of all keys in config/README.md, from the schema.
 docs: install
