@@ -34,6 +34,9 @@ config.update(validated)
 
 RUNS = expand_experiments(config)
 
+# Whether the user keeps away from the network (`HF_HUB_OFFLINE=1 snakemake ...`): then preflight does not ask the hub either.
+OFFLINE = os.environ.get("HF_HUB_OFFLINE", "").lower() in ("1", "true", "yes", "on")
+
 # For the commands of all rules: where the scripts are; the programs of the environment that Snakemake runs in (conda
 # environments, where they are used, go before them); no hub access, which only the fetch rules switch on; and threads that
 # sleep while they wait for each other, as spinning makes a job ten times slower on cores that it shares.
@@ -48,8 +51,11 @@ os.environ.update(
 )
 
 # Threads of a job are those that it asks for, never those of the node. Snakemake says so to BLAS, OpenMP and Arrow; these are the
-# others that would look at the node: the tokenizers and numba.
-shell.prefix('export RAYON_NUM_THREADS="$OMP_NUM_THREADS" NUMBA_NUM_THREADS="$OMP_NUM_THREADS"; ')
+# others that would look at the node: the tokenizers and numba. (The prefix replaces Snakemake's own, which is its first command.)
+shell.prefix(
+    "set -euo pipefail;"
+    ' export RAYON_NUM_THREADS="$OMP_NUM_THREADS" NUMBA_NUM_THREADS="$OMP_NUM_THREADS"; '
+)
 
 NAME = r"(?:[A-Za-z0-9._]|-(?!-))+"
 

@@ -13,24 +13,20 @@ from tiny import ROOT, Project
 from tokalign import estimates
 from tokalign.config import load_schema
 from tokalign.estimates import ModelSize, Stage
+from tokalign.planned_jobs import Request, parse_dry_run
 
 # A model of 1.2e9 parameters, as an earlier rule describes it, and two tokenizers.
 INFO = {"parameters": 1_200_000_000, "embedding_rows": 50_000, "hidden_size": 2048, "tied": False}
 SIZE = ModelSize.of(INFO)
 
 
-def asked(project: Project) -> dict[str, dict[str, int]]:
-    """Return the threads and the whole numbers among the resources of each rule, of the last of its jobs in a dry run.
+def asked(project: Project) -> dict[str, Request]:
+    """Return what the last job of each rule asks for in a dry run.
 
     The profile is that of Slurm, as that of one machine takes no more than the machine has.
     """
-    found = {}
-    output = project.run("-n", "--forceall", "--cores", "16", profile="profiles/slurm").stdout
-    for rule, text in re.findall(r"^(?:local)?rule (\w+):\n((?:    .*\n)+)", output, re.MULTILINE):
-        numbers = dict(re.findall(r"(\w+)=(\d+)(?:,|$)", text.split("    resources: ")[1]))
-        threads = re.search(r"^    threads: (\d+)$", text, re.MULTILINE)
-        found[rule] = {name: int(number) for name, number in numbers.items()} | {"threads": int(threads[1]) if threads else 1}
-    return found
+    plan = parse_dry_run(project.run("-n", "--forceall", "--cores", "16", profile="profiles/slurm").stdout)
+    return {request.rule: request for request in (*plan.single, *(job for _, jobs in plan.groups for job in jobs))}
 
 
 def state(project: Project, path: str, content: dict) -> None:
@@ -55,21 +51,21 @@ def test_resources_before_anything_is_known_and_afterwards(fresh: Project):
     fresh.config["corpora"]["tiny"]["byte_budget"] = 4_000_000_000
     fresh.write()
     before = asked(fresh)
-    assert (before["initialize_model"]["mem_mb"], before["initialize_model"]["runtime"]) == (8000, 60)
-    assert (before["evaluate_perplexity"]["mem_mb"], before["evaluate_perplexity"]["runtime"]) == (32000, 240)
+    assert (before["initialize_model"].mem_mb, before["initialize_model"].minutes) == (8000, 60)
+    assert (before["evaluate_perplexity"].mem_mb, before["evaluate_perplexity"].minutes) == (32000, 240)
     # The bytes of the corpus are known from the configuration: 1e9 tokens.
-    assert before["count_cooccurrences"]["runtime"] == estimates.asked_minutes(estimates.counting_hours(10**9, 16))
-    assert before["count_cooccurrences"]["mem_mb"] == 10_000  # a quarter more than 4 GB and what is outside of them
+    assert before["count_cooccurrences"].minutes == estimates.asked_minutes(estimates.counting_hours(10**9, 16))
+    assert before["count_cooccurrences"].mem_mb == 10_000  # a quarter more than 4 GB and what is outside of them
 
     state(fresh, "results/models/llama/info.json", INFO)
     state(fresh, "results/tokenizers/own/info.json", {"size": 50_000})
     state(fresh, "results/tokenizers/new/info.json", {"size": 150_000})
     after = asked(fresh)
-    assert after["initialize_model"]["mem_mb"] == estimates.asked_memory_mb(estimates.initialisation_memory_mb(SIZE, 150_000))
-    assert after["initialize_model"]["runtime"] == estimates.asked_minutes(estimates.initialisation_hours(SIZE, 150_000))
-    assert after["align_vocabularies"]["mem_mb"] == estimates.asked_memory_mb(estimates.alignment_memory_mb(50_000, 150_000, 300))
+    assert after["initialize_model"].mem_mb == estimates.asked_memory_mb(estimates.initialisation_memory_mb(SIZE, 150_000))
+    assert after["initialize_model"].minutes == estimates.asked_minutes(estimates.initialisation_hours(SIZE, 150_000))
+    assert after["align_vocabularies"].mem_mb == estimates.asked_memory_mb(estimates.alignment_memory_mb(50_000, 150_000, 300))
     scored = estimates.asked_memory_mb(estimates.evaluation_memory_mb(SIZE.with_rows(150_000)))
-    assert after["evaluate_perplexity"]["mem_mb"] == scored > before["evaluate_perplexity"]["mem_mb"] / 2
+    assert after["evaluate_perplexity"].mem_mb == scored > before["evaluate_perplexity"].mem_mb / 2
 
 
 def test_the_configuration_has_the_last_word_and_changes_no_result(project: Project):
@@ -80,12 +76,8 @@ def test_the_configuration_has_the_last_word_and_changes_no_result(project: Proj
     project.write()
     assert project.planned() == {}
     jobs = asked(project)
-    assert {key: jobs["initialize_model"][key] for key in ("mem_mb", "runtime", "threads")} == {
-        "mem_mb": 3000,
-        "runtime": 7,
-        "threads": 1,
-    }
-    assert jobs["tokenize_shard"]["threads"] == 2
+    assert jobs["initialize_model"] == Request("initialize_model", mem_mb=3000, threads=1, minutes=7)
+    assert jobs["tokenize_shard"].threads == 2
 
 
 PROBE = """
@@ -96,6 +88,9 @@ print("asked", [train_stage_memory(job, attempt) for attempt in (1, 2)], train_s
 rule probe:
     threads: 3
     shell: "echo threads $RAYON_NUM_THREADS $NUMBA_NUM_THREADS $OMP_NUM_THREADS"
+
+rule broken:
+    shell: "false | cat"
 """
 
 
@@ -106,6 +101,7 @@ def test_training_and_threads_of_libraries(fresh: Project, tmp_path: Path):
     output = own.run("probe", "--cores", "4").stdout
     assert "asked [64000, 128000] 1440" in output
     assert "threads 3 3 3" in output
+    assert own.run("broken", check=False).returncode != 0  # a command that fails before `| tee`
 
     state(fresh, "results/models/llama/info.json", INFO)
     stage = Stage.of(fresh.config["recipes"]["short"]["stages"][1] | {"gradient_checkpointing": True}, 32)
