@@ -28,6 +28,7 @@ include: "rules/train.smk"
 include: "rules/evaluate.smk"
 include: "rules/scores.smk"
 include: "rules/report.smk"
+include: "rules/plan.smk"
 include: "rules/preflight.smk"
 
 

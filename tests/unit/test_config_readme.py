@@ -24,7 +24,7 @@ def merged(fragment):
     """The demo with the blocks of a fragment added to it; its experiments, if it has any, replace the demo's."""
     config = dict(DEMO)
     for section, value in fragment.items():
-        config[section] = {**DEMO[section], **value} if isinstance(value, dict) else value
+        config[section] = {**DEMO.get(section, {}), **value} if isinstance(value, dict) else value
     return config
 
 
