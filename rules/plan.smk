@@ -95,7 +95,7 @@ def planned_files():
             add(path, model=run.model, tokenizer=run.tokenizer)
             if not Path(path).exists():
                 add(
-                    path.replace("results", "work", 1) + "/states",
+                    os.path.join(path.replace("results", "work", 1), "states"),
                     model=run.model,
                     tokenizer=run.tokenizer,
                     stage=stage,

@@ -222,10 +222,14 @@ def train_stage_estimate(wildcards):
     return cost and estimates.training_memory_mb(*cost)
 
 
+def train_stage_threads(wildcards):
+    return own_resource("train_stage", "threads") or stage_threads(wildcards)
+
+
 def train_stage_time(wildcards):
     cost = train_stage_cost(wildcards)
     return cost and estimates.training_hours(
-        *cost, gpu_model("train_stage"), threads_of("train_stage", 8)
+        *cost, gpu_model("train_stage"), train_stage_threads(wildcards)
     )
 
 

@@ -36,7 +36,7 @@ rule fetch_hub:
 rule train_stage:
     output: results/adapted/x
     threads: 8
-    resources: tmpdir=<TBD>, mem_mb=64000, mem=64 GB, runtime=1440, gpu=2, nodes=3, gpu_model=h100
+    resources: tmpdir=<TBD>, mem_mb=64000, mem=64 GB, runtime=1440, gpu=6, nodes=3, gpu_model=h100
 [Sun Nov 22 06:14:26 2026]
 localrule all:
     input: results/tables/x.csv

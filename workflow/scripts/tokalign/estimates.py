@@ -29,7 +29,9 @@ LOGIT_BYTES = 16
 """Per token and vocabulary entry when all logits of a batch exist: bfloat16, float32 copy, log-softmax and its gradient."""
 LAYER_BYTES = 34
 """Activations per token and unit of width of a layer in 16 bits, with attention that stores no s x s matrix (Korthikanti et al. 2022)."""
-LORA_RANK = 16
+CHUNK_BYTES = 2**27
+"""Of the float32 logits of a chunk where the loss is computed in chunks (tokalign/chunked_loss.py); three times as much is in use."""
+LORA_RANK = 64
 """Rank that is assumed where a stage with LoRA states none."""
 CPU_THREAD_FLOPS = 1e11
 """Peak of a thread of a CPU; with ``UTILISATION`` half of what the demo reaches with bfloat16."""
@@ -161,7 +163,8 @@ class Stage:
         processes: per node.
         zero: stage of DeepSpeed's ZeRO; 0 without.
         lora_rank: of the matrices of LoRA.
-        chunk_tokens: tokens whose logits exist at once; ``None``: those of a whole device batch.
+        lora_embeddings: LoRA trains input embedding and LM head in full besides.
+        plain_loss: all logits of a device batch exist at once, instead of those of a chunk.
     """
 
     train: str
@@ -176,7 +179,8 @@ class Stage:
     processes: int = 1
     zero: int = 0
     lora_rank: int = LORA_RANK
-    chunk_tokens: int | None = None
+    lora_embeddings: bool = False
+    plain_loss: bool = False
 
     @classmethod
     def of(cls, stage: Mapping[str, Any], block: int) -> Stage:
@@ -202,7 +206,8 @@ class Stage:
             processes=stage.get("processes") or gpus or 1,
             zero=stage.get("zero", 0),
             lora_rank=lora.get("rank", LORA_RANK),
-            chunk_tokens=stage.get("chunk_tokens"),
+            lora_embeddings=lora.get("embeddings", False),
+            plain_loss=stage.get("loss") == "plain",
         )
 
     @property
@@ -230,7 +235,8 @@ def trained_parameters(model: ModelSize, stage: Stage) -> int:
     if stage.train == "all":
         return model.parameters
     if stage.train == "lora":
-        return round(model.body * 2 * stage.lora_rank / model.width)
+        beside = model.embeddings if stage.lora_embeddings else 0
+        return round(model.body * 2 * stage.lora_rank / model.width) + beside
     return model.embeddings
 
 
@@ -326,9 +332,12 @@ def activation_bytes(model: ModelSize, stage: Stage) -> int:
 
 
 def logits_bytes(model: ModelSize, stage: Stage) -> int:
-    """Return the bytes of the logits and of what the loss makes of them: 16 for each token at once and each row."""
-    tokens = stage.device_sequences * stage.block
-    return LOGIT_BYTES * model.rows * min(tokens, stage.chunk_tokens or tokens)
+    """Return the bytes of the logits and of what the loss makes of them.
+
+    In one piece 16 for each token of a device batch and each row, in chunks three times those of a chunk.
+    """
+    whole = LOGIT_BYTES * model.rows * stage.device_sequences * stage.block
+    return whole if stage.plain_loss else min(whole, 3 * CHUNK_BYTES)
 
 
 def device_bytes(model: ModelSize, stage: Stage) -> int:

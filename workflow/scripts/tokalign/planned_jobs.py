@@ -110,6 +110,7 @@ def with_resources(request: Request, text: str) -> Request:
     numbers = {"mem_mb": "mem_mb", "runtime": "minutes", "gpu": "gpus", "nodes": "nodes"}
     known = {own: int(found[name]) for name, own in numbers.items() if found.get(name, "").isdigit()}
     request = replace(request, **known, gpu_model=found.get("gpu_model"))
+    request = replace(request, gpus=-(-request.gpus // request.nodes))  # `gpu` is the number of the whole job
     gres = found.get("gres", "").split(":")
     if gres[0] == "gpu" and gres[-1].isdigit():
         request = replace(request, gpus=int(gres[-1]), gpu_model=gres[1] if len(gres) == 3 else None)
