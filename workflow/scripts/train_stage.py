@@ -12,6 +12,7 @@ import contextlib
 import gc
 import logging
 import shutil
+import sys
 import time
 from pathlib import Path
 from typing import Any
@@ -20,7 +21,7 @@ import torch
 import transformers
 from tokalign import cli
 from tokalign.device import choose_attention, choose_precision
-from tokalign.errors import ConfigurationError
+from tokalign.errors import EXIT_CONTINUE, ConfigurationError, StageStoppedError
 from tokalign.files import atomic_directory, read_json, sha256_file, write_json
 from tokalign.heldout_bits import HeldoutText
 from tokalign.initialisation import load_model, quantised_loading
@@ -136,7 +137,12 @@ def main(args: argparse.Namespace) -> None:
             args.state.mkdir(parents=True, exist_ok=True)
             check_fingerprint(args.state, print_of)
         processes.wait()
-        train_and_publish(args, settings, execution, trust, processes, deadline, print_of)
+        try:
+            train_and_publish(args, settings, execution, trust, processes, deadline, print_of)
+        except StageStoppedError:
+            if processes.is_first:
+                raise
+            sys.exit(EXIT_CONTINUE)  # the first process says why
     leave()
 
 
