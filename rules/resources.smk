@@ -240,3 +240,8 @@ def train_stage_runtime(wildcards):
     """Minutes; the same at each attempt, as the next one continues and does not start again."""
     minutes = first_runtime("train_stage", LONGEST_TRAINING_JOB, train_stage_time, wildcards)
     return own_resource("train_stage", "runtime") or min(minutes, LONGEST_TRAINING_JOB)
+
+
+def threads_of_process(wildcards):
+    """Of one of the processes that train on a node."""
+    return max(1, train_stage_threads(wildcards) // stage_processes(wildcards))

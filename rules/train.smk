@@ -28,10 +28,10 @@ rule train_stage:
         f"logs/benchmarks/train_stage/{ADAPTED}/{{stage}}.tsv"
     conda:
         "../envs/train.yaml"
-    threads: stage_threads
+    threads: train_stage_threads
     resources:
-        mem_mb=64000,
-        runtime=1440,
+        mem_mb=train_stage_memory,
+        runtime=train_stage_runtime,
         gpu=stage_gpus,
         execution=stage_execution,
         processes=stage_processes,
@@ -39,7 +39,7 @@ rule train_stage:
         nodes=several_nodes(stage_nodes),
         tasks=several_nodes(stage_tasks),
         tasks_per_gpu=several_nodes(0),
-        cpus_per_task=several_nodes(8),
+        cpus_per_task=several_nodes(threads_of_process),
         mpi=several_nodes("srun"),
     params:
         settings=stage_settings,
