@@ -11,6 +11,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
+import snakemake_calls
 import yaml
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -171,13 +172,7 @@ class Project:
 
     def run(self, *arguments: str, check: bool = True, profile: str = "profiles/local") -> subprocess.CompletedProcess[str]:
         """Run the workflow to its end; with ``check``, a failure raises with the end of the output."""
-        result = subprocess.run(
-            self.command(*arguments, profile=profile),
-            cwd=self.folder,
-            text=True,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-        )
+        result = snakemake_calls.run(self.command(*arguments, profile=profile), self.folder)
         if check and result.returncode:
             raise AssertionError(f"snakemake exited with {result.returncode}:\n{result.stdout[-6000:]}")
         return result
