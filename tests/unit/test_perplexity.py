@@ -4,11 +4,9 @@ import json
 import math
 import random
 import shutil
-import subprocess
-import sys
 from dataclasses import replace
-from pathlib import Path
 
+import evaluate_perplexity
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -183,21 +181,15 @@ def test_tokenizer_from_another_folder(folder, tmp_path):
     assert results[0]["documents"] == results[1]["documents"]
 
 
-def test_command(folder, tmp_path):
+def test_command(folder, tmp_path, run_script):
     write_documents(tmp_path / "documents.parquet", TEXTS[:2])
-    script = Path(perplexity.__file__).parents[1] / "evaluate_perplexity.py"
-    settings = json.dumps({**vars(SETTINGS), "document_start": "bos"})
-    command = [
-        sys.executable, script, "--model", folder, "--documents", tmp_path / "documents.parquet", "--settings", settings,
-        "--labels", '{"stage": "source"}', "--output", tmp_path / "out.json",
-    ]  # fmt: skip
-    failed = subprocess.run(command, capture_output=True, text=True, check=False)
-    assert failed.returncode == 1
-    assert "has no bos token" in failed.stderr
-    assert "Traceback" not in failed.stderr
+    words = ["--model", folder, "--documents", tmp_path / "documents.parquet", "--output", tmp_path / "out.json"]
+    words += ["--labels", '{"stage": "source"}', "--settings"]
+    status, shown = run_script(evaluate_perplexity, *words, json.dumps({**vars(SETTINGS), "document_start": "bos"}))
+    assert status == 1
+    assert "has no bos token" in shown
     assert not (tmp_path / "out.json").exists()
-    command[7] = json.dumps(vars(SETTINGS))
-    subprocess.run(command, check=True, capture_output=True)
+    assert run_script(evaluate_perplexity, *words, json.dumps(vars(SETTINGS)))[0] == 0
     assert json.loads((tmp_path / "out.json").read_text())["overall"]["documents"] == 2
 
 
