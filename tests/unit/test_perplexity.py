@@ -14,12 +14,12 @@ import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
+from tiny import write_tokenizer
 from tokalign import perplexity
 from tokalign.bootstrap import ratio_interval
 from tokalign.errors import ArtefactError, ConfigurationError
 from tokalign.perplexity import PerplexitySettings, batches, evaluate, load, score_documents, summary, windows
-from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
-from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
+from transformers import LlamaConfig, LlamaForCausalLM
 
 SETTINGS = PerplexitySettings(
     window=64, stride=64, batch_tokens=200, precision="float32", document_start="eos", trust_remote_code=False
@@ -38,14 +38,7 @@ IDS = ["one", "two", "three", "four", "five"]
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory):
     path = tmp_path_factory.mktemp("model")
-    tokenizer = Tokenizer(models.BPE())
-    tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
-    tokenizer.decoder = decoders.ByteLevel()
-    trainer = trainers.BpeTrainer(
-        vocab_size=300, special_tokens=["<end>"], initial_alphabet=pre_tokenizers.ByteLevel.alphabet(), show_progress=False
-    )
-    tokenizer.train_from_iterator(TEXTS * 3, trainer)
-    PreTrainedTokenizerFast(tokenizer_object=tokenizer, eos_token="<end>").save_pretrained(path)
+    write_tokenizer(path, TEXTS * 3, 300)
     torch.manual_seed(0)
     config = LlamaConfig(
         vocab_size=304, hidden_size=32, intermediate_size=64, num_hidden_layers=2, num_attention_heads=4,
