@@ -25,6 +25,10 @@ from transformers import (
 
 ROWS, IDS = 40, 37
 """Rows of the models, of which the last three are padding that no token of the source has."""
+LLAMA = "model.embed_tokens.weight"
+"""Key of the input embedding of a Llama."""
+ROLES = {"eos": 1, "bos": 2, "unk": 4}
+"""Roles of a target vocabulary."""
 SMALL = {"vocab_size": ROWS, "hidden_size": 16, "intermediate_size": 32, "num_hidden_layers": 2, "num_attention_heads": 2}
 CONFIGS = {
     "llama, tied": LlamaConfig(**SMALL, tie_word_embeddings=True),
@@ -108,3 +112,8 @@ def initialised(
 def tensors(folder: Path) -> dict[str, torch.Tensor]:
     """Return all tensors of a checkpoint by key."""
     return {key: value for file in sorted(folder.glob("*.safetensors")) for key, value in load_file(file).items()}
+
+
+def logits(model: PreTrainedModel, ids: list[int]) -> np.ndarray:
+    with torch.no_grad():
+        return model(torch.tensor([ids])).logits[0].double().numpy()

@@ -9,9 +9,13 @@ import random
 import subprocess
 import sys
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
+import snakemake_calls
 import yaml
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedTokenizerFast
 
 ROOT = Path(__file__).resolve().parent.parent
 
@@ -34,20 +38,23 @@ def write_corpus(folder: Path, documents: int = 240) -> None:
                 file.write(json.dumps({"text": "\n".join(sentences)}, ensure_ascii=False) + "\n")
 
 
-def write_tokenizer(folder: Path, texts: list[str], size: int) -> None:
-    """Train and save a small byte-level BPE tokenizer with an EOS token."""
+def byte_level(size: int, texts: list[str]) -> PreTrainedTokenizerFast:
+    """Train a small byte-level BPE tokenizer with an EOS token."""
     from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
     from transformers import PreTrainedTokenizerFast
 
     tokenizer = Tokenizer(models.BPE())
     tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
     tokenizer.decoder = decoders.ByteLevel()
-    alphabet = pre_tokenizers.ByteLevel.alphabet()
-    trainer = trainers.BpeTrainer(
-        vocab_size=size, special_tokens=["<eos>"], initial_alphabet=sorted(alphabet), show_progress=False
-    )
+    alphabet = sorted(pre_tokenizers.ByteLevel.alphabet())
+    trainer = trainers.BpeTrainer(vocab_size=size, special_tokens=["<eos>"], initial_alphabet=alphabet, show_progress=False)
     tokenizer.train_from_iterator(texts, trainer)
-    PreTrainedTokenizerFast(tokenizer_object=tokenizer, eos_token="<eos>").save_pretrained(folder)
+    return PreTrainedTokenizerFast(tokenizer_object=tokenizer, eos_token="<eos>")
+
+
+def write_tokenizer(folder: Path, texts: list[str], size: int) -> None:
+    """Train and save a small byte-level BPE tokenizer with an EOS token."""
+    byte_level(size, texts).save_pretrained(folder)
 
 
 def write_model(folder: Path, rows: int, eos: int = 0, seed: int = 0) -> None:
@@ -171,13 +178,7 @@ class Project:
 
     def run(self, *arguments: str, check: bool = True, profile: str = "profiles/local") -> subprocess.CompletedProcess[str]:
         """Run the workflow to its end; with ``check``, a failure raises with the end of the output."""
-        result = subprocess.run(
-            self.command(*arguments, profile=profile),
-            cwd=self.folder,
-            text=True,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-        )
+        result = snakemake_calls.run(self.command(*arguments, profile=profile), self.folder)
         if check and result.returncode:
             raise AssertionError(f"snakemake exited with {result.returncode}:\n{result.stdout[-6000:]}")
         return result

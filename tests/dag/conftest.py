@@ -1,7 +1,10 @@
-"""One finished run of the tiny project; each test gets a private copy of it, in which nothing is left to do."""
+"""Projects in which the workflow has run, made once for all processes of a test run; each test gets a private copy of one."""
 
 from __future__ import annotations
 
+import fcntl
+import os
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -10,12 +13,39 @@ from tiny import Project
 
 
 @pytest.fixture(scope="session")
-def finished(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    project = Project(tmp_path_factory.mktemp("finished") / "project")
-    project.run()
-    return project.folder
+def once(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str, Callable[[Path], None]], Path]:
+    """Return a function that gives the folder of a name; the first process that asks for it makes it, others wait for it."""
+    base = tmp_path_factory.getbasetemp()
+    shared = base.parent if "PYTEST_XDIST_WORKER" in os.environ else base  # of a process among others it is a folder in theirs
+
+    def folder_of(name: str, make: Callable[[Path], None]) -> Path:
+        folder, made = shared / name, shared / f"{name}-is-made"
+        with (shared / f"{name}.lock").open("w") as lock:
+            fcntl.flock(lock, fcntl.LOCK_EX)
+            assert made.exists() or not folder.exists(), f"{folder}: another process failed to make it"
+            if not made.exists():
+                make(folder)
+                made.touch()
+        return folder
+
+    return folder_of
+
+
+def finish(folder: Path) -> None:
+    """Run the whole workflow in a new tiny project."""
+    Project(folder).run()
+
+
+@pytest.fixture(scope="session")
+def finished(once) -> Path:
+    return once("finished", finish)
 
 
 @pytest.fixture
 def project(finished: Path, tmp_path: Path) -> Project:
     return copy_project(finished, tmp_path / "project")
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Tests without a finished project come first: one process can do them while another makes it."""
+    items.sort(key=lambda item: "finished" in item.fixturenames)

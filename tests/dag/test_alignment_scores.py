@@ -21,15 +21,19 @@ def write_embedder(folder: Path, seed: int = 0) -> None:
     write_tokenizer(folder, ["the model reads text"] * 20, 320)
 
 
-@pytest.fixture(scope="module")
-def scored(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A project whose alignments are scored with an embedder, and the table of scores."""
-    project = Project(tmp_path_factory.mktemp("scored") / "project")
-    project.config["evaluations"]["heldout"]["alignment"] = EMBEDDER
-    project.write()
-    write_embedder(project.folder / "embedder")
-    project.run(*JSON)
-    return project.folder
+@pytest.fixture(scope="session")
+def scored(once, finished: Path) -> Path:
+    """Give the finished project scores of its alignments with an embedder."""
+
+    def score(folder: Path) -> None:
+        project = copy_project(finished, folder)
+        project.config["evaluations"]["heldout"]["alignment"] = EMBEDDER
+        project.write()
+        write_embedder(project.folder / "embedder")
+        assert project.planned(*JSON) == {"evaluate_alignment": 2}
+        project.run(*JSON)
+
+    return once("scored", score)
 
 
 @pytest.fixture
@@ -88,10 +92,10 @@ def test_without_an_embedder_its_keys_do_not_count(project: Project):
     block = project.config["evaluations"]["heldout"]
     block["alignment"] = {}
     project.write()
-    project.run(*JSON)
+    project.run(JSON[0])
     block["alignment"] = {"pairs": 3, "layer": 1}
     project.write()
-    assert of(project) == 0
+    assert of(project) == 1  # the other one, which was scored with the embedder
 
 
 def test_another_embedder_or_other_pivots_run_them_again(project: Project):

@@ -4,8 +4,13 @@ from __future__ import annotations
 
 import json
 import os
+import re
+import shlex
 
+import align_vocabularies
 import pyarrow.parquet as pq
+import pytest
+import report_alignment
 from tiny import Project
 from tokalign.alignment import read_alignment
 from tokalign.methods import METHODS
@@ -13,8 +18,11 @@ from tokalign.methods import METHODS
 FOLDER = "results/alignments/tiny/own--new"
 
 
-def test_every_method_runs_from_a_configuration(project: Project):
-    """One alignment per method, with the rest at random, so that each is asked about all tokens."""
+def test_every_method_runs_from_a_configuration(project: Project, monkeypatch: pytest.MonkeyPatch):
+    """One alignment per method, with the rest at random, so that each is asked about all tokens.
+
+    The commands that the workflow plans are run here, in one process, as each would import for seconds what it needs.
+    """
     (project.folder / "mapping.json").write_text('{"5": 7}', encoding="utf-8")
     for name in METHODS:
         block = {
@@ -27,7 +35,13 @@ def test_every_method_runs_from_a_configuration(project: Project):
     project.write()
     outputs = [f"{FOLDER}/only-{name}/report.json" for name in METHODS]
     assert project.planned(*outputs) == {"align_vocabularies": len(METHODS), "report_alignment": len(METHODS)}
-    project.run(*outputs)
+    shown = project.run(*outputs, "-n", "-p").stdout
+    monkeypatch.chdir(project.folder)
+    for script in (align_vocabularies, report_alignment):
+        commands = re.findall(rf'python "\$SCRIPTS"/{script.__name__}\.py (.*) 2>&1 \|', shown)
+        assert len(commands) == len(METHODS)
+        for words in map(shlex.split, commands):
+            script.main(script.arguments().parse_args(words))
     first = {"relative": "aligned", "vanilla": "aligned", "sparse_codes": "aligned", "tokalign_paper": "aligned"}
     first |= {"permutation": "random", "frequency": "random"}
     for name in METHODS:

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import itertools
 import re
-import subprocess
 import sys
 from pathlib import Path
 
 import pytest
+import snakemake_calls
 import yaml
 from tiny import ROOT
 
@@ -19,7 +19,7 @@ def snakemake(folder: Path, *arguments: str) -> str:
     """Run snakemake with the repository's Snakefile in an empty folder; return its output."""
     (folder / "resources").symlink_to(ROOT / "resources")
     command = [sys.executable, "-m", "snakemake", "--snakefile", str(ROOT / "Snakefile"), "--directory", str(folder), *arguments]
-    result = subprocess.run(command, cwd=folder, text=True, stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
+    result = snakemake_calls.run(command, folder)
     assert result.returncode == 0, result.stdout
     return result.stdout
 

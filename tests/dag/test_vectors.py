@@ -10,6 +10,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from copies import copy_project
 from tiny import ROOT, Project
 from tokalign.vectors import read_vectors
 
@@ -21,15 +22,24 @@ def target(tokenizer: str, block: str) -> str:
     return f"results/vectors/tiny/{tokenizer}/{block}/vectors.safetensors"
 
 
+@pytest.fixture(scope="session")
+def trained_by_fasttext(once, finished: Path) -> Path:
+    """Give the finished project fastText vectors of its own tokenizer beside those it has."""
+
+    def train(folder: Path) -> None:
+        project = copy_project(finished, folder)
+        settings = {"dimensions": 12, "epochs": 1, "min_count": 1}
+        project.config["vectors"]["fast"] = {"method": "fasttext", "fasttext": settings}
+        project.write()
+        assert project.planned(target("own", "fast")) == {"train_fasttext_vectors": 1}
+        project.run(target("own", "fast"))
+
+    return once("fasttext", train)
+
+
 @pytest.fixture
-def fasttext(project: Project) -> Project:
-    """Give the project fastText vectors of its own tokenizer beside those it has."""
-    settings = {"dimensions": 12, "epochs": 1, "min_count": 1}
-    project.config["vectors"]["fast"] = {"method": "fasttext", "fasttext": settings}
-    project.write()
-    assert project.planned(target("own", "fast")) == {"train_fasttext_vectors": 1}
-    project.run(target("own", "fast"))
-    return project
+def fasttext(trained_by_fasttext: Path, tmp_path: Path) -> Project:
+    return copy_project(trained_by_fasttext, tmp_path / "project")
 
 
 def test_fasttext_makes_the_same_file_and_reads_no_counts(fasttext: Project):
@@ -60,20 +70,30 @@ def test_another_method_in_the_same_block_plans_what_depends_on_it(project: Proj
     assert project.planned(ALIGNED) == {"train_fasttext_vectors": 2, **RETRAINED}
 
 
+@pytest.fixture(scope="session")
+def with_text_files(once, finished: Path) -> Path:
+    """Give the finished project its vectors in text files, too, and a block that imports them."""
+
+    def export(folder: Path) -> None:
+        project = copy_project(finished, folder)
+        script = ROOT / "workflow/scripts/convert_vectors.py"
+        for tokenizer in ("own", "new"):
+            words = ["export", "--vectors", target(tokenizer, "glove"), "--text", f"{tokenizer}.txt", "--unk"]
+            subprocess.run([sys.executable, str(script), *words], cwd=project.folder, check=True, capture_output=True)
+        files = {tokenizer: f"{tokenizer}.txt" for tokenizer in ("own", "new")}
+        project.config["vectors"]["published"] = {"method": "imported", "imported": {"files": files}}
+        project.write()
+
+    return once("with-text-files", export)
+
+
 @pytest.fixture
-def imported(project: Project) -> Project:
-    """Give the project vectors in text files, which are those that it has."""
-    script = ROOT / "workflow/scripts/convert_vectors.py"
-    for tokenizer in ("own", "new"):
-        words = ["export", "--vectors", target(tokenizer, "glove"), "--text", f"{tokenizer}.txt", "--unk"]
-        subprocess.run([sys.executable, str(script), *words], cwd=project.folder, check=True, capture_output=True)
-    files = {tokenizer: f"{tokenizer}.txt" for tokenizer in ("own", "new")}
-    project.config["vectors"]["published"] = {"method": "imported", "imported": {"files": files}}
-    project.write()
-    return project
+def imported(with_text_files: Path, tmp_path: Path) -> Project:
+    return copy_project(with_text_files, tmp_path / "project")
 
 
 def test_imported_vectors_and_their_counts_are_those_that_were_exported(imported: Project):
+    """And they are imported again for another content of the file, not for another time of it or other methods' settings."""
     paths = [target(tokenizer, "published") for tokenizer in ("own", "new")]
     assert imported.planned(*paths) == {"import_vectors": 2}
     imported.run(*paths)
@@ -82,19 +102,15 @@ def test_imported_vectors_and_their_counts_are_those_that_were_exported(imported
         for name in ("vectors", "token_ids", "counts"):
             np.testing.assert_array_equal(getattr(again, name), getattr(first, name), strict=True)
     assert imported.planned(*paths) == {}
-
-
-def test_the_content_of_an_imported_file_counts_and_not_its_time(imported: Project):
-    paths = [target(tokenizer, "published") for tokenizer in ("own", "new")]
-    imported.run(*paths)
-    os.utime(imported.folder / "own.txt")
+    file = imported.folder / "own.txt"
+    os.utime(file)
     imported.config["vectors"]["published"] |= {"glove": {"dimensions": 7}, "count": {"window": 3}}
     imported.write()
     assert imported.planned(*paths, "--max-checksum-file-size", "1") == {}
-    before = (imported.folder / "own.txt").stat()
-    lines = (imported.folder / "own.txt").read_text().splitlines(True)
-    (imported.folder / "own.txt").write_text("".join([*lines[1:], lines[0]]))
-    os.utime(imported.folder / "own.txt", ns=(before.st_atime_ns, before.st_mtime_ns - 10**12))
+    before = file.stat()
+    lines = file.read_text().splitlines(True)
+    file.write_text("".join([*lines[1:], lines[0]]))
+    os.utime(file, ns=(before.st_atime_ns, before.st_mtime_ns - 10**12))
     assert imported.planned(*paths) == {"import_vectors": 1}
 
 

@@ -8,6 +8,7 @@ import sys
 from itertools import pairwise
 from pathlib import Path
 
+import evaluate_alignment as evaluate_alignment_script
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -17,7 +18,7 @@ from hypothesis import strategies as st
 from test_alignment_report import write_tokens
 from test_bleu import by_loops
 from tiny import WORDS, write_tokenizer
-from tokalign import alignment_scores, heldout
+from tokalign import heldout
 from tokalign.alignment_report import Tokens
 from tokalign.alignment_scores import SIMILARITIES, evaluate_alignment, similarity_metrics, unreachable_tokens
 from tokalign.errors import ArtefactError
@@ -284,17 +285,20 @@ def test_means_of_segments_and_intervals_of_documents():
     assert rows[1]["ci95"] == [1, 1]
 
 
-def test_command(folder, tmp_path):
+def test_command(folder, tmp_path, run_script):
+    """In two processes, which put the elements of sets in other orders."""
     size = 340
     write_tokens(tmp_path / "tokens.parquet", [("random", None, [i % 300], [1.0]) for i in range(size)])
-    script = Path(alignment_scores.__file__).parents[1] / "evaluate_alignment.py"
-    command = [sys.executable, script, "--tokens", tmp_path / "tokens.parquet", "--documents", folder / "documents.parquet"]
+    words = ["--tokens", tmp_path / "tokens.parquet", "--documents", folder / "documents.parquet"]
     for name in ("source", "target"):
-        command += [f"--{name}-tokenizer", folder / name, f"--{name}-vocabulary", folder / f"{name}.parquet"]
-    command += ["--settings", "{}", "--labels", '{"alignment": "a"}', "--output", tmp_path / "out.json"]
-    first = subprocess.run(command, check=True, capture_output=True, text=True)
+        words += [f"--{name}-tokenizer", folder / name, f"--{name}-vocabulary", folder / f"{name}.parquet"]
+    words += ["--settings", "{}", "--labels", '{"alignment": "a"}', "--output", tmp_path / "out.json"]
+    first = subprocess.run(
+        [sys.executable, evaluate_alignment_script.__file__, *words], check=True, capture_output=True, text=True
+    )
     result = (tmp_path / "out.json").read_bytes()
     assert json.loads(result)["labels"] == {"alignment": "a"}
     assert "documents scored" in first.stderr
-    subprocess.run(command, check=True, capture_output=True)
+    (tmp_path / "out.json").unlink()
+    assert run_script(evaluate_alignment_script, *words)[0] == 0
     assert (tmp_path / "out.json").read_bytes() == result

@@ -12,24 +12,12 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from models_for_tests import CONFIGS, IDS, make
+from sides_for_tests import BYTES
 from tokalign import merging
 from tokalign.merging import cut, examples, features, fit_ridge, hidden_states, lower_layers, merge_parents
 from tokalign.vocabulary import Vocabulary, describe
-from tokenizers import AddedToken, Tokenizer, decoders, models, normalizers, pre_tokenizers, trainers
+from tokenizers import AddedToken, Tokenizer, decoders, models, normalizers
 from transformers import AutoModelForCausalLM, Gemma3TextConfig, PreTrainedTokenizerFast, Qwen2Config
-
-TEXTS = ["the cat and the dog read the text", "größer 日本語 日本 the end", "ein Text und noch ein Text"] * 4
-
-
-def byte_level() -> PreTrainedTokenizerFast:
-    """A byte-level BPE with all bytes and a special token."""
-    tokenizer = Tokenizer(models.BPE())
-    tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
-    tokenizer.decoder = decoders.ByteLevel()
-    alphabet = sorted(pre_tokenizers.ByteLevel.alphabet())
-    trainer = trainers.BpeTrainer(vocab_size=330, special_tokens=["<eos>"], initial_alphabet=alphabet, show_progress=False)
-    tokenizer.train_from_iterator(TEXTS, trainer)
-    return PreTrainedTokenizerFast(tokenizer_object=tokenizer, eos_token="<eos>")
 
 
 def sentencepiece(model: models.Model, special: list[str]) -> PreTrainedTokenizerFast:
@@ -48,7 +36,7 @@ def spelled(parents: dict[int, tuple[int, ...]], vocabulary: Vocabulary) -> dict
 
 
 def test_parents_of_a_byte_level_bpe_are_its_merges():
-    tokenizer = byte_level()
+    tokenizer = BYTES.tokenizer
     vocabulary = describe(tokenizer)
     merges = json.loads(tokenizer.backend_tokenizer.to_str())["model"]["merges"]
     expected = {first + second: [first, second] for first, second in merges}

@@ -1,4 +1,4 @@
-"""Floors: permutations, frequencies, and rows that the initialisation fills."""
+"""Floors: random rows, permutations, frequencies, and rows that the initialisation fills."""
 
 from __future__ import annotations
 
@@ -6,12 +6,13 @@ import math
 
 import numpy as np
 import pytest
+from sides_for_tests import BYTES, PIECES, as_dict, every
 from test_methods_matching import rng_rows, side
 from tokalign.alignment import Rows, Side, align
 from tokalign.errors import ConfigurationError
 from tokalign.fills import FILLS, moments
 from tokalign.methods import METHODS
-from tokalign.methods.floors import align_by_frequency, align_by_permutation
+from tokalign.methods.floors import align_at_random, align_by_frequency, align_by_permutation
 from tokalign.vectors import Vectors
 
 TARGET = side("abcdefghijklmnopqrstuvwxyz!", rng_rows(1, 27, 3), special="!")
@@ -131,3 +132,13 @@ def test_all_methods_answer_on_one_case():
 def test_message_where_no_method_has_an_answer():
     with pytest.raises(ConfigurationError, match="append 'decomposed' or 'random'"):
         align(TARGET, SOURCE, {"only": only(3)}, {"seed": 1})
+
+
+def test_random_rows_depend_on_seed_and_id_alone():
+    rows = as_dict(align_at_random(BYTES, PIECES, every(BYTES), {"seed": 3}))
+    part = as_dict(align_at_random(BYTES, PIECES, np.array([5, 77, 200]), {"seed": 3}))
+    assert part == {i: rows[i] for i in (5, 77, 200)}
+    assert as_dict(align_at_random(BYTES, PIECES, every(BYTES), {"seed": 4})) != rows
+    drawn = [next(iter(row)) for row in rows.values()]
+    assert {PIECES.vocabulary.kinds[j] for j in drawn} == {"text", "byte"}  # never a special token
+    assert len(set(drawn)) > 0.6 * 266  # 306 draws out of 266: 1 - exp(-306 / 266) = 68 % are expected

@@ -4,11 +4,9 @@ import json
 import math
 import random
 import shutil
-import subprocess
-import sys
 from dataclasses import replace
-from pathlib import Path
 
+import evaluate_perplexity
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -16,12 +14,12 @@ import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
+from tiny import write_tokenizer
 from tokalign import perplexity
 from tokalign.bootstrap import ratio_interval
 from tokalign.errors import ArtefactError, ConfigurationError
 from tokalign.perplexity import PerplexitySettings, batches, evaluate, load, score_documents, summary, windows
-from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
-from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
+from transformers import LlamaConfig, LlamaForCausalLM
 
 SETTINGS = PerplexitySettings(
     window=64, stride=64, batch_tokens=200, precision="float32", document_start="eos", trust_remote_code=False
@@ -40,14 +38,7 @@ IDS = ["one", "two", "three", "four", "five"]
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory):
     path = tmp_path_factory.mktemp("model")
-    tokenizer = Tokenizer(models.BPE())
-    tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
-    tokenizer.decoder = decoders.ByteLevel()
-    trainer = trainers.BpeTrainer(
-        vocab_size=300, special_tokens=["<end>"], initial_alphabet=pre_tokenizers.ByteLevel.alphabet(), show_progress=False
-    )
-    tokenizer.train_from_iterator(TEXTS * 3, trainer)
-    PreTrainedTokenizerFast(tokenizer_object=tokenizer, eos_token="<end>").save_pretrained(path)
+    write_tokenizer(path, TEXTS * 3, 300)
     torch.manual_seed(0)
     config = LlamaConfig(
         vocab_size=304, hidden_size=32, intermediate_size=64, num_hidden_layers=2, num_attention_heads=4,
@@ -183,21 +174,15 @@ def test_tokenizer_from_another_folder(folder, tmp_path):
     assert results[0]["documents"] == results[1]["documents"]
 
 
-def test_command(folder, tmp_path):
+def test_command(folder, tmp_path, run_script):
     write_documents(tmp_path / "documents.parquet", TEXTS[:2])
-    script = Path(perplexity.__file__).parents[1] / "evaluate_perplexity.py"
-    settings = json.dumps({**vars(SETTINGS), "document_start": "bos"})
-    command = [
-        sys.executable, script, "--model", folder, "--documents", tmp_path / "documents.parquet", "--settings", settings,
-        "--labels", '{"stage": "source"}', "--output", tmp_path / "out.json",
-    ]  # fmt: skip
-    failed = subprocess.run(command, capture_output=True, text=True, check=False)
-    assert failed.returncode == 1
-    assert "has no bos token" in failed.stderr
-    assert "Traceback" not in failed.stderr
+    words = ["--model", folder, "--documents", tmp_path / "documents.parquet", "--output", tmp_path / "out.json"]
+    words += ["--labels", '{"stage": "source"}', "--settings"]
+    status, shown = run_script(evaluate_perplexity, *words, json.dumps({**vars(SETTINGS), "document_start": "bos"}))
+    assert status == 1
+    assert "has no bos token" in shown
     assert not (tmp_path / "out.json").exists()
-    command[7] = json.dumps(vars(SETTINGS))
-    subprocess.run(command, check=True, capture_output=True)
+    assert run_script(evaluate_perplexity, *words, json.dumps(vars(SETTINGS)))[0] == 0
     assert json.loads((tmp_path / "out.json").read_text())["overall"]["documents"] == 2
 
 
