@@ -104,12 +104,6 @@ def growing(mem_mb):
     return memory
 
 
-def tokenizer_trust(wildcards):
-    return canonical(
-        {"trust_remote_code": config["tokenizers"][wildcards.tokenizer]["trust_remote_code"]}
-    )
-
-
 def source_tokenizer(model):
     return config["models"][model]["tokenizer"]
 

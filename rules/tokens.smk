@@ -21,11 +21,10 @@ rule tokenize_shard:
         mem_mb=8000,
         runtime=240,
     params:
-        settings=tokenizer_trust,
         version=VERSIONS["tokens"],
     shell:
         'RAYON_NUM_THREADS={threads} python "$SCRIPTS"/tokenize_shard.py --text {input.text:q}/{wildcards.shard}.parquet'
-        " --tokenizer {input.tokenizer:q} --settings {params.settings:q} --output {output:q} 2>&1 | tee {log:q}"
+        " --tokenizer {input.tokenizer:q} --output {output:q} 2>&1 | tee {log:q}"
 
 
 rule pack_tokens:
