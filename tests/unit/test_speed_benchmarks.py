@@ -95,21 +95,30 @@ def test_comparison_of_glove(common, load):
 
 def test_projection_of_counting(common, load):
     """10 s + 2 s per million tokens; non-zeros grow with the square root: 1e6 at 4e6 tokens are 5e6 at 1e8."""
-    project = load("speed/counting_growth").project
+    counting_growth = load("speed/counting_growth")
+    settings = {"count": {"window": 15}, "glove": {"dimensions": 20}}  # padded to 32: 512 bytes a token kept
     rows = [
-        {"tokens": n * 10**6, "documents": 0, "nonzeros": 500_000 * n**0.5, "wall_s": 10 + 2 * n, "peak_rss_mb": 960 + n}
+        {
+            "tokens": n * 10**6,
+            "documents": 0,
+            "kept_tokens": 1000,
+            "nonzeros": 500_000 * n**0.5,
+            "counting": {"wall_s": 10 + 2 * n, "peak_rss_mb": 200 + 8 * n**0.5},
+            "glove": {"wall_s": 3 + n**0.5, "peak_rss_mb": 300 + 10 * n**0.5 + 0.512},
+        }
         for n in (1, 2, 4)
     ]
-    result = project(rows, 1e8, 2.0)
-    assert result["seconds_per_million_tokens"] == 2
-    assert result["wall_h"] == round(210 / 3600, 3)
+    result = counting_growth.project(rows, settings, 1e8, 0.4)
     assert result["nonzeros_grow_with_tokens_to_the"] == 0.5
-    assert result["nonzeros"] == 5_000_000
-    # 2 GB - 0.961 GB of the program - 0.04 GB of the result; half of 0.999 GB at 8 bytes a token: 62.4e6 tokens a chunk.
-    assert (result["result_gb"], result["counting_gb"], result["chunks"]) == (0.04, 1.0, 2)
-    assert result["disk_gb"] == round(2 * 500_000 * 62.4375**0.5 * 12 / 1e9, 1)
-    assert result["fits"]
-    assert not project(rows, 1e8, 1.0)["fits"]
+    assert (result["nonzeros"], result["kept_tokens"]) == (5_000_000, 1000)
+    # Half of 0.4 GB at 8 bytes a token: 25e6 tokens a chunk.
+    expected = {"seconds_per_million_tokens": 2, "wall_s": 210, "chunks": 4, "result_gb": 0.08, "peak_gb": 0.2 + 0.4 + 0.08}
+    assert result["counting"] == pytest.approx({**expected, "disk_gb": 4 * 500_000 * 5 * 12 / 1e9})
+    assert result["glove"] == pytest.approx({"seconds_per_million_nonzeros": 2, "wall_s": 13, "peak_gb": 0.3 + 0.1}, abs=0.005)
+    whole = counting_growth.project(rows, settings, 1e8, 16.0)["counting"]  # 0.8 GB of these are enough
+    assert (whole["chunks"], whole["disk_gb"], whole["peak_gb"]) == (1, 0, pytest.approx(0.2 + 1.6 + 0.08))
+    assert counting_growth.most_memory(rows, settings, 1e8, 1.0) == 0.6
+    assert counting_growth.most_memory(rows, settings, 1e8, 0.1) == 0.1
 
 
 def test_same_ids_are_checked(common, load, tmp_path):
