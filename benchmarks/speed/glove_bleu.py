@@ -28,6 +28,8 @@ METHODS = {
 }
 """Alignments by name: their lists of methods."""
 SIDES = ("target", "source")
+OURS_ALONE = ("block", "early_stop")
+"""Settings of the training that Stanford's program does not have."""
 ONE_BLAS_THREAD = {"OPENBLAS_NUM_THREADS": "1"}
 
 
@@ -75,7 +77,9 @@ def train_stanford(args: argparse.Namespace, settings: dict[str, Any], side: str
     The text of the vectors is kept, and imported to ``folder``.
     """
     text, record = kept / f"{side}.txt", kept / f"{side}.json"
-    wanted = {"settings": settings, "shards": [path.name for path in shards_of(args, side)]}
+    glove = {key: value for key, value in settings["glove"].items() if key not in OURS_ALONE}
+    shards = [path.name for path in shards_of(args, side)]
+    wanted = {"settings": {"count": settings["count"], "glove": glove}, "shards": shards}
     found = read_json(record) if record.exists() and text.exists() else {}
     if {key: found.get(key) for key in wanted} != wanted:
         with tempfile.TemporaryDirectory(dir=folder) as scratch:
