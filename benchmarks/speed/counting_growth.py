@@ -18,7 +18,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 import numpy as np
 import pyarrow as pa
-from common import defaults, run, script, write_result
+from common import defaults, fastest, script, write_result
 from tokalign import cli
 from tokalign.cooccurrence import RESULT_BYTES, SPILLED_BYTES, chunk_positions
 from tokalign.glove import LANES
@@ -40,6 +40,7 @@ def arguments() -> argparse.ArgumentParser:
     parser.add_argument("--threads", type=int, default=2, metavar="N")
     parser.add_argument("--iterations", type=int, default=5, help="of GloVe's training")
     parser.add_argument("--dimensions", type=int, default=300)
+    parser.add_argument("--repeats", type=int, default=1, metavar="N", help="runs of each; the fastest counts")
     parser.add_argument("--growth", choices=["parts", "repeats"], default="parts")
     parser.add_argument("--tokens", type=float, default=1e9, metavar="N", help="size of the corpus to work out")
     parser.add_argument("--target-gb", type=float, default=16.0, metavar="GB", help="memory to work it out for")
@@ -65,10 +66,10 @@ def train_bytes(settings: dict[str, Any], nonzeros: float, kept_tokens: float) -
 
 
 def measure(args: argparse.Namespace, settings: dict[str, Any], shards: list[Path], folder: Path) -> dict[str, Any]:
-    """Count and train once; return tokens, size of the result, and time and memory of both."""
+    """Count and train; return tokens, size of the result, and time and memory of both."""
     counts = folder / "counts.safetensors"
     chosen = {key: value for key, value in settings["count"].items() if key != "memory_gb"}
-    counting = run(
+    counting = fastest(
         script(
             "count_cooccurrences",
             shards=shards,
@@ -78,10 +79,12 @@ def measure(args: argparse.Namespace, settings: dict[str, Any], shards: list[Pat
             threads=args.threads,
             output=counts,
         ),
+        args.repeats,
         environment={"TMPDIR": str(folder)},
     )
     vectors = {"vectors": folder / "vectors.safetensors", "objective": folder / "objective.json"}
-    glove = run(script("train_vectors", cooccurrences=counts, settings=settings["glove"], threads=args.threads, **vectors))
+    train = script("train_vectors", cooccurrences=counts, settings=settings["glove"], threads=args.threads, **vectors)
+    glove = fastest(train, args.repeats)
     tensors, _ = read_tensors(counts, {name: (kind, 1) for name, kind in KINDS.items()}, ("vocabulary_size",))
     documents, tokens = 0, 0
     for shard in shards:

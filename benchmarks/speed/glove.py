@@ -16,7 +16,7 @@ from typing import Any
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from common import Measured, defaults, run, run_together, script, write_result
+from common import defaults, fastest, run, run_together, script, write_result
 from tokalign import cli
 from tokalign.errors import InputError
 from tokalign.files import read_json, sha256_file
@@ -43,11 +43,6 @@ def arguments() -> argparse.ArgumentParser:
     parser.add_argument("--scratch", type=Path, metavar="DIR", help="folder for the files in between")
     parser.add_argument("--output", type=Path, metavar="FILE", help="JSON file of results")
     return parser
-
-
-def fastest(command: list[str], repeats: int) -> Measured:
-    """Run a command several times; return the fastest run."""
-    return min((run(command) for _ in range(repeats)), key=lambda measured: measured.wall_s)
 
 
 def stanford(
