@@ -156,7 +156,9 @@ def section(name: str, result: dict[str, Any]) -> list[str]:
     numbers = flat({key: value for key, value in result.items() if key not in own and key != "measured"})
     lines += table([{"figure": key, "value": value} for key, value in numbers.items()])
     if isinstance(measured, list) and measured and name != "streaming":
-        lines += ["", *table([flat(row) for row in measured])]
+        rows = [flat(row) for row in measured]
+        names = sorted(rows[0], key=lambda key: (key != "factor", "." in key))  # sizes before what was measured at them
+        lines += ["", *table([{key: row.get(key, "") for key in names} for row in rows])]
     return [*lines, ""]
 
 

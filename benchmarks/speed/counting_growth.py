@@ -193,7 +193,7 @@ def main(args: argparse.Namespace) -> None:
             print("  ".join(f"{key} {value}" for key, value in rows[-1].items()), flush=True)
     result: dict[str, Any] = {
         "benchmark": "counting_growth",
-        "settings": {**settings, "memory_gb": args.memory_gb, "threads": args.threads, "growth": args.growth},
+        "settings": {"count": settings["count"], "glove": settings["glove"], "threads": args.threads, "growth": args.growth},
         "measured": rows,
     }
     if args.growth == "parts":
