@@ -107,6 +107,11 @@ def run(command: Sequence[str | Path], **options: Any) -> Measured:
     return run_together([command], **options)[0]
 
 
+def fastest(command: Sequence[str | Path], repeats: int, **options: Any) -> Measured:
+    """Run a command several times; return the fastest run. Options as for ``run_together``."""
+    return min((run(command, **options) for _ in range(repeats)), key=lambda measured: measured.wall_s)
+
+
 def script(name: str, **options: Any) -> list[str]:
     """Return the command line of a script of the workflow; lists are given as several values, dictionaries as JSON."""
     words = [sys.executable, str(SCRIPTS / f"{name}.py")]

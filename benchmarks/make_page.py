@@ -1,4 +1,4 @@
-"""Write docs/benchmarks.md from the files of results: every figure of the page comes from one of them.
+"""Write docs/benchmarks.md and its plots from the files of results: every figure of the page comes from one of them.
 
 python benchmarks/make_page.py --results benchmarks/results --page docs/benchmarks.md
 """
@@ -12,21 +12,43 @@ from typing import Any
 
 sys.path.insert(0, str(Path(__file__).resolve().parent))
 
+import numpy as np
 from common import ROOT
+from matplotlib import pyplot as plt
+from matplotlib.figure import Figure
+from matplotlib.ticker import NullLocator
+from tokalign.figures import DASHES, MARKERS, STYLE
 from tokalign.files import atomic_file, read_json
 
 TITLES = {
     "initialisation": "Initial models: bits per byte",
     "glove": "GloVe: counting and training, beside Stanford's programs",
+    "glove_bleu": "GloVe: alignments from our vectors and from Stanford's",
     "tokenize": "Text to token shards, beside `datasets.map`",
     "alignment": "Alignment, beside TokAlign's program",
     "streaming": "Initialising a checkpoint, beside a copy of its files",
     "training": "A training step with a large vocabulary, beside the published trainer's way",
-    "counting_growth": "Counting as the corpus grows",
-    "alignment_growth": "Alignment as the vocabulary grows",
+    "counting_growth": "Counting and GloVe as the corpus grows",
+    "alignment_growth": "Alignment as both vocabularies grow",
 }
 """Sections by the name of their file of results, in the order of the page."""
 
+GROWTHS = {"counting_growth": ("tokens", "tokens of the corpus"), "alignment_growth": ("target", "target tokens")}
+"""Sections with a plot: the column of sizes and what it is called."""
+NOTES = {
+    "glove_bleu": "BLEU in points (1 point is 0.01) of held-out text rewritten by an alignment; `difference` is ours less Stanford's, "
+    "`difference_of_seeds` that of two runs of ours.",
+    "tokenize": "`library` is the tokenizers library's own work, `encode_batch_fast` on text in memory with as many threads: no "
+    "program that calls it is faster.",
+    "counting_growth": "Parts of one corpus, counted within a fixed `memory_gb`: what does not fit waits on disk in `chunks`. "
+    "`larger_corpus` is worked out from all four sizes; `largest_from_the_smaller` in the same way from the first three, and can "
+    "be held against the last row of the table. Bytes per token, non-zero and entry on disk are constants of the code.",
+    "alignment_growth": "Source vocabularies of half the size; comparisons grow with the square of the size.",
+}
+"""What stands above the figures of a section."""
+SHADES = ("0", "0.45", "0.6")
+"""Of lines: grey, as pages are printed."""
+TICKS = [digit * 10.0**power for power in range(-3, 8) for digit in (1, 2, 5)]
 STAGES = {"source": "source model", "initialised": "at once", "steps50": "50 steps", "steps200": "200 steps"}
 
 
@@ -72,12 +94,62 @@ def leaderboard(result: dict[str, Any]) -> list[str]:
     return lines
 
 
+def series_of(row: dict[str, Any]) -> list[str]:
+    """Return the names of what was measured at a size, in their order."""
+    return [key for key, value in row.items() if isinstance(value, dict) and "wall_s" in value]
+
+
+def slope(sizes: list[float], values: list[float]) -> float:
+    """Return the power of the size by which values grow: least squares on logarithms."""
+    return float(np.polyfit(np.log(sizes), np.log(values), 1)[0])
+
+
+def growth_plot(result: dict[str, Any], column: str, label: str) -> Figure:
+    """Draw time and memory against size, on logarithmic axes, with the power of the size in the legend."""
+    rows = result["measured"]
+    sizes = [row[column] for row in rows]
+    figure, panels = plt.subplots(1, 2, figsize=(7.2, 3), layout="constrained")
+    for axes, (key, unit, title) in zip(
+        panels, (("wall_s", "s", "Time of the command"), ("peak_rss_mb", "MB", "Peak memory")), strict=True
+    ):
+        for number, name in enumerate(series_of(rows[0])):
+            values = [row[name][key] for row in rows]
+            axes.loglog(
+                sizes,
+                values,
+                color=SHADES[number],
+                marker=MARKERS[number],
+                linestyle=DASHES[number],
+                markersize=4,
+                label=f"{name}: size$^{{{slope(sizes, values):.2f}}}$",
+            )
+        axes.set(title=f"{title} [{unit}]", xlabel=label, xticks=sizes, xticklabels=[short(size) for size in sizes])
+        axes.xaxis.set_minor_locator(NullLocator())
+        low, high = axes.dataLim.intervaly
+        ticks = [tick for below, tick, above in zip(TICKS, TICKS[1:], TICKS[2:], strict=False) if below < high and above > low]
+        axes.set_yticks(ticks, [f"{tick:g}" for tick in ticks])
+        axes.set_ylim(ticks[0], ticks[-1])
+        axes.yaxis.set_minor_locator(NullLocator())
+        axes.grid(axis="y", color="0.9")
+        axes.legend()
+    return figure
+
+
+def short(size: float) -> str:
+    """Return a size of two or three digits with its unit."""
+    return f"{size / 1e6:.3g} M" if size >= 1e6 else f"{size / 1e3:.3g} k"
+
+
 def section(name: str, result: dict[str, Any]) -> list[str]:
     """Return the lines of one section."""
     machine = result["machine"]
     versions = ", ".join(f"{key} {value}" for key, value in result["versions"].items())
     lines = [f"## {TITLES[name]}", "", *(f"    {command}" for command in result.get("commands", [result["command"]])), ""]
     lines += [f"{result['date']}, {machine['processor']}, {machine['cores']} cores, {machine['memory_gb']} GB; {versions}.", ""]
+    if name in NOTES:
+        lines += [NOTES[name], ""]
+    if name in GROWTHS:
+        lines += [f"![{TITLES[name]}: time and memory]({name}.svg)", ""]
     if name == "initialisation":
         return lines + leaderboard(result)
     own = {"command", "date", "machine", "versions", "benchmark"}
@@ -85,17 +157,25 @@ def section(name: str, result: dict[str, Any]) -> list[str]:
     numbers = flat({key: value for key, value in result.items() if key not in own and key != "measured"})
     lines += table([{"figure": key, "value": value} for key, value in numbers.items()])
     if isinstance(measured, list) and measured and name != "streaming":
-        lines += ["", *table([flat(row) for row in measured])]
+        rows = [flat(row) for row in measured]
+        names = sorted(rows[0], key=lambda key: (key != "factor", "." in key))  # sizes before what was measured at them
+        lines += ["", *table([{key: row.get(key, "") for key in names} for row in rows])]
     return [*lines, ""]
 
 
 def main(args: argparse.Namespace) -> None:
-    """Write the page."""
+    """Write the page, and its plots beside it."""
     lines = ["# Benchmarks", "", "Generated by `python benchmarks/make_page.py` from `benchmarks/results/`. Do not edit.", ""]
     for name in TITLES:
         path = args.results / f"{name}.json"
-        if path.exists():
-            lines += section(name, read_json(path))
+        if not path.exists():
+            continue
+        result = read_json(path)
+        lines += section(name, result)
+        if name in GROWTHS:
+            with plt.rc_context(STYLE | {"svg.fonttype": "none"}), atomic_file(args.page.with_name(f"{name}.svg")) as partial:
+                growth_plot(result, *GROWTHS[name]).savefig(partial, format="svg", metadata={"Date": None})
+            plt.close()
     with atomic_file(args.page) as partial:
         partial.write_text("\n".join(lines).rstrip() + "\n", encoding="utf-8")
 

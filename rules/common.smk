@@ -106,12 +106,6 @@ def train_shards(pattern):
     return paths
 
 
-def tokenizer_trust(wildcards):
-    return canonical(
-        {"trust_remote_code": config["tokenizers"][wildcards.tokenizer]["trust_remote_code"]}
-    )
-
-
 def source_tokenizer(model):
     return config["models"][model]["tokenizer"]
 

@@ -21,11 +21,10 @@ rule tokenize_shard:
         mem_mb=memory_of("tokenize_shard", 8000),
         runtime=runtime_of("tokenize_shard", 240),
     params:
-        settings=tokenizer_trust,
         version=VERSIONS["tokens"],
     shell:
         'python "$SCRIPTS"/tokenize_shard.py --text {input.text:q}/{wildcards.shard}.parquet'
-        " --tokenizer {input.tokenizer:q} --settings {params.settings:q} --output {output:q} 2>&1 | tee {log:q}"
+        " --tokenizer {input.tokenizer:q} --output {output:q} 2>&1 | tee {log:q}"
 
 
 rule pack_tokens:

@@ -20,7 +20,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Sequence
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -55,7 +55,16 @@ def arguments() -> argparse.ArgumentParser:
 
 
 def make_data(folder: Path, sizes: Sequence[int]) -> None:
-    """Write vocabularies and vectors of a target and a source side."""
+    """Write vocabularies and vectors of a target and a source side.
+
+    A process of its own does it: the most memory that this one ever had would count as that of the commands it starts.
+    """
+    folder.mkdir()
+    with ProcessPoolExecutor(1) as pool:
+        pool.submit(_make_data, folder, sizes).result()
+
+
+def _make_data(folder: Path, sizes: Sequence[int]) -> None:
     rng = np.random.default_rng(1)
     meaning = rng.standard_normal((max(sizes), DIMENSIONS), dtype=np.float32)
     shared = min(sizes) * 2 // 3
@@ -183,12 +192,10 @@ def main(args: argparse.Namespace) -> None:
         return
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
-        (folder / "own").mkdir()
         if args.data is None:
             make_data(folder / "own", args.size)
         result = {"threads": args.threads, "compared": compare(args, args.data or folder / "own", folder)}
         if args.large[0]:
-            (folder / "large").mkdir()
             make_data(folder / "large", args.large)
             result["large"] = {"target": args.large[0], "source": args.large[1]}
             result["large"] |= ours("relative", folder / "large", folder, args.threads, 1, machine=True)

@@ -1,7 +1,8 @@
-"""Time and memory of counting co-occurrences as the corpus grows, in a fixed amount of memory, and what a larger one would take.
+"""Time and memory of counting and GloVe as the corpus grows, in a fixed amount of memory, and what a larger one would take.
 
 The corpus is taken in parts (1/8, 2/8, 4/8 and all of its documents, so that pairs of tokens grow as they do in text) or
-repeated (1, 2, 4 and 8 times: no new pairs). From the parts is worked out what a larger corpus takes, 10^9 tokens in 16 GB.
+repeated (1, 2, 4 and 8 times: no new pairs). From the parts is worked out what a larger corpus takes, 10^9 tokens in 16 GB; how
+far such arithmetic can be trusted is seen where the smaller parts foretell the largest, which is measured, too.
 """
 
 from __future__ import annotations
@@ -17,19 +18,16 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 import numpy as np
 import pyarrow as pa
-from common import defaults, run, script, write_result
+from common import defaults, fastest, script, write_result
 from tokalign import cli
-from tokalign.cooccurrence import POSITION_BYTES
+from tokalign.cooccurrence import RESULT_BYTES, SPILLED_BYTES, chunk_positions
+from tokalign.glove import LANES
 from tokalign.shards import SCHEMA, read_shard
 from tokalign.tensors import read_tensors
 
 FACTORS = (1, 2, 4, 8)
-SPILLED_BYTES = 12
-"""Disk of an entry of a chunk: its column and its sum."""
-RESULT_BYTES = 8
-"""Memory of an entry of the result: its column and its value."""
-LEAST_GB = 0.1
-"""Least memory for counting that the configuration allows."""
+TRAINED_BYTES = 20
+"""Memory of a non-zero in training: its column and value; row and column in its block (2 bytes each), logarithm and weight."""
 KINDS = {"indptr": "int64", "indices": "int32", "values": "float32", "token_ids": "int32", "counts": "int64"}
 
 
@@ -40,6 +38,9 @@ def arguments() -> argparse.ArgumentParser:
     parser.add_argument("--tokenizer-info", type=Path, required=True, metavar="FILE", help="info.json with 'size'")
     parser.add_argument("--memory-gb", type=float, default=0.1, help="for counting, the same for all sizes")
     parser.add_argument("--threads", type=int, default=2, metavar="N")
+    parser.add_argument("--iterations", type=int, default=5, help="of GloVe's training")
+    parser.add_argument("--dimensions", type=int, default=300)
+    parser.add_argument("--repeats", type=int, default=1, metavar="N", help="runs of each; the fastest counts")
     parser.add_argument("--growth", choices=["parts", "repeats"], default="parts")
     parser.add_argument("--tokens", type=float, default=1e9, metavar="N", help="size of the corpus to work out")
     parser.add_argument("--target-gb", type=float, default=16.0, metavar="GB", help="memory to work it out for")
@@ -58,111 +59,150 @@ def write_part(shards: list[Path], factor: int, out: Path) -> None:
                     writer.write_batch(batch.table.take(pa.array(keep)))
 
 
-def measure(args: argparse.Namespace, shards: list[Path], folder: Path) -> dict[str, Any]:
-    """Count once; return tokens, time, memory and size of the result."""
-    block = defaults("vectors")["count"]
-    settings = {key: value for key, value in block.items() if key != "memory_gb"}
+def train_bytes(settings: dict[str, Any], nonzeros: float, kept_tokens: float) -> float:
+    """Return the memory of GloVe's training: non-zeros, and float32 vectors and squared gradients of two sides."""
+    padded = math.ceil(settings["glove"]["dimensions"] / LANES) * LANES
+    return nonzeros * TRAINED_BYTES + kept_tokens * 2 * 2 * 4 * padded
+
+
+def measure(args: argparse.Namespace, settings: dict[str, Any], shards: list[Path], folder: Path) -> dict[str, Any]:
+    """Count and train; return tokens, size of the result, and time and memory of both."""
     counts = folder / "counts.safetensors"
-    command = script(
-        "count_cooccurrences",
-        shards=shards,
-        tokenizer_info=args.tokenizer_info,
-        settings=settings,
-        memory_mb=round(args.memory_gb * 1000),
-        threads=args.threads,
-        output=counts,
+    chosen = {key: value for key, value in settings["count"].items() if key != "memory_gb"}
+    counting = fastest(
+        script(
+            "count_cooccurrences",
+            shards=shards,
+            tokenizer_info=args.tokenizer_info,
+            settings=chosen,
+            memory_mb=round(args.memory_gb * 1000),
+            threads=args.threads,
+            output=counts,
+        ),
+        args.repeats,
+        environment={"TMPDIR": str(folder)},
     )
-    measured = run(command, environment={"TMPDIR": str(folder)})
+    vectors = {"vectors": folder / "vectors.safetensors", "objective": folder / "objective.json"}
+    train = script("train_vectors", cooccurrences=counts, settings=settings["glove"], threads=args.threads, **vectors)
+    glove = fastest(train, args.repeats)
     tensors, _ = read_tensors(counts, {name: (kind, 1) for name, kind in KINDS.items()}, ("vocabulary_size",))
     documents, tokens = 0, 0
     for shard in shards:
         for batch in read_shard(shard):
             documents += batch.table.num_rows
             tokens += len(batch.ids)
-    positions = int(tensors["counts"].sum()) + documents * settings["window"]
+    positions = int(tensors["counts"].sum()) + documents * chosen["window"]
     return {
         "tokens": tokens,
         "documents": documents,
         "kept_tokens": len(tensors["token_ids"]),
         "nonzeros": len(tensors["indices"]),
-        "chunks": math.ceil(positions / (args.memory_gb * 1e9 / 2 / POSITION_BYTES)),
-        **measured.numbers(),
+        "chunks": math.ceil(positions / chunk_positions(args.memory_gb)),
+        "counting": counting.numbers(),
+        "glove": glove.numbers(),
     }
 
 
-def line(x: list[float], y: list[float]) -> tuple[float, float]:
-    """Fit a line by least squares; return its slope and its value at 0."""
-    slope, start = np.polyfit(x, y, 1)
+def line(rows: list[dict[str, Any]], size: str, step: str) -> tuple[float, float]:
+    """Fit the seconds of a step by least squares as a line of a size; return its slope and its value at 0."""
+    slope, start = np.polyfit([row[size] for row in rows], [row[step]["wall_s"] for row in rows], 1)
     return float(slope), float(start)
 
 
-def project(rows: list[dict[str, Any]], tokens: float, memory_gb: float) -> dict[str, Any]:
+def power(rows: list[dict[str, Any]], column: str) -> float:
+    """Return the power of the tokens by which a column grows between the last two sizes."""
+    before, last = rows[-2:]
+    return math.log(last[column] / before[column]) / math.log(last["tokens"] / before["tokens"])
+
+
+def project(rows: list[dict[str, Any]], settings: dict[str, Any], tokens: float, memory_gb: float) -> dict[str, Any]:
     """Work out time, memory and disk of a larger corpus from measured ones.
 
-    Time grows in a line with the tokens. Non-zeros grow as a power of the tokens, that of the last two sizes. In memory are
-    the program, the result (8 bytes a non-zero), and what is left for counting; a chunk is what half of that holds, at 8 bytes
-    a token. Chunks wait on disk, 12 bytes a non-zero.
+    The seconds of counting grow in a line with the tokens, those of training with the non-zeros; non-zeros and tokens kept grow as
+    powers of the tokens, those of the last two sizes (so this tends to say too much, as powers fall with size). In memory are
+    ``memory_gb`` for counting (8 bytes a token for half of it), the result (16 bytes a non-zero) and what is left of the measured
+    memory when the result is taken off; chunks wait on disk, 12 bytes a non-zero of each.
 
     Args:
         rows: from ``measure``, by growing size.
+        settings: a block of vectors.
         tokens: of the larger corpus.
-        memory_gb: of the machine.
+        memory_gb: for counting, beside the result and the program.
     """
-    sizes = [row["tokens"] for row in rows]
-    slope, start = line(sizes, [row["wall_s"] for row in rows])
-    before, last = rows[-2:]
-    power = math.log(last["nonzeros"] / before["nonzeros"]) / math.log(last["tokens"] / before["tokens"])
-    nonzeros = last["nonzeros"] * (tokens / last["tokens"]) ** power
-    program_gb = min(row["peak_rss_mb"] for row in rows) / 1000
-    counting_gb = max(LEAST_GB, memory_gb - program_gb - nonzeros * RESULT_BYTES / 1e9)
-    chunk = counting_gb * 1e9 / 2 / POSITION_BYTES
-    positions = tokens * (1 + defaults("vectors")["count"]["window"] * last["documents"] / last["tokens"])
+    last, window = rows[-1], settings["count"]["window"]
+    times = tokens / last["tokens"]
+    nonzeros, kept = (last[column] * times ** power(rows, column) for column in ("nonzeros", "kept_tokens"))
+    counting, counting_start = line(rows, "tokens", "counting")
+    training, training_start = line(rows, "nonzeros", "glove")
+    positions = tokens * (1 + window * last["documents"] / last["tokens"])
+    chunk = chunk_positions(memory_gb)
     chunks = math.ceil(positions / chunk)
-    in_a_chunk = last["nonzeros"] * (min(chunk, tokens) / last["tokens"]) ** power
-    peak_gb = program_gb + counting_gb + nonzeros * RESULT_BYTES / 1e9
+    in_a_chunk = last["nonzeros"] * (tokens / chunks / last["tokens"]) ** power(rows, "nonzeros")
+    result_gb, trained_gb = nonzeros * RESULT_BYTES / 1e9, train_bytes(settings, nonzeros, kept) / 1e9
+    rest_gb = {
+        "counting": max(row["counting"]["peak_rss_mb"] / 1e3 - row["nonzeros"] * RESULT_BYTES / 1e9 for row in rows),
+        "glove": max(
+            row["glove"]["peak_rss_mb"] / 1e3 - train_bytes(settings, row["nonzeros"], row["kept_tokens"]) / 1e9 for row in rows
+        ),
+    }
     return {
         "tokens": tokens,
         "memory_gb": memory_gb,
-        "counting_gb": round(counting_gb, 2),
-        "seconds_per_million_tokens": round(slope * 1e6, 3),
-        "wall_h": round((start + slope * tokens) / 3600, 3),
-        "nonzeros_grow_with_tokens_to_the": round(power, 3),
+        "nonzeros_grow_with_tokens_to_the": round(power(rows, "nonzeros"), 3),
         "nonzeros": round(nonzeros),
-        "chunks": chunks,
-        "disk_gb": round(0 if chunks == 1 else chunks * in_a_chunk * SPILLED_BYTES / 1e9, 1),
-        "result_gb": round(nonzeros * RESULT_BYTES / 1e9, 2),
-        "peak_gb": round(peak_gb, 2),
-        "fits": peak_gb <= memory_gb + 1e-9,
+        "kept_tokens": round(kept),
+        "counting": {
+            "seconds_per_million_tokens": round(counting * 1e6, 3),
+            "wall_s": round(counting_start + counting * tokens, 1),
+            "chunks": chunks,
+            "disk_gb": round(0 if chunks == 1 else chunks * in_a_chunk * SPILLED_BYTES / 1e9, 3),
+            "result_gb": round(result_gb, 3),
+            "peak_gb": round(rest_gb["counting"] + min(1, positions / chunk) * memory_gb + result_gb, 2),
+        },
+        "glove": {
+            "seconds_per_million_nonzeros": round(training * 1e6, 3),
+            "wall_s": round(training_start + training * nonzeros, 1),
+            "peak_gb": round(rest_gb["glove"] + trained_gb, 2),
+        },
     }
+
+
+def most_memory(rows: list[dict[str, Any]], settings: dict[str, Any], tokens: float, machine_gb: float) -> float:
+    """Return the most memory for counting [GB], in tenths, with which it stays within the machine's, at least a tenth."""
+    least = 0.1
+    return max(least, math.floor((machine_gb - project(rows, settings, tokens, least)["counting"]["peak_gb"]) * 10) / 10)
 
 
 def main(args: argparse.Namespace) -> None:
     """Measure, work out, print and write."""
     args.shards, args.tokenizer_info = [path.resolve() for path in args.shards], args.tokenizer_info.resolve()
-    rows = []
+    settings, rows = defaults("vectors"), []
+    settings["count"]["memory_gb"] = args.memory_gb
+    settings["glove"] |= {"iterations": args.iterations, "dimensions": args.dimensions}
     with tempfile.TemporaryDirectory(prefix="benchmark-counting-", dir=args.scratch) as scratch:
         folder = Path(scratch)
-        measure(args, args.shards[:1], folder)  # compiles
+        part = folder / "part.arrow"
+        write_part(args.shards, 1, part)
+        measure(args, settings, [part], folder)  # compiles
         for factor in FACTORS:
             shards = args.shards * factor
             if args.growth == "parts":
-                shards = [folder / "part.arrow"]
-                write_part(args.shards, factor, shards[0])
-            rows.append({"factor": factor, **measure(args, shards, folder)})
+                write_part(args.shards, factor, part)
+                shards = [part]
+            rows.append({"factor": factor, **measure(args, settings, shards, folder)})
             print("  ".join(f"{key} {value}" for key, value in rows[-1].items()), flush=True)
-    projection = project(rows, args.tokens, args.target_gb) if args.growth == "parts" else {}
-    growth = {
-        "time_ratio_per_token_ratio": round(
-            (rows[-1]["wall_s"] / rows[0]["wall_s"]) / (rows[-1]["tokens"] / rows[0]["tokens"]), 3
-        ),
-        "peak_rss_ratio": round(rows[-1]["peak_rss_mb"] / rows[0]["peak_rss_mb"], 3),
+    result: dict[str, Any] = {
+        "benchmark": "counting_growth",
+        "settings": {"count": settings["count"], "glove": settings["glove"], "threads": args.threads, "growth": args.growth},
+        "measured": rows,
     }
-    for key, value in {**growth, **projection}.items():
-        print(f"{key:36} {value}")
+    if args.growth == "parts":
+        result["largest_from_the_smaller"] = project(rows[:-1], settings, rows[-1]["tokens"], args.memory_gb)
+        memory_gb = most_memory(rows, settings, args.tokens, args.target_gb)
+        result["larger_corpus"] = {"machine_gb": args.target_gb, **project(rows, settings, args.tokens, memory_gb)}
+        print(f"largest, from the smaller: {result['largest_from_the_smaller']}\nlarger: {result['larger_corpus']}")
     if args.output:
-        settings = {"memory_gb": args.memory_gb, "threads": args.threads, "growth": args.growth}
-        result = {"benchmark": "counting_growth", "settings": settings, "measured": rows, "growth": growth}
-        write_result(args.output, {**result, "projection": projection}, ["numpy", "numba", "pyarrow"])
+        write_result(args.output, result, ["numpy", "numba", "pyarrow"])
 
 
 if __name__ == "__main__":

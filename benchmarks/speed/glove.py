@@ -16,7 +16,7 @@ from typing import Any
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from common import Measured, defaults, run, run_together, script, write_result
+from common import defaults, fastest, run, run_together, script, write_result
 from tokalign import cli
 from tokalign.errors import InputError
 from tokalign.files import read_json, sha256_file
@@ -45,13 +45,18 @@ def arguments() -> argparse.ArgumentParser:
     return parser
 
 
-def fastest(command: list[str], repeats: int) -> Measured:
-    """Run a command several times; return the fastest run."""
-    return min((run(command) for _ in range(repeats)), key=lambda measured: measured.wall_s)
+def stanford(
+    args: argparse.Namespace, settings: dict[str, Any], text: Path, folder: Path, *, binary: bool = True
+) -> dict[str, Any]:
+    """Run vocab_count, cooccur, shuffle and glove; return the numbers of each and the objectives.
 
-
-def stanford(args: argparse.Namespace, settings: dict[str, Any], text: Path, folder: Path) -> dict[str, Any]:
-    """Run vocab_count, cooccur, shuffle and glove; return the numbers of each and the objectives."""
+    Args:
+        args: ``glove``, ``memory_gb``, ``seed``, ``threads`` and ``repeats`` of the command line.
+        settings: a block of vectors.
+        text: the corpus, from ``write_token_text``.
+        folder: for all files.
+        binary: whether vectors are written as stanford.bin, else as stanford.txt.
+    """
     build, memory = args.glove / "build", ["-memory", f"{args.memory_gb}", "-verbose", "0"]
     vocabulary, counts, shuffled = folder / "vocab.txt", folder / "counts.bin", folder / "shuffled.bin"
     count, glove = settings["count"], settings["glove"]
@@ -80,7 +85,7 @@ def stanford(args: argparse.Namespace, settings: dict[str, Any], text: Path, fol
         *(build / "glove", "-input-file", shuffled, "-vocab-file", vocabulary, "-save-file", folder / "stanford"),
         *("-gradsq-file", folder / "gradsq", "-save-gradsq", "0", "-threads", args.threads, "-x-max", glove["x_max"]),
         *("-alpha", glove["alpha"], "-eta", glove["learning_rate"], "-iter", glove["iterations"]),
-        *("-vector-size", glove["dimensions"], "-binary", "1", "-seed", args.seed, "-verbose", "1"),
+        *("-vector-size", glove["dimensions"], "-binary", int(binary), "-seed", args.seed, "-verbose", "1"),
     ]
     steps["glove"] = fastest([str(word) for word in train], args.repeats)
     objective = [float(cost) for cost in re.findall(r"iter: \d+, cost: (\S+)", steps["glove"].output)]

@@ -1,23 +1,28 @@
 """Text to token shards by this workflow against ``datasets.map`` and a text file of ids, with the same ids, on the same cores.
 
 Ours tokenises a shard at a time with the tokenizer's own threads; ``datasets.map`` uses as many processes. Times are those of
-whole commands, each once before to have the files in memory.
+whole commands, each once before to have the files in memory. ``library`` is what no program that calls the tokenizers library
+gets below: its ``encode_batch_fast`` alone, on text in memory, with as many threads, the ids thrown away.
 """
 
 from __future__ import annotations
 
 import argparse
 import itertools
+import os
 import sys
 import tempfile
+import time
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
+import pyarrow.parquet as pq
 from common import Measured, run, script, write_result
 from tokalign import cli
 from tokalign.errors import InputError
 from tokalign.shards import read_shard
+from tokalign.tokens import BATCH_DOCUMENTS, load_backend
 
 TWIN = Path(__file__).with_name("datasets_map.py")
 OFFLINE = {"HF_HUB_OFFLINE": "1", "HF_DATASETS_OFFLINE": "1"}
@@ -43,7 +48,6 @@ def ours(args: argparse.Namespace, folder: Path) -> list[Measured]:
                 "tokenize_shard",
                 text=text,
                 tokenizer=args.tokenizer,
-                settings={"trust_remote_code": False},
                 output=folder / f"{number:05d}.arrow",
             ),
             environment={**OFFLINE, "RAYON_NUM_THREADS": str(args.threads), "TOKENIZERS_PARALLELISM": "true"},
@@ -57,6 +61,20 @@ def theirs(args: argparse.Namespace, folder: Path, attempt: int) -> Measured:
     words = [sys.executable, TWIN, "--text", *args.text, "--tokenizer", args.tokenizer, "--processes", args.threads]
     words += ["--cache", folder / f"cache-{attempt}", "--output", folder / "ids.txt"]
     return run([str(word) for word in words], environment={**OFFLINE, "TOKENIZERS_PARALLELISM": "false"})
+
+
+def library(args: argparse.Namespace) -> float:
+    """Return the seconds that the tokenizer itself takes."""
+    backend = load_backend(args.tokenizer)
+    seconds = 0.0
+    for path in args.text:
+        for batch in pq.ParquetFile(path).iter_batches(BATCH_DOCUMENTS, columns=["text"]):
+            texts = batch.column(0).to_pylist()
+            start = time.perf_counter()
+            encodings = backend.encode_batch_fast(texts, add_special_tokens=False)
+            del encodings
+            seconds += time.perf_counter() - start
+    return seconds
 
 
 def check_same(shards: list[Path], text: Path) -> dict[str, int]:
@@ -83,11 +101,13 @@ def check_same(shards: list[Path], text: Path) -> dict[str, int]:
 
 def main(args: argparse.Namespace) -> None:
     """Measure, compare the ids, print and write."""
+    os.environ |= {"RAYON_NUM_THREADS": str(args.threads), "TOKENIZERS_PARALLELISM": "true"}  # for ``library``
     args.text, args.tokenizer = [path.resolve() for path in args.text], args.tokenizer.resolve()
     with tempfile.TemporaryDirectory(prefix="benchmark-tokenize-", dir=args.scratch) as scratch:
         folder = Path(scratch)
-        own, other = [], []
+        own, other, alone = [], [], []
         for attempt in range(args.repeats + 1):
+            alone.append(library(args))
             own.append(ours(args, folder))
             other.append(theirs(args, folder, attempt))
         totals = check_same(sorted(folder.glob("*.arrow")), folder / "ids.txt")
@@ -101,6 +121,8 @@ def main(args: argparse.Namespace) -> None:
         "ratio": round(best.wall_s / own_wall, 3),
         "our_peak_rss_mb": round(max(measured.peak_rss_mb for each in own for measured in each), 1),
         "datasets_peak_rss_mb": round(best.peak_rss_mb, 1),
+        "library_wall_s": round(min(alone[1:]), 3),
+        "library_share_of_ours": round(min(alone[1:]) / own_wall, 3),
         "same_ids": True,
     }
     for key, value in comparison.items():

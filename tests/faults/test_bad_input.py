@@ -325,7 +325,7 @@ def test_full_disk_under_a_token_shard(project: Project):
             "tokenizer": "tokenizer",
             "output": "results/tokens/tiny/own/train-00000.arrow",
         }
-        return command(project, "tokenize_shard", settings={"trust_remote_code": False}, **paths)
+        return command(project, "tokenize_shard", **paths)
 
     with small_disk(project.folder / "results", "48k") as resize:
         assert_full_disk(project, tokenize())

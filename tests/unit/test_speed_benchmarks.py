@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import argparse
 import importlib.util
 import json
 import sys
 from collections.abc import Callable
 from types import ModuleType
 
+import numpy as np
 import pytest
 from shards_for_tests import write_shard
 from tiny import ROOT
 from tokalign.errors import InputError
+from tokalign.vectors import read_vectors
 
 
 @pytest.fixture
@@ -95,21 +98,144 @@ def test_comparison_of_glove(common, load):
 
 def test_projection_of_counting(common, load):
     """10 s + 2 s per million tokens; non-zeros grow with the square root: 1e6 at 4e6 tokens are 5e6 at 1e8."""
-    project = load("speed/counting_growth").project
+    counting_growth = load("speed/counting_growth")
+    settings = {"count": {"window": 15}, "glove": {"dimensions": 20}}  # padded to 32: 512 bytes a token kept
     rows = [
-        {"tokens": n * 10**6, "documents": 0, "nonzeros": 500_000 * n**0.5, "wall_s": 10 + 2 * n, "peak_rss_mb": 960 + n}
+        {
+            "tokens": n * 10**6,
+            "documents": 0,
+            "kept_tokens": 1000,
+            "nonzeros": 500_000 * n**0.5,
+            "counting": {"wall_s": 10 + 2 * n, "peak_rss_mb": 200 + 8 * n**0.5},
+            "glove": {"wall_s": 3 + n**0.5, "peak_rss_mb": 300 + 10 * n**0.5 + 0.512},
+        }
         for n in (1, 2, 4)
     ]
-    result = project(rows, 1e8, 2.0)
-    assert result["seconds_per_million_tokens"] == 2
-    assert result["wall_h"] == round(210 / 3600, 3)
+    result = counting_growth.project(rows, settings, 1e8, 0.4)
     assert result["nonzeros_grow_with_tokens_to_the"] == 0.5
-    assert result["nonzeros"] == 5_000_000
-    # 2 GB - 0.961 GB of the program - 0.04 GB of the result; half of 0.999 GB at 8 bytes a token: 62.4e6 tokens a chunk.
-    assert (result["result_gb"], result["counting_gb"], result["chunks"]) == (0.04, 1.0, 2)
-    assert result["disk_gb"] == round(2 * 500_000 * 62.4375**0.5 * 12 / 1e9, 1)
-    assert result["fits"]
-    assert not project(rows, 1e8, 1.0)["fits"]
+    assert (result["nonzeros"], result["kept_tokens"]) == (5_000_000, 1000)
+    # Half of 0.4 GB at 8 bytes a token: 25e6 tokens a chunk.
+    expected = {"seconds_per_million_tokens": 2, "wall_s": 210, "chunks": 4, "result_gb": 0.08, "peak_gb": 0.2 + 0.4 + 0.08}
+    assert result["counting"] == pytest.approx({**expected, "disk_gb": 4 * 500_000 * 5 * 12 / 1e9})
+    assert result["glove"] == pytest.approx({"seconds_per_million_nonzeros": 2, "wall_s": 13, "peak_gb": 0.3 + 0.1}, abs=0.005)
+    whole = counting_growth.project(rows, settings, 1e8, 16.0)["counting"]  # 0.8 GB of these are enough
+    assert (whole["chunks"], whole["disk_gb"], whole["peak_gb"]) == (1, 0, pytest.approx(0.2 + 1.6 + 0.08))
+    assert counting_growth.most_memory(rows, settings, 1e8, 1.0) == 0.6
+    assert counting_growth.most_memory(rows, settings, 1e8, 0.1) == 0.1
+
+
+def test_growth_of_counting_is_measured(common, load, tmp_path):
+    """One size: 400 documents of 200 tokens; 1 MB of memory holds 62,500 tokens and gaps."""
+    counting_growth = load("speed/counting_growth")
+    rng = np.random.default_rng(1)
+    shard = write_shard(tmp_path / "a.arrow", rng.integers(0, 50, (400, 200)).tolist())
+    part = tmp_path / "part.arrow"
+    counting_growth.write_part([shard], 4, part)
+    (tmp_path / "info.json").write_text('{"size": 50}')
+    words = ["--shards", shard, "--tokenizer-info", tmp_path / "info.json", "--memory-gb", "0.001", "--threads", "1"]
+    settings = common.defaults("vectors")
+    settings["glove"] |= {"iterations": 1, "dimensions": 2}
+    args = counting_growth.arguments().parse_args([str(word) for word in words])
+    row = counting_growth.measure(args, settings, [part], tmp_path)
+    sizes = {key: row[key] for key in ("tokens", "documents", "kept_tokens", "nonzeros", "chunks")}
+    assert sizes == {"tokens": 40_000, "documents": 200, "kept_tokens": 50, "nonzeros": 2500, "chunks": 1}
+    assert counting_growth.measure(args, settings, [shard], tmp_path)["chunks"] == 2
+    assert row["counting"]["wall_s"] > 0 and row["glove"]["peak_rss_mb"] > 1
+
+
+def test_growth_of_an_alignment(common, load, tmp_path, monkeypatch):
+    load("speed/alignment")
+    growth = load("speed/alignment_growth")
+    monkeypatch.setattr(growth, "FACTORS", (1, 2))
+    monkeypatch.setattr(sys, "argv", ["alignment_growth.py"])
+    words = ["--size", "500", "450", "--methods", "relative", "--repeats", "1", "--output", str(tmp_path / "a.json")]
+    growth.main(growth.arguments().parse_args(words))
+    result = json.loads((tmp_path / "a.json").read_text())
+    assert [(row["target"], row["source"]) for row in result["measured"]] == [(500, 450), (1000, 900)]
+    assert all(row["relative"]["peak_rss_mb"] > 1 and row["relative"]["align_s"] > 0 for row in result["measured"])
+    assert result["settings"]["pivots"] == {"relative": 300}
+
+
+def test_comparison_of_bleu(common, load):
+    """Differences in points; the greatest one counts, whatever its sign."""
+    load("speed/glove")
+    compare = load("speed/glove_bleu").compare
+
+    def scores(first: float, second: float) -> dict[tuple[str, int], float]:
+        return {("all", 1): first, ("all", 2): 0.5, ("not_shared", 1): second, ("not_shared", 2): 0.1}
+
+    rows, greatest = compare(
+        {
+            "a": {"stanford": scores(0.70, 0.20), "ours": scores(0.701, 0.197), "ours-again": scores(0.702, 0.197)},
+            "b": {"stanford": scores(0.60, 0.10), "ours": scores(0.60, 0.101), "ours-again": scores(0.596, 0.101)},
+        }
+    )
+    assert rows[0] == {
+        "alignment": "a",
+        "tokens": "all",
+        "order": 1,
+        "stanford": 70.0,
+        "ours": 70.1,
+        "difference": 0.1,
+        "difference_of_seeds": 0.1,
+    }
+    assert len(rows) == 8
+    assert greatest["bleu_1_difference"] == {"all": 0.1, "not_shared": -0.3}
+    assert greatest["bleu_1_difference_of_seeds"] == {"all": -0.4, "not_shared": 0.0}
+
+
+def test_kept_vectors_of_stanford_are_of_these_settings(common, load, tmp_path, monkeypatch):
+    """Trained once for the same settings, again for others; how our own training is cut does not count."""
+    load("speed/glove")
+    bleu = load("speed/glove_bleu")
+    trained = []
+
+    def stanford(args, settings, text, folder, *, binary):
+        trained.append(settings["glove"]["dimensions"])
+        assert text.read_text() == "3 1\n"
+        (folder / "stanford.txt").write_text("3 0.5 1\n1 1.5 2\n<unk> 0 0\n")
+        return {"objective": [0.2, 0.1], "glove": {"wall_s": 1.0}}
+
+    monkeypatch.setattr(bleu, "stanford", stanford)
+    shard = write_shard(tmp_path / "a.arrow", [[3, 1]])
+    (tmp_path / "info.json").write_text('{"size": 4}')
+    args = argparse.Namespace(target_shards=[shard], target_tokenizer=tmp_path, threads=1)
+    for dimensions, block in ((2, 512), (2, 1024), (3, 1024)):
+        settings = {"count": {"window": 15}, "glove": {"dimensions": dimensions, "block": block, "early_stop": None}}
+        assert bleu.train_stanford(args, settings, "target", tmp_path, tmp_path) == [0.2, 0.1]
+    assert trained == [2, 3]
+    vectors = read_vectors(tmp_path / "stanford-target.safetensors")
+    assert (vectors.token_ids.tolist(), vectors.vectors.tolist(), vectors.counts.tolist()) == (
+        [3, 1],
+        [[0.5, 1], [1.5, 2]],
+        [1, 1],
+    )
+
+
+def test_page_with_plots(load, tmp_path):
+    """Time as the square of the size, memory as its square root: the powers stand in the legends."""
+    load("common")
+    make_page = load("make_page")
+    origin = {
+        "command": "python x.py",
+        "date": "2026-01-01",
+        "machine": {"processor": "p", "cores": 2, "memory_gb": 8},
+        "versions": {},
+    }
+    rows = [
+        {"factor": n, "tokens": n * 10**6, "glove": {"wall_s": 0.1 * n**2, "cpu_s": 1.0, "peak_rss_mb": 200 * n**0.5}}
+        for n in (1, 2, 4, 8)
+    ]
+    (tmp_path / "counting_growth.json").write_text(json.dumps({**origin, "settings": {"threads": 2}, "measured": rows}))
+    pages = []
+    for _ in range(2):
+        make_page.main(argparse.Namespace(results=tmp_path, page=tmp_path / "page.md"))
+        pages.append((tmp_path / "page.md").read_text() + (tmp_path / "counting_growth.svg").read_text())
+    assert pages[0] == pages[1]
+    assert "](counting_growth.svg)" in pages[0] and "| 8 | 8,000,000 | 6.4 |" in pages[0]
+    figure = make_page.growth_plot({"measured": rows}, "tokens", "tokens")
+    legends = [axes.get_legend().get_texts()[0].get_text() for axes in figure.axes]
+    assert legends == ["glove: size$^{2.00}$", "glove: size$^{0.50}$"]
 
 
 def test_same_ids_are_checked(common, load, tmp_path):

@@ -14,7 +14,7 @@ from tiny import write_tokenizer
 from tokalign.corpus import SCHEMA as TEXT_SCHEMA
 from tokalign.errors import ArtefactError, InputError
 from tokalign.shards import read_shard
-from tokalign.tokens import encode, load_tokenizer, tokenize_shard
+from tokalign.tokens import encode, load_backend, load_tokenizer, pieces, tokenize_shard
 from transformers import AutoTokenizer
 
 os.environ["TOKENIZERS_PARALLELISM"] = "false"
@@ -42,7 +42,7 @@ def rows(path: Path) -> list[dict]:
 
 
 def test_every_column(folder, tmp_path):
-    totals = tokenize_shard(write_text(tmp_path / "a.parquet", TEXTS), load_tokenizer(folder), tmp_path / "a.arrow")
+    totals = tokenize_shard(write_text(tmp_path / "a.parquet", TEXTS), load_backend(folder), tmp_path / "a.arrow")
     reference = AutoTokenizer.from_pretrained(folder)
     made = rows(tmp_path / "a.arrow")
     assert [row["ids"] for row in made] == [reference(text, add_special_tokens=False)["input_ids"] for text in TEXTS]
@@ -58,7 +58,7 @@ def test_every_column(folder, tmp_path):
 @given(st.lists(st.text(st.characters(codec="utf-8"), max_size=30), max_size=6))
 def test_any_text(folder, tmp_path, texts):
     tokenizer = load_tokenizer(folder)
-    tokenize_shard(write_text(tmp_path / "a.parquet", texts), tokenizer, tmp_path / "a.arrow")
+    tokenize_shard(write_text(tmp_path / "a.parquet", texts), load_backend(folder), tmp_path / "a.arrow")
     made = [row["ids"] for row in rows(tmp_path / "a.arrow")]
     assert made == [tokenizer(text, add_special_tokens=False)["input_ids"] for text in texts]
     assert [tokenizer.decode(ids, clean_up_tokenization_spaces=False) for ids in made] == texts
@@ -68,13 +68,13 @@ def test_no_special_tokens_no_truncation_no_padding(folder, tmp_path):
     """Whatever the tokenizer's files say it should do by itself."""
     from tokenizers.processors import TemplateProcessing
 
-    tokenizer = load_tokenizer(folder)
-    plain = encode(tokenizer, TEXTS)
-    tokenizer.backend_tokenizer.post_processor = TemplateProcessing(single="<eos> $A <eos>", special_tokens=[("<eos>", 0)])
-    assert tokenizer("the")["input_ids"][0] == 0
-    tokenizer.backend_tokenizer.enable_truncation(4)  # behind the call above, which would undo it
-    tokenizer.backend_tokenizer.enable_padding(length=30)
-    tokenize_shard(write_text(tmp_path / "a.parquet", TEXTS), tokenizer, tmp_path / "a.arrow")
+    plain = encode(load_tokenizer(folder), TEXTS)
+    backend = load_backend(folder)
+    backend.post_processor = TemplateProcessing(single="<eos> $A <eos>", special_tokens=[("<eos>", 0)])
+    assert backend.encode("the").ids[0] == 0
+    backend.enable_truncation(4)
+    backend.enable_padding(length=30)
+    tokenize_shard(write_text(tmp_path / "a.parquet", TEXTS), backend, tmp_path / "a.arrow")
     assert [row["ids"] for row in rows(tmp_path / "a.arrow")] == plain
     assert max(map(len, plain)) > 4
 
@@ -84,10 +84,29 @@ def test_many_documents(folder, tmp_path):
     texts = [f"text {i} of the model" for i in range(1100)]
     text = write_text(tmp_path / "a.parquet", texts)
     for name in ("1", "2"):
-        tokenize_shard(text, load_tokenizer(folder), tmp_path / name)
+        tokenize_shard(text, load_backend(folder), tmp_path / name)
     assert len(list(read_shard(tmp_path / "1"))) > 1
     assert [row["document"] for row in rows(tmp_path / "1")] == [f"id{i}" for i in range(1100)]
     assert (tmp_path / "1").read_bytes() == (tmp_path / "2").read_bytes()
+
+
+def test_pieces_of_a_batch(folder, tmp_path, monkeypatch):
+    """Documents are cut into pieces of a size, a longer one alone; the shard does not depend on it."""
+    assert list(pieces([3, 3, 4, 11, 0, 1, 10], 10)) == [(0, 3), (3, 4), (4, 6), (6, 7)]
+    assert list(pieces([], 10)) == []
+    text = write_text(tmp_path / "a.parquet", TEXTS)
+    tokenize_shard(text, load_backend(folder), tmp_path / "whole")
+    monkeypatch.setattr("tokalign.tokens.PIECE_CHARACTERS", 30)
+    tokenize_shard(text, load_backend(folder), tmp_path / "pieces")
+    assert (tmp_path / "whole").read_bytes() == (tmp_path / "pieces").read_bytes()
+
+
+def test_damaged_tokenizer(folder, tmp_path):
+    with pytest.raises(ArtefactError, match=r"tokenizer\.json: no such file"):
+        load_backend(tmp_path)
+    (tmp_path / "tokenizer.json").write_bytes((folder / "tokenizer.json").read_bytes()[:-10])
+    with pytest.raises(ArtefactError, match=r"tokenizer\.json: not a readable tokenizer"):
+        load_backend(tmp_path)
 
 
 def test_damaged_text_shard(folder, tmp_path):
@@ -95,7 +114,7 @@ def test_damaged_text_shard(folder, tmp_path):
     (tmp_path / "a.parquet").write_bytes(whole[:-10])
     for name in ("a", "missing"):
         with pytest.raises(ArtefactError, match=rf"{name}\.parquet: not a readable text shard"):
-            tokenize_shard(tmp_path / f"{name}.parquet", load_tokenizer(folder), tmp_path / "a.arrow")
+            tokenize_shard(tmp_path / f"{name}.parquet", load_backend(folder), tmp_path / "a.arrow")
     assert [path.name for path in tmp_path.iterdir()] == ["a.parquet"]
 
 

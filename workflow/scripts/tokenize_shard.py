@@ -6,7 +6,7 @@ import argparse
 from pathlib import Path
 
 from tokalign import cli
-from tokalign.tokens import load_tokenizer, tokenize_shard
+from tokalign.tokens import load_backend, tokenize_shard
 
 
 def arguments() -> argparse.ArgumentParser:
@@ -14,14 +14,13 @@ def arguments() -> argparse.ArgumentParser:
     parser = cli.parser(__doc__)
     parser.add_argument("--text", type=Path, required=True, help="Parquet shard of documents")
     parser.add_argument("--tokenizer", type=Path, required=True, help="resolved tokenizer folder")
-    parser.add_argument("--settings", type=cli.settings, required=True, help="trust_remote_code")
     parser.add_argument("--output", type=Path, required=True, help="Arrow file to write")
     return parser
 
 
 def main(args: argparse.Namespace) -> None:
     """Tokenise the shard."""
-    tokenize_shard(args.text, load_tokenizer(args.tokenizer, **args.settings), args.output)
+    tokenize_shard(args.text, load_backend(args.tokenizer), args.output)
 
 
 if __name__ == "__main__":

@@ -43,8 +43,8 @@ Part = tuple[NDArray[np.int64], NDArray[np.int32], NDArray[np.float32]]
 """Some rows one after the other: lengths, columns, values."""
 Rows = tuple[NDArray[np.int64], NDArray[np.int32], NDArray[np.uint64]]
 """The same with sums of integer weights as values."""
-Sums = tuple[NDArray[np.int64], NDArray[np.int32], NDArray[np.uint64]]
-"""The rows of a range in one chunk, on disk: offsets, columns, sums of integer weights."""
+Sums = tuple[NDArray[np.int64], Path, Path]
+"""The rows of a range in one chunk, on disk: offsets, files of columns (int32) and of sums of integer weights (uint64)."""
 
 PART_ENTRIES = 1 << 20
 """Entries of a part, if a row is not longer."""
@@ -56,6 +56,10 @@ GROUP_BITS = 4
 MOST_POSITIONS = (1 << 32) - 1
 POSITION_BYTES = 8
 """Memory of a position of the stream: its token, and its place in the list of places."""
+SPILLED_BYTES = 12
+"""Disk of an entry of a chunk: its column, and its sum of integer weights."""
+RESULT_BYTES = 16
+"""Memory of a non-zero of the result: its column and its value, in parts and then joined."""
 
 
 @dataclass(frozen=True)
@@ -67,8 +71,8 @@ class CountSettings:
         min_count: occurrences that a token needs to be kept.
         weighting: ``inverse`` for 1/distance, ``uniform`` for 1.
         memory_gb: memory for counting, in 10^9 bytes, of which half is for the stream of tokens (8 bytes each): if the
-            corpus does not fit, chunks of it are counted and wait on disk. The result (8 bytes per non-zero) comes on top,
-            and a document that is longer than a chunk.
+            corpus does not fit, chunks of it are counted and wait on disk. The result (16 bytes per non-zero while its parts are
+            joined) comes on top, and a document that is longer than a chunk.
     """
 
     window: int
@@ -257,6 +261,11 @@ def _count_range(
         yield lengths[begin:row], accumulator.columns[:end], accumulator.sums[:end]
 
 
+def _read(path: Path, kind: type[np.generic], first: int, last: int) -> NDArray[Any]:
+    """Read the elements ``first ... last - 1`` of a file; mapped into memory, the whole file would count as memory of the job."""
+    return np.fromfile(path, kind, count=last - first, offset=first * np.dtype(kind).itemsize)
+
+
 def _add_range(size: int, chunks: Sequence[Sums]) -> Iterator[Rows]:
     """Yield the rows of a range, added up over chunks, in parts."""
     offsets = np.stack([chunk[0] for chunk in chunks])
@@ -264,8 +273,8 @@ def _add_range(size: int, chunks: Sequence[Sums]) -> Iterator[Rows]:
     first = 0
     while first < len(total) - 1:
         last = max(first + 1, int(np.searchsorted(total, total[first] + PART_ENTRIES, side="right")) - 1)
-        columns = np.concatenate([c[o[first] : o[last]] for o, c, _ in chunks])
-        sums = np.concatenate([s[o[first] : o[last]] for o, _, s in chunks])
+        columns = np.concatenate([_read(path, np.int32, o[first], o[last]) for o, path, _ in chunks])
+        sums = np.concatenate([_read(path, np.uint64, o[first], o[last]) for o, _, path in chunks])
         own = offsets[:, first : last + 1] - offsets[:, first, None]
         own += np.concatenate([[0], np.cumsum(own[:-1, -1])])[:, None]
         accumulator = _Accumulator(size, len(columns))
@@ -328,6 +337,11 @@ def count_cooccurrences(
     return Cooccurrences(*_join(results, size), token_ids, counts_kept, vocabulary_size)
 
 
+def chunk_positions(memory_gb: float) -> int:
+    """Return the positions of the stream, tokens and gaps, that are counted at once in an amount of memory [10^9 bytes]."""
+    return int(memory_gb * 1e9 / 2 / POSITION_BYTES)
+
+
 def _chunks(
     paths: Sequence[str | Path], rank: NDArray[np.int32], size: int, settings: CountSettings
 ) -> Iterator[tuple[NDArray[np.int32], NDArray[np.int64], bool]]:
@@ -343,7 +357,7 @@ def _chunks(
         for batch in read_shard(path):
             total += len(batch.ids) + window * (len(batch.offsets) - 1)
             longest = max(longest, int(np.diff(batch.offsets).max()))
-    room = max(int(settings.memory_gb * 1e9 / 2 / POSITION_BYTES), longest + 2 * window)
+    room = max(chunk_positions(settings.memory_gb), longest + 2 * window)
     stream = np.empty(min(total, room, MOST_POSITIONS), np.int32)
     stream[:window] = size
     places, fill, whole = np.zeros(size, np.int64), window, True
@@ -366,7 +380,7 @@ def _finish(unit: int, rows_of: Callable[[Any], Iterator[Rows]], argument: Any) 
 
 
 def _spill(folder: str, chunk: int, rows_of: Callable[[tuple[int, int]], Iterator[Rows]], rows: tuple[int, int]) -> Sums:
-    """Write rows of a chunk to two files and map these into memory."""
+    """Write rows of a chunk to two files."""
     paths = [Path(folder, f"{chunk}-{rows[0]}.{kind}") for kind in ("columns", "sums")]
     lengths = [np.zeros(1, np.int64)]
     with paths[0].open("wb") as columns_file, paths[1].open("wb") as sums_file:
@@ -374,10 +388,7 @@ def _spill(folder: str, chunk: int, rows_of: Callable[[tuple[int, int]], Iterato
             lengths.append(part.copy())
             columns.tofile(columns_file)
             sums.tofile(sums_file)
-    offsets = np.cumsum(np.concatenate(lengths))
-    if offsets[-1] == 0:
-        return offsets, np.empty(0, np.int32), np.empty(0, np.uint64)
-    return offsets, np.memmap(paths[0], np.int32, "r"), np.memmap(paths[1], np.uint64, "r")
+    return np.cumsum(np.concatenate(lengths)), *paths
 
 
 def _join(results: list[list[Part]], size: int) -> tuple[NDArray[np.int64], NDArray[np.int32], NDArray[np.float32]]:

@@ -20,6 +20,7 @@ from tokalign.files import atomic_directory, sha256_file, write_json
 from tokalign.gguf_tokenizer import SAMPLES, read_gguf_tokenizer
 from tokalign.safetensors_file import DTYPES, INDEX, WEIGHTS, Tensor, read_safetensors_header, weight_files
 from tokalign.sources import Located
+from tokalign.tokens import encode
 from tokalign.vocabulary import ROLES, Vocabulary, check_usable, describe, write_vocabulary
 
 log = logging.getLogger(__name__)
@@ -112,6 +113,8 @@ def save_tokenizer(
         tokenizer.save_pretrained(folder)
         again = AutoTokenizer.from_pretrained(folder, local_files_only=True)
         same = all(again(text)["input_ids"] == tokenizer(text)["input_ids"] for text in SAMPLES)
+        raw = Tokenizer.from_file(str(folder / "tokenizer.json"))  # which corpora are tokenised with
+        same &= all(raw.encode(text, add_special_tokens=False).ids == encode(again, [text])[0] for text in SAMPLES)
         if not same or describe(again) != vocabulary:
             raise InputError(
                 f"{where}: the tokenizer changes when it is saved and loaded again",

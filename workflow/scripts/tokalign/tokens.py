@@ -3,19 +3,35 @@
 from __future__ import annotations
 
 import logging
+from collections import deque
+from collections.abc import Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute
 import pyarrow.parquet as pq
-from transformers import AutoTokenizer, PreTrainedTokenizerFast
+from numpy.typing import NDArray
+from tokenizers import Tokenizer
 
 from tokalign.errors import ArtefactError, InputError
 from tokalign.files import atomic_file
 from tokalign.progress import Progress
 from tokalign.shards import SCHEMA
 
+if TYPE_CHECKING:
+    from transformers import PreTrainedTokenizerFast
+
 log = logging.getLogger(__name__)
+
+BATCH_DOCUMENTS = 512
+"""Documents of a record batch of a shard."""
+PIECE_CHARACTERS = 1 << 20
+"""Characters, or one document, that the tokenizer gets at once: its own records take some 100 bytes a token."""
+BATCHES_AHEAD = 2
+"""Record batches in work at a time: while the tokenizer ends the last documents of one, its threads begin the next."""
 
 
 def load_tokenizer(folder: str | Path, trust_remote_code: bool = False) -> PreTrainedTokenizerFast:
@@ -24,6 +40,8 @@ def load_tokenizer(folder: str | Path, trust_remote_code: bool = False) -> PreTr
     Raises:
         InputError: it has no fast (Rust) implementation.
     """
+    from transformers import AutoTokenizer  # takes longer than a small shard does
+
     tokenizer = AutoTokenizer.from_pretrained(folder, local_files_only=True, trust_remote_code=trust_remote_code)
     if not tokenizer.is_fast:
         raise InputError(
@@ -32,17 +50,64 @@ def load_tokenizer(folder: str | Path, trust_remote_code: bool = False) -> PreTr
     return tokenizer
 
 
+def load_backend(folder: Path) -> Tokenizer:
+    """Load the tokenizer.json of a resolved tokenizer folder, of which resolving made sure that it is the whole tokenizer.
+
+    Raises:
+        ArtefactError: it is missing or damaged.
+    """
+    path = folder / "tokenizer.json"
+    if not path.is_file():
+        raise ArtefactError(f"{path}: no such file", expected="a resolved tokenizer", mend="resolve the tokenizer again")
+    try:
+        return Tokenizer.from_buffer(path.read_bytes())
+    except ValueError as error:
+        raise ArtefactError(f"{path}: not a readable tokenizer", found=error, mend="delete it and run again") from error
+
+
 def encode(tokenizer: PreTrainedTokenizerFast, texts: list[str]) -> list[list[int]]:
     """Return the token ids of texts, without special tokens and without truncation."""
     return [encoding.ids for encoding in tokenizer.backend_tokenizer.encode_batch_fast(texts, add_special_tokens=False)]
 
 
-def tokenize_shard(text: Path, tokenizer: PreTrainedTokenizerFast, out: Path) -> dict[str, int]:
+def pieces(sizes: list[int], most: int) -> Iterator[tuple[int, int]]:
+    """Cut a list into ranges ``first, last`` whose sizes add up to at most ``most``, or of one element."""
+    first = total = 0
+    for number, size in enumerate(sizes):
+        if number > first and total + size > most:
+            yield first, number
+            first, total = number, 0
+        total += size
+    if first < len(sizes):
+        yield first, len(sizes)
+
+
+def tokenize_batch(backend: Tokenizer, batch: pa.RecordBatch) -> pa.RecordBatch:
+    """Return the rows of a token shard for rows of a text shard."""
+    texts = batch.column("text").to_pylist()
+    characters = [len(text) for text in texts]
+    ids: list[NDArray[np.uint32]] = [np.zeros(0, np.uint32)]
+    for first, last in pieces(characters, PIECE_CHARACTERS):
+        encodings = backend.encode_batch_fast(texts[first:last], add_special_tokens=False)
+        ids += [np.array(encoding.ids, dtype=np.uint32) for encoding in encodings]
+    columns = [
+        batch.column("id"),
+        pa.LargeListArray.from_arrays(pa.array(np.cumsum([len(i) for i in ids])), pa.array(np.concatenate(ids))),
+        pa.array([len(text.encode("utf-8")) for text in texts], pa.int32()),
+        pa.array(characters, pa.int32()),
+        pa.array([len(text.split()) for text in texts], pa.int32()),
+        batch.column("language"),
+        batch.column("domain"),
+    ]
+    return pa.record_batch(columns, schema=SCHEMA)
+
+
+def tokenize_shard(text: Path, backend: Tokenizer, out: Path) -> dict[str, int]:
     """Tokenise a Parquet shard of documents into an Arrow token shard.
 
     Args:
         text: Parquet file with the columns of a corpus's text shard.
-        tokenizer: a fast tokenizer.
+        backend: what encodes; it is set to neither truncate nor pad. It brings its own threads.
         out: Arrow file to write.
 
     Returns:
@@ -51,7 +116,6 @@ def tokenize_shard(text: Path, tokenizer: PreTrainedTokenizerFast, out: Path) ->
     Raises:
         ArtefactError: the text shard cannot be read.
     """
-    backend = tokenizer.backend_tokenizer
     backend.no_truncation()
     backend.no_padding()
     try:
@@ -59,28 +123,29 @@ def tokenize_shard(text: Path, tokenizer: PreTrainedTokenizerFast, out: Path) ->
     except (OSError, pa.ArrowInvalid) as error:
         raise ArtefactError(f"{text}: not a readable text shard", found=error, mend="delete it and run again") from error
     totals = {"documents": 0, "tokens": 0, "bytes": 0}
-    with source, atomic_file(out) as partial, pa.OSFile(str(partial), "wb") as file, pa.ipc.new_file(file, SCHEMA) as writer:
+    with (
+        source,
+        atomic_file(out) as partial,
+        pa.OSFile(str(partial), "wb") as file,
+        pa.ipc.new_file(file, SCHEMA) as writer,
+        ThreadPoolExecutor(BATCHES_AHEAD) as pool,
+    ):
         progress = Progress(f"tokenising {text.name}", source.metadata.num_rows, "documents")
-        for batch in source.iter_batches(batch_size=512):
-            texts = batch.column("text").to_pylist()
-            ids = encode(tokenizer, texts)
-            sizes = [len(t.encode("utf-8")) for t in texts]
-            offsets = np.zeros(len(ids) + 1, dtype=np.int64)
-            np.cumsum([len(i) for i in ids], out=offsets[1:])
-            flat = np.concatenate([np.asarray(i, dtype=np.uint32) for i in ids]) if len(ids) else np.zeros(0, np.uint32)
-            columns = [
-                batch.column("id"),
-                pa.LargeListArray.from_arrays(pa.array(offsets), pa.array(flat)),
-                pa.array(sizes, pa.int32()),
-                pa.array([len(t) for t in texts], pa.int32()),
-                pa.array([len(t.split()) for t in texts], pa.int32()),
-                batch.column("language"),
-                batch.column("domain"),
-            ]
-            writer.write_batch(pa.record_batch(columns, schema=SCHEMA))
-            totals["documents"] += len(ids)
-            totals["tokens"] += int(offsets[-1])
-            totals["bytes"] += sum(sizes)
-            progress.advance(len(ids))
+        waiting: deque[Future[pa.RecordBatch]] = deque()
+
+        def write_first() -> None:
+            rows = waiting.popleft().result()
+            writer.write_batch(rows)
+            totals["documents"] += rows.num_rows
+            totals["tokens"] += len(rows.column("ids").values)
+            totals["bytes"] += pa.compute.sum(rows.column("bytes"), min_count=0).as_py()
+            progress.advance(rows.num_rows)
+
+        for batch in source.iter_batches(batch_size=BATCH_DOCUMENTS):
+            waiting.append(pool.submit(tokenize_batch, backend, batch))
+            if len(waiting) > BATCHES_AHEAD:
+                write_first()
+        while waiting:
+            write_first()
         progress.close(f"{totals['tokens']} tokens, {totals['bytes'] / max(totals['tokens'], 1):.2f} bytes per token")
     return totals

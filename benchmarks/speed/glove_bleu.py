@@ -1,0 +1,210 @@
+"""Whether our GloVe vectors align as well as Stanford's: BLEU of held-out text rewritten by alignments from each.
+
+For a target and a source tokenizer, vectors are trained by both programs on the same shards with the same settings, and the
+vocabularies are aligned by the same methods from each pair of vectors. Ours are trained a second time from another seed: what
+that changes is no difference of the programs. All scores are those of the level of the corpus; 1 point is 0.01.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+import tempfile
+from pathlib import Path
+from typing import Any
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+sys.path.insert(0, str(Path(__file__).resolve().parent))
+
+from common import defaults, run, script, write_result
+from glove import count_command, stanford, train_command
+from tokalign import cli
+from tokalign.files import read_json, write_json
+from tokalign.token_text import write_token_text
+
+METHODS = {
+    "relative": ["special", "exact", "relative", "decomposed", "random"],
+    "tokalign-paper": ["special", "tokalign_paper", "random"],
+}
+"""Alignments by name: their lists of methods."""
+SIDES = ("target", "source")
+OURS_ALONE = ("block", "early_stop")
+"""Settings of the training that Stanford's program does not have."""
+ONE_BLAS_THREAD = {"OPENBLAS_NUM_THREADS": "1"}
+
+
+def arguments() -> argparse.ArgumentParser:
+    """Describe the command line."""
+    parser = cli.parser(__doc__)
+    parser.add_argument("--glove", type=Path, required=True, metavar="DIR", help="checkout of Stanford's GloVe, built")
+    for side in SIDES:
+        parser.add_argument(
+            f"--{side}-shards", type=Path, nargs="+", required=True, metavar="FILE", help="tokens, Arrow IPC files"
+        )
+        parser.add_argument(
+            f"--{side}-tokenizer",
+            type=Path,
+            required=True,
+            metavar="DIR",
+            help="folder with hf/, vocabulary.parquet and info.json",
+        )
+    parser.add_argument("--validation", type=Path, required=True, metavar="FILE", help="validation.parquet of the corpus")
+    parser.add_argument(
+        "--bytes-per-group", type=int, default=100_000, metavar="N", help="held-out text of a language and domain"
+    )
+    parser.add_argument("--threads", type=int, default=1, metavar="N")
+    parser.add_argument("--dimensions", type=int, default=300)
+    parser.add_argument("--iterations", type=int, default=15)
+    parser.add_argument("--min-count", type=int, default=5)
+    parser.add_argument("--pivots", type=int, default=300)
+    parser.add_argument("--memory-gb", type=float, default=4.0, help="for counting and shuffling")
+    parser.add_argument("--seed", type=int, default=1, help="of the training; our second runs have the next one")
+    parser.add_argument("--stanford", type=Path, metavar="DIR", help="folder that keeps Stanford's vectors; taken if there")
+    parser.add_argument("--scratch", type=Path, metavar="DIR", help="folder for the files in between")
+    parser.add_argument("--output", type=Path, metavar="FILE", help="JSON file of results")
+    parser.set_defaults(repeats=1)
+    return parser
+
+
+def shards_of(args: argparse.Namespace, side: str) -> list[Path]:
+    """Return the shards of a side."""
+    return getattr(args, f"{side}_shards")
+
+
+def train_stanford(args: argparse.Namespace, settings: dict[str, Any], side: str, kept: Path, folder: Path) -> list[float]:
+    """Train Stanford's vectors of a side unless they are kept; return the objective of each iteration.
+
+    The text of the vectors is kept, and imported to ``folder``.
+    """
+    text, record = kept / f"{side}.txt", kept / f"{side}.json"
+    glove = {key: value for key, value in settings["glove"].items() if key not in OURS_ALONE}
+    shards = [path.name for path in shards_of(args, side)]
+    wanted = {"settings": {"count": settings["count"], "glove": glove}, "shards": shards}
+    found = read_json(record) if record.exists() and text.exists() else {}
+    if {key: found.get(key) for key in wanted} != wanted:
+        with tempfile.TemporaryDirectory(dir=folder) as scratch:
+            write_token_text(shards_of(args, side), Path(scratch, "corpus.txt"))
+            found = wanted | stanford(args, settings, Path(scratch, "corpus.txt"), Path(scratch), binary=False)
+            text.write_bytes(Path(scratch, "stanford.txt").read_bytes())
+        write_json(record, found)
+    imported = {
+        "text": text,
+        "tokenizer_info": getattr(args, f"{side}_tokenizer") / "info.json",
+        "shards": shards_of(args, side),
+        "threads": args.threads,
+        "vectors": folder / f"stanford-{side}.safetensors",
+        "objective": folder / f"stanford-{side}.json",
+    }
+    command = script("convert_vectors", **imported)
+    run([*command[:2], "import", *command[2:]])
+    return found["objective"]
+
+
+def train_ours(args: argparse.Namespace, settings: dict[str, Any], side: str, folder: Path) -> dict[str, list[float]]:
+    """Count, and train our vectors of a side from two seeds; return the objectives by name of the vectors."""
+    counts = folder / f"{side}-counts.safetensors"
+    paths = {"shards": shards_of(args, side), "tokenizer_info": getattr(args, f"{side}_tokenizer") / "info.json"}
+    run(count_command(argparse.Namespace(memory_gb=args.memory_gb, **paths), settings, args.threads, counts))
+    objectives = {}
+    for number, name in enumerate(("ours", "ours-again")):
+        seeded = {**settings, "glove": {**settings["glove"], "seed": args.seed + number}}
+        run(train_command(seeded, counts, args.threads, folder / f"{name}-{side}"))
+        objectives[name] = read_json(folder / f"{name}-{side}.json")["objective"]
+    return objectives
+
+
+def score(args: argparse.Namespace, name: str, vectors: str, documents: Path, folder: Path) -> dict[tuple[str, int], float]:
+    """Align from some vectors and score; return BLEU by tokens (``all``, ``not_shared``) and order."""
+    block = defaults("alignment") | {"methods": METHODS[name]}
+    for method in ("relative", "tokalign_paper"):
+        block[method] |= {"pivots": args.pivots}
+    table, tokenizers = folder / f"{name}-{vectors}.parquet", {}
+    for side in SIDES:
+        tokenizer = getattr(args, f"{side}_tokenizer")
+        tokenizers |= {f"{side}_tokenizer": tokenizer / "hf", f"{side}_vocabulary": tokenizer / "vocabulary.parquet"}
+    run(
+        script(
+            "align_vocabularies",
+            **tokenizers,
+            **{f"{side}_vectors": folder / f"{vectors}-{side}.safetensors" for side in SIDES},
+            settings=block,
+            threads=args.threads,
+            matrix=table.with_suffix(".safetensors"),
+            table=table,
+        ),
+        environment=ONE_BLAS_THREAD,
+    )
+    result = table.with_suffix(".json")
+    run(script("evaluate_alignment", **tokenizers, tokens=table, documents=documents, settings={}, output=result))
+    found = {(row["tokens"], row["metric"]): row["value"] for row in read_json(result)["metrics"] if row["level"] == "corpus"}
+    return {(tokens, order): found[tokens, f"bleu_{order}"] for tokens in ("all", "not_shared") for order in (1, 2, 3, 4)}
+
+
+def compare(scores: dict[str, dict[str, dict[tuple[str, int], float]]]) -> tuple[list[dict[str, Any]], dict[str, Any]]:
+    """Return a row for each alignment, choice of tokens and order, and the greatest differences of BLEU-1.
+
+    Args:
+        scores: from ``score``, by name of the alignment and vectors.
+    """
+    rows = []
+    for name, by_vectors in scores.items():
+        for tokens, order in by_vectors["ours"]:
+            theirs, own, again = (100 * by_vectors[vectors][tokens, order] for vectors in ("stanford", "ours", "ours-again"))
+            rows.append(
+                {
+                    "alignment": name,
+                    "tokens": tokens,
+                    "order": order,
+                    "stanford": round(theirs, 3),
+                    "ours": round(own, 3),
+                    "difference": round(own - theirs, 3),
+                    "difference_of_seeds": round(again - own, 3),
+                }
+            )
+    first = [row for row in rows if row["order"] == 1]
+    return rows, {
+        f"bleu_1_{key}": {
+            tokens: max((row[key] for row in first if row["tokens"] == tokens), key=abs) for tokens in ("all", "not_shared")
+        }
+        for key in ("difference", "difference_of_seeds")
+    }
+
+
+def main(args: argparse.Namespace) -> None:
+    """Train, align, score, print and write."""
+    settings = defaults("vectors")
+    settings["count"] |= {"min_count": args.min_count, "memory_gb": args.memory_gb}
+    settings["glove"] |= {"dimensions": args.dimensions, "iterations": args.iterations, "seed": args.seed}
+    with tempfile.TemporaryDirectory(prefix="benchmark-bleu-", dir=args.scratch) as scratch:
+        folder = Path(scratch)
+        kept = args.stanford or folder / "kept"
+        kept.mkdir(parents=True, exist_ok=True)
+        objectives = {}
+        for side in SIDES:
+            objectives[side] = {"stanford": train_stanford(args, settings, side, kept, folder)[-1]}
+            objectives[side] |= {name: each[-1] for name, each in train_ours(args, settings, side, folder).items()}
+        documents = folder / "documents.parquet"
+        sample = {"bytes_per_group": args.bytes_per_group, "max_document_bytes": args.bytes_per_group}
+        run(script("sample_heldout", validation=args.validation, settings=sample, output=documents))
+        scores = {
+            name: {vectors: score(args, name, vectors, documents, folder) for vectors in ("stanford", "ours", "ours-again")}
+            for name in METHODS
+        }
+    rows, comparison = compare(scores)
+    for row in rows:
+        print("  ".join(f"{key} {value}" for key, value in row.items()))
+    for key, value in {**comparison, "final_objective": objectives}.items():
+        print(f"{key:32} {value}")
+    if args.output:
+        result = {
+            "benchmark": "glove_bleu",
+            "settings": {"count": settings["count"], "glove": settings["glove"], "pivots": args.pivots},
+            "final_objective": objectives,
+            "comparison": comparison,
+            "measured": rows,
+        }
+        write_result(args.output, result, ["numpy", "numba", "tokenizers"])
+
+
+if __name__ == "__main__":
+    cli.run(main, arguments())
