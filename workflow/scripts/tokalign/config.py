@@ -41,7 +41,8 @@ class Run:
 
 def load_schema(path: str | Path) -> dict[str, Any]:
     """Read the schema, which is YAML so that it can be read by people too."""
-    return yaml.safe_load(Path(path).read_text(encoding="utf-8"))
+    loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)  # several times as fast; PyYAML may have been built without it
+    return yaml.load(Path(path).read_text(encoding="utf-8"), Loader=loader)
 
 
 def key_name(path: Iterator[str | int] | tuple[str | int, ...]) -> str:
