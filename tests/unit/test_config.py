@@ -378,6 +378,7 @@ def test_every_key_is_described_and_has_a_default_unless_it_must_be_given():
         "corpus_source": ("files", "hub", "revision"), "alignment": ("vectors", "imported"), "vectors": ("imported",),
         "source": ("folder", "gguf", "wheel", "sha256", "file", "hub", "revision", "train"),
         "evaluation": ("alignment",), "evaluation.alignment": ("embedder",),
+        "rule_resources": ("mem_mb", "runtime", "threads"),
     }.items() for key in keys}  # fmt: skip
     every = list(properties(SCHEMA))
     assert len(every) > 80
