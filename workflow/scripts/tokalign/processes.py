@@ -116,8 +116,17 @@ def join() -> Processes:
     return Processes(rank, world, device)
 
 
-def join_alone() -> None:
-    """Set what DeepSpeed wants to know of a process that trains alone."""
+def prepare_deepspeed(processes: Processes) -> None:
+    """Keep DeepSpeed from compiling, and tell it what it wants to know of a process that trains alone.
+
+    On a CPU it would compile an operator for inference through shared memory, which takes minutes, leaves a lock on which every later run
+    hangs if it is killed meanwhile, and has no meaning on several nodes.
+    """
+    import deepspeed
+
+    deepspeed.ops.__compatible_ops__["deepspeed_shm_comm"] = False
+    if processes.world > 1:
+        return
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]

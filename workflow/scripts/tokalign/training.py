@@ -26,7 +26,7 @@ from tokalign.heldout_bits import HeldoutText
 from tokalign.monitor import Plan, StageCallback
 from tokalign.packing import PackedBlocks, mixed_order
 from tokalign.policies import put_in, trained_parameters
-from tokalign.processes import Processes, join_alone
+from tokalign.processes import Processes, prepare_deepspeed
 from tokalign.progress import quantity
 from tokalign.saved_states import check_layout, last_state
 from tokalign.stage_settings import Execution, StageSettings, accumulation, training_arguments
@@ -212,8 +212,8 @@ def train_stage(
         check_document_mask(model)
     loss = chunked_loss.install(model, execution.loss)
     model.config.use_cache = False
-    if execution.zero and processes.world == 1:
-        join_alone()
+    if execution.zero:
+        prepare_deepspeed(processes)
     precision = choose_precision(settings.precision)
     peak, of_what = peak_operations(processes.device, precision)
     plan = Plan(block, batch, sum(data.used) * block, data.bytes_per_token, operations_per_token(model), peak * processes.world)
