@@ -41,7 +41,7 @@ NOTES = {
     "tokenize": "`library` is the tokenizers library's own work, `encode_batch_fast` on text in memory with as many threads: no "
     "program that calls it is faster.",
     "counting_growth": "Parts of one corpus, counted within a fixed `memory_gb`: what does not fit waits on disk in `chunks`. "
-    "`larger_corpus` is worked out from all four sizes; `largest_from_the_smaller` in the same way from the first three, and can "
+    "`cpu_s` is the time of all threads together. `larger_corpus` is worked out from all four sizes; `largest_from_the_smaller` in the same way from the first three, and can "
     "be held against the last row of the table. Bytes per token, non-zero and entry on disk are constants of the code.",
     "alignment_growth": "Source vocabularies of half the size; comparisons grow with the square of the size.",
 }
@@ -110,7 +110,7 @@ def growth_plot(result: dict[str, Any], column: str, label: str) -> Figure:
     sizes = [row[column] for row in rows]
     figure, panels = plt.subplots(1, 2, figsize=(7.2, 3), layout="constrained")
     for axes, (key, unit, title) in zip(
-        panels, (("wall_s", "s", "Time of the command"), ("peak_rss_mb", "MB", "Peak memory")), strict=True
+        panels, (("cpu_s", "s", "Time of the processor"), ("peak_rss_mb", "MB", "Peak memory")), strict=True
     ):
         for number, name in enumerate(series_of(rows[0])):
             values = [row[name][key] for row in rows]

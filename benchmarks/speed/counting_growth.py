@@ -1,5 +1,6 @@
 """Time and memory of counting and GloVe as the corpus grows, in a fixed amount of memory, and what a larger one would take.
 
+Growth is told in time of the processor, of all threads together, which other work on the machine changes little.
 The corpus is taken in parts (1/8, 2/8, 4/8 and all of its documents, so that pairs of tokens grow as they do in text) or
 repeated (1, 2, 4 and 8 times: no new pairs). From the parts is worked out what a larger corpus takes, 10^9 tokens in 16 GB; how
 far such arithmetic can be trusted is seen where the smaller parts foretell the largest, which is measured, too.
@@ -104,8 +105,8 @@ def measure(args: argparse.Namespace, settings: dict[str, Any], shards: list[Pat
 
 
 def line(rows: list[dict[str, Any]], size: str, step: str) -> tuple[float, float]:
-    """Fit the seconds of a step by least squares as a line of a size; return its slope and its value at 0."""
-    slope, start = np.polyfit([row[size] for row in rows], [row[step]["wall_s"] for row in rows], 1)
+    """Fit the processor's seconds of a step by least squares as a line of a size; return its slope and its value at 0."""
+    slope, start = np.polyfit([row[size] for row in rows], [row[step]["cpu_s"] for row in rows], 1)
     return float(slope), float(start)
 
 
@@ -118,7 +119,7 @@ def power(rows: list[dict[str, Any]], column: str) -> float:
 def project(rows: list[dict[str, Any]], settings: dict[str, Any], tokens: float, memory_gb: float) -> dict[str, Any]:
     """Work out time, memory and disk of a larger corpus from measured ones.
 
-    The seconds of counting grow in a line with the tokens, those of training with the non-zeros; non-zeros and tokens kept grow as
+    The processor's seconds of counting grow in a line with the tokens, those of training with the non-zeros; non-zeros and tokens kept grow as
     powers of the tokens, those of the last two sizes (so this tends to say too much, as powers fall with size). In memory are
     ``memory_gb`` for counting (8 bytes a token for half of it), the result (16 bytes a non-zero) and what is left of the measured
     memory when the result is taken off; chunks wait on disk, 12 bytes a non-zero of each.
@@ -153,7 +154,7 @@ def project(rows: list[dict[str, Any]], settings: dict[str, Any], tokens: float,
         "kept_tokens": round(kept),
         "counting": {
             "seconds_per_million_tokens": round(counting * 1e6, 3),
-            "wall_s": round(counting_start + counting * tokens, 1),
+            "cpu_s": round(counting_start + counting * tokens, 1),
             "chunks": chunks,
             "disk_gb": round(0 if chunks == 1 else chunks * in_a_chunk * SPILLED_BYTES / 1e9, 3),
             "result_gb": round(result_gb, 3),
@@ -161,7 +162,7 @@ def project(rows: list[dict[str, Any]], settings: dict[str, Any], tokens: float,
         },
         "glove": {
             "seconds_per_million_nonzeros": round(training * 1e6, 3),
-            "wall_s": round(training_start + training * nonzeros, 1),
+            "cpu_s": round(training_start + training * nonzeros, 1),
             "peak_gb": round(rest_gb["glove"] + trained_gb, 2),
         },
     }

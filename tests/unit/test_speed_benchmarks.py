@@ -106,8 +106,8 @@ def test_projection_of_counting(common, load):
             "documents": 0,
             "kept_tokens": 1000,
             "nonzeros": 500_000 * n**0.5,
-            "counting": {"wall_s": 10 + 2 * n, "peak_rss_mb": 200 + 8 * n**0.5},
-            "glove": {"wall_s": 3 + n**0.5, "peak_rss_mb": 300 + 10 * n**0.5 + 0.512},
+            "counting": {"cpu_s": 10 + 2 * n, "peak_rss_mb": 200 + 8 * n**0.5},
+            "glove": {"cpu_s": 3 + n**0.5, "peak_rss_mb": 300 + 10 * n**0.5 + 0.512},
         }
         for n in (1, 2, 4)
     ]
@@ -115,9 +115,9 @@ def test_projection_of_counting(common, load):
     assert result["nonzeros_grow_with_tokens_to_the"] == 0.5
     assert (result["nonzeros"], result["kept_tokens"]) == (5_000_000, 1000)
     # Half of 0.4 GB at 8 bytes a token: 25e6 tokens a chunk.
-    expected = {"seconds_per_million_tokens": 2, "wall_s": 210, "chunks": 4, "result_gb": 0.08, "peak_gb": 0.2 + 0.4 + 0.08}
+    expected = {"seconds_per_million_tokens": 2, "cpu_s": 210, "chunks": 4, "result_gb": 0.08, "peak_gb": 0.2 + 0.4 + 0.08}
     assert result["counting"] == pytest.approx({**expected, "disk_gb": 4 * 500_000 * 5 * 12 / 1e9})
-    assert result["glove"] == pytest.approx({"seconds_per_million_nonzeros": 2, "wall_s": 13, "peak_gb": 0.3 + 0.1}, abs=0.005)
+    assert result["glove"] == pytest.approx({"seconds_per_million_nonzeros": 2, "cpu_s": 13, "peak_gb": 0.3 + 0.1}, abs=0.005)
     whole = counting_growth.project(rows, settings, 1e8, 16.0)["counting"]  # 0.8 GB of these are enough
     assert (whole["chunks"], whole["disk_gb"], whole["peak_gb"]) == (1, 0, pytest.approx(0.2 + 1.6 + 0.08))
     assert counting_growth.most_memory(rows, settings, 1e8, 1.0) == 0.6
@@ -223,7 +223,7 @@ def test_page_with_plots(load, tmp_path):
         "versions": {},
     }
     rows = [
-        {"factor": n, "tokens": n * 10**6, "glove": {"wall_s": 0.1 * n**2, "cpu_s": 1.0, "peak_rss_mb": 200 * n**0.5}}
+        {"factor": n, "tokens": n * 10**6, "glove": {"wall_s": 1.0, "cpu_s": 0.1 * n**2, "peak_rss_mb": 200 * n**0.5}}
         for n in (1, 2, 4, 8)
     ]
     (tmp_path / "counting_growth.json").write_text(json.dumps({**origin, "settings": {"threads": 2}, "measured": rows}))
@@ -232,7 +232,7 @@ def test_page_with_plots(load, tmp_path):
         make_page.main(argparse.Namespace(results=tmp_path, page=tmp_path / "page.md"))
         pages.append((tmp_path / "page.md").read_text() + (tmp_path / "counting_growth.svg").read_text())
     assert pages[0] == pages[1]
-    assert "](counting_growth.svg)" in pages[0] and "| 8 | 8,000,000 | 6.4 |" in pages[0]
+    assert "](counting_growth.svg)" in pages[0] and "| 8 | 8,000,000 | 1 | 6.4 |" in pages[0]
     figure = make_page.growth_plot({"measured": rows}, "tokens", "tokens")
     legends = [axes.get_legend().get_texts()[0].get_text() for axes in figure.axes]
     assert legends == ["glove: size$^{2.00}$", "glove: size$^{0.50}$"]
