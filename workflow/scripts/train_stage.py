@@ -143,7 +143,8 @@ def main(args: argparse.Namespace) -> None:
             if processes.is_first:
                 raise
             sys.exit(EXIT_CONTINUE)  # the first process says why
-    leave()
+        processes.wait()  # until the checkpoint is published: a process that goes breaks the connections of the others
+    leave(processes)
 
 
 def train_and_publish(
