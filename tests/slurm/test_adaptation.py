@@ -28,7 +28,6 @@ PATIENCE = 600
 STEPS = 400
 STAGES = ("warm-up", "embeddings", "whole")
 PLACE = "adapted/llama--new/tiny/random/three/s1"
-RUN = (f"results/{PLACE}/whole", "--retries", "6")
 
 
 def wait_for(condition: Callable[[], object], what: str) -> None:
@@ -61,12 +60,15 @@ class Adaptation(Slurm):
         self.project.write()
         self.driver: subprocess.Popen | None = None
 
-    def start(self, *more: str) -> None:
-        """Start snakemake; its output goes to a file."""
-        options = ("--profile", "slurm", "--snakefile", str(ROOT / "Snakefile"), "--configfile", "config.yaml", *QUICK)
+    def start(self, stage: str, *more: str) -> None:
+        """Start snakemake for a stage; its output goes to a file."""
+        options = (
+            f"results/{PLACE}/{stage}", "--retries", "6", "--profile", "slurm", "--snakefile", str(ROOT / "Snakefile"),
+            "--configfile", "config.yaml", *QUICK,
+        )  # fmt: skip
         with (self.project.folder / "driver.log").open("a") as log:
             self.driver = subprocess.Popen(
-                ["snakemake", *RUN, *options, *more], cwd=self.project.folder, env=self.environment, stdout=log,
+                ["snakemake", *options, *more], cwd=self.project.folder, env=self.environment, stdout=log,
                 stderr=subprocess.STDOUT, start_new_session=True,
             )  # fmt: skip
 
@@ -137,7 +139,7 @@ def adaptation(cluster: dict[str, str], tmp_path_factory: pytest.TempPathFactory
 def test_everything_that_a_cluster_does(adaptation: Adaptation):
     here, events = adaptation, []
     # Time limit: none is left after the first step, in two attempts. The others have ten minutes.
-    here.start("--set-resources", "train_stage:runtime=0 if attempt < 3 else 10")
+    here.start("warm-up", "--set-resources", "train_stage:runtime=0 if attempt < 3 else 10")
     here.wait_for(lambda: here.saved("warm-up") >= 40, "the third attempt of the first stage")
     logs = [path.read_text() for path in (here.project.folder / "slurm-logs").rglob("*.log")]
     limits = [int(step) for text in logs for step in re.findall(r"the time limit of the job is near; step (\d+) of", text)]
@@ -147,8 +149,12 @@ def test_everything_that_a_cluster_does(adaptation: Adaptation):
     nodes = here.slurm("squeue", "-h", "-t", "RUNNING", "-o", "%D %k")
     assert re.search(r"^2 rule_train_stage", nodes, re.MULTILINE), nodes
 
+    wait_for(lambda: here.driver.poll() is not None, "the end of the first stage")
+    assert here.driver.returncode == 0, here.said()[-6000:]
+
     # scancel, while the second stage runs.
-    here.wait_for(lambda: here.finished("warm-up") and here.saved("embeddings") >= 20 and here.running(), "the second stage")
+    here.start("whole")
+    here.wait_for(lambda: here.saved("embeddings") >= 20 and here.running(), "the second stage")
     (cancelled,) = here.running()
     here.slurm("scancel", cancelled)
     events.append(f"scancel of job {cancelled} behind step {here.saved('embeddings')} of embeddings")
@@ -183,8 +189,8 @@ def test_everything_that_a_cluster_does(adaptation: Adaptation):
     # The way back that docs/resume.md describes: cancel what still runs, unlock, the same command.
     here.slurm("scancel", orphan)
     wait_for(lambda: not here.running(), "the end of the orphan")
-    here.snakemake("--unlock", RUN[0])
-    here.start()
+    here.snakemake("--unlock", f"results/{PLACE}/whole")
+    here.start("whole")
     wait_for(lambda: here.driver.poll() is not None, "the end")
     assert here.driver.returncode == 0, here.said()[-6000:]
     print("\n".join(events))
