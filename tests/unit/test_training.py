@@ -286,6 +286,19 @@ def test_stopped_by_a_signal_and_continued(blocks, tmp_path, monkeypatch, uninte
     assert comparable(tmp_path) == uninterrupted[1]
 
 
+def test_line_of_metrics_covers_steps_before_an_interruption(blocks, tmp_path, monkeypatch):
+    """Lines every four steps, an interruption after the third: the line of step 4 has the mean of four losses."""
+    execution = replace(EXECUTION, log_steps=4, save_steps=1)
+    with monkeypatch.context() as patch:
+        at_block(patch, 12, crash)  # within step 4
+        with pytest.raises(RuntimeError):
+            train(blocks, tmp_path / "1", SETTINGS, execution)
+    train(blocks, tmp_path / "1", SETTINGS, execution)
+    train(blocks, tmp_path / "2", SETTINGS, execution)
+    assert comparable(tmp_path / "1") == comparable(tmp_path / "2")
+    assert [row["step"] for row in metrics(tmp_path / "1")] == [4]
+
+
 def crash() -> None:
     raise RuntimeError("the machine is gone")
 

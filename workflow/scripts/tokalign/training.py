@@ -17,6 +17,7 @@ from torch import nn
 from torch.utils.data import Dataset
 from transformers import PreTrainedModel, PrinterCallback, Trainer, default_data_collator, set_seed
 from transformers.integrations.deepspeed import unset_hf_deepspeed_config
+from transformers.trainer_pt_utils import nested_gather
 
 from tokalign import chunked_loss
 from tokalign.device import choose_precision
@@ -111,6 +112,21 @@ class StageTrainer(Trainer):
         """Read them."""
         path = Path(resume_from_checkpoint, TRAINED)
         put_in(self.model, load_file(path), path)
+
+    def _save_checkpoint(self, model: nn.Module, trial: Any) -> None:
+        """Write the loss since the last line of metrics, too, or the next line would leave these steps out."""
+        super()._save_checkpoint(model, trial)
+        loss = nested_gather(self._tr_loss, self.args.parallel_mode).mean().item()
+        if self.args.should_save:
+            folder = Path(self.args.output_dir, f"checkpoint-{self.state.global_step}")
+            write_json(folder / "loss.json", {"sum": loss, "last_logged": self._globalstep_last_logged})
+
+    def _load_rng_state(self, checkpoint: str | None) -> None:
+        """Restore the random numbers, when the data are where they were, and the loss since the last line of metrics."""
+        super()._load_rng_state(checkpoint)
+        saved = read_json(Path(checkpoint, "loss.json"))
+        self._tr_loss += saved["sum"]
+        self._globalstep_last_logged = saved["last_logged"]
 
     def trained(self) -> dict[str, torch.Tensor]:
         """Return the trained parameters by name, in float32 on the CPU; all processes have to ask, the first gets them all."""
