@@ -19,6 +19,7 @@ from typing import IO
 
 import pytest
 from copies import copy_project
+from test_bad_input import small_disk
 from tiny import Project
 from trainer import run as train
 from trainer import stage_command
@@ -126,7 +127,7 @@ def is_running(pid: int) -> bool:
 
 def losses(folder: Path) -> list[tuple[int, float]]:
     lines = (folder / OUTPUT / "metrics.jsonl").read_text().splitlines()
-    return [(record["step"], record["loss"]) for record in map(json.loads, lines)]
+    return [(record["step"], record["loss"]) for record in map(json.loads, lines) if "loss" in record]
 
 
 def assert_as_if_never_interrupted(project: Project, uninterrupted: Path) -> None:
@@ -185,7 +186,7 @@ def test_damaged_state_is_not_continued(project: Project, uninterrupted: Path, s
     os.truncate(optimizer, optimizer.stat().st_size // 2)
     status, text = train(project, command)
     assert status == 0, text
-    assert f"{STATE}/checkpoint-{last} is incomplete" in text
+    assert f"{STATE}/checkpoint-{last} is damaged (optimizer.pt has " in text
     assert f"continued from step {before}\n" in text
     assert_as_if_never_interrupted(project, uninterrupted)
 
@@ -264,3 +265,26 @@ def test_trainer_that_outlives_snakemake(project: Project, uninterrupted: Path, 
     assert "continued from" not in log_file.read_text()  # the orphan finished it
     assert_as_if_never_interrupted(project, uninterrupted)
     assert project.planned(OUTPUT) == {}
+
+
+def test_full_disk_while_a_state_is_saved(project: Project, uninterrupted: Path, started: list[subprocess.Popen]):
+    """The training ends with a message, the last complete state stays, and with room again it goes on from there."""
+    command = trainer_command(project)
+    with small_disk(project.folder / "work", "8m"):
+        process = start_and_wait_for_a_state(project, command, started, states=2)
+        filler = project.folder / "work/filler"
+        with filler.open("wb", buffering=0) as file, contextlib.suppress(OSError):
+            while True:
+                file.write(bytes(4096))
+        process.wait(PATIENCE)
+        if process.returncode == 0:
+            pytest.fail("the training ended before the disk was full")
+        assert process.returncode == 1
+        assert "error: the disk is full" in output(project)
+        kept = saved_steps(project)
+        assert kept
+        filler.unlink()
+        status, text = train(project, command)
+        assert status == 0, text
+        assert f"continued from step {max(kept)}" in text
+    assert_as_if_never_interrupted(project, uninterrupted)

@@ -31,11 +31,13 @@ def _sync(path: Path) -> None:
 
 @contextlib.contextmanager
 def full_disk_named(path: Path) -> Iterator[None]:
-    """Raise the OSError of a full disk with its file: pyarrow names none, safetensors raises an error of its own."""
+    """Raise the OSError of a full disk with its file: pyarrow names none, safetensors and torch raise errors of their own."""
     try:
         yield
     except Exception as error:
         number = next((n for n in (errno.ENOSPC, errno.EDQUOT) if os.strerror(n) in str(error)), None)
+        if number is None and "PytorchStreamWriter failed" in str(error):  # torch.save, which does not say why
+            number = errno.ENOSPC
         if number is None or getattr(error, "filename", None):
             raise
         raise OSError(number, os.strerror(number), str(path)) from error

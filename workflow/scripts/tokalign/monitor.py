@@ -11,7 +11,9 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from tensorboardX import SummaryWriter
+from tensorboardX.event_file_writer import EventsWriter
+from tensorboardX.proto.event_pb2 import Event, SessionLog
+from tensorboardX.summary import scalar
 from torch import nn
 from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments
 
@@ -91,7 +93,7 @@ class StageCallback(TrainerCallback):
         self.lowest = float("inf")
         self.best = float("inf")
         self.measured: float | None = None
-        self.board: SummaryWriter | None = None
+        self.board: Board | None = None
 
     # ---- beginning ----
 
@@ -108,7 +110,7 @@ class StageCallback(TrainerCallback):
         self.processes.wait()
         if self.processes.is_first:
             self.metrics.write_text("".join(kept))
-            self.board = SummaryWriter(str(self.metrics.parent / "tensorboard"), purge_step=state.global_step + 1)
+            self.board = Board(self.metrics.parent / "tensorboard", state.global_step + 1)
         if self.heldout and not kept and state.global_step == 0:
             self._measure(model, 0)
             self._write({"step": 0, "tokens": self.plan.used, "heldout_bits_per_byte": self.measured})
@@ -217,8 +219,7 @@ class StageCallback(TrainerCallback):
             return
         with self.metrics.open("a") as file:
             file.write(json.dumps(record) + "\n")
-        write_scalars(self.board, record)
-        self.board.flush()
+        self.board.write(record)
 
     # ---- saving ----
 
@@ -243,11 +244,30 @@ class StageCallback(TrainerCallback):
             self.board.close()
 
 
-def write_scalars(board: SummaryWriter, record: dict[str, Any]) -> None:
-    """Write a line of metrics for TensorBoard."""
-    for name, value in record.items():
-        if name != "step" and value is not None:
-            board.add_scalar(name, value, record["step"])
+class Board:
+    """A file for TensorBoard, written at once: tensorboardX's own writer has a thread that waits for ever when the disk is full.
+
+    Args:
+        folder: of the file.
+        first: step from which on older files of the folder do not count, as they are written again.
+    """
+
+    def __init__(self, folder: Path, first: int):
+        """Open a new file."""
+        folder.mkdir(parents=True, exist_ok=True)
+        self.writer = EventsWriter(str(folder / "events"))
+        self.writer.write_event(Event(step=first, session_log=SessionLog(status=SessionLog.START)))
+
+    def write(self, record: dict[str, Any]) -> None:
+        """Write a line of metrics."""
+        for name, value in record.items():
+            if name != "step" and value is not None:
+                self.writer.write_event(Event(summary=scalar(name, value), step=record["step"], wall_time=time.time()))
+        self.writer.flush()
+
+    def close(self) -> None:
+        """Close the file."""
+        self.writer.close()
 
 
 def write_board(metrics: Path, folder: Path) -> None:
@@ -257,6 +277,7 @@ def write_board(metrics: Path, folder: Path) -> None:
         metrics: JSONL file.
         folder: of the file to write.
     """
-    with SummaryWriter(str(folder)) as board:
-        for line in metrics.read_text().splitlines():
-            write_scalars(board, json.loads(line))
+    board = Board(folder, 0)
+    for line in metrics.read_text().splitlines():
+        board.write(json.loads(line))
+    board.close()
