@@ -36,8 +36,8 @@ TITLES = {
 GROWTHS = {"counting_growth": ("tokens", "tokens of the corpus"), "alignment_growth": ("target", "target tokens")}
 """Sections with a plot: the column of sizes and what it is called."""
 NOTES = {
-    "glove_bleu": "BLEU in points (1 point is 0.01) of held-out text rewritten by an alignment; `difference` is ours less Stanford's, "
-    "`difference_of_seeds` that of two runs of ours.",
+    "glove_bleu": "BLEU in points (1 point is 0.01) of held-out text rewritten by an alignment: means over seeds of the training. "
+    "`difference` is ours less Stanford's, `standard_error` that of it; `not_shared` are tokens without an exact twin.",
     "tokenize": "`library` is the tokenizers library's own work, `encode_batch_fast` on text in memory with as many threads: no "
     "program that calls it is faster.",
     "counting_growth": "Parts of one corpus, counted within a fixed `memory_gb`: what does not fit waits on disk in `chunks`. "

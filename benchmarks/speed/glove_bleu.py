@@ -1,13 +1,16 @@
 """Whether our GloVe vectors align as well as Stanford's: BLEU of held-out text rewritten by alignments from each.
 
 For a target and a source tokenizer, vectors are trained by both programs on the same shards with the same settings, and the
-vocabularies are aligned by the same methods from each pair of vectors. Ours are trained a second time from another seed: what
-that changes is no difference of the programs. All scores are those of the level of the corpus; 1 point is 0.01.
+vocabularies are aligned by the same methods from each pair of vectors. Both programs train from several seeds, since a seed alone
+changes BLEU-1 by half a point: means are compared, and the standard error of their difference (pooled variance) says how much it
+tells. All scores are those of the level of the corpus; 1 point is 0.01.
 """
 
 from __future__ import annotations
 
 import argparse
+import math
+import statistics
 import sys
 import tempfile
 from pathlib import Path
@@ -58,11 +61,11 @@ def arguments() -> argparse.ArgumentParser:
     parser.add_argument("--min-count", type=int, default=5)
     parser.add_argument("--pivots", type=int, default=300)
     parser.add_argument("--memory-gb", type=float, default=4.0, help="for counting and shuffling")
-    parser.add_argument("--seed", type=int, default=1, help="of the training; our second runs have the next one")
+    parser.add_argument("--seeds", type=int, default=5, metavar="N", help="ours are trained from the seeds 1 ... N")
+    parser.add_argument("--stanford-seeds", type=int, default=2, metavar="N", help="and Stanford's from these")
     parser.add_argument("--stanford", type=Path, metavar="DIR", help="folder that keeps Stanford's vectors; taken if there")
     parser.add_argument("--scratch", type=Path, metavar="DIR", help="folder for the files in between")
     parser.add_argument("--output", type=Path, metavar="FILE", help="JSON file of results")
-    parser.set_defaults(repeats=1)
     return parser
 
 
@@ -71,20 +74,26 @@ def shards_of(args: argparse.Namespace, side: str) -> list[Path]:
     return getattr(args, f"{side}_shards")
 
 
-def train_stanford(args: argparse.Namespace, settings: dict[str, Any], side: str, kept: Path, folder: Path) -> list[float]:
-    """Train Stanford's vectors of a side unless they are kept; return the objective of each iteration.
+def with_seed(settings: dict[str, Any], seed: int) -> dict[str, Any]:
+    """Return a block of vectors with a seed of the training."""
+    return {**settings, "glove": {**settings["glove"], "seed": seed}}
+
+
+def train_stanford(args: argparse.Namespace, settings: dict[str, Any], side: str, seed: int, kept: Path, folder: Path) -> float:
+    """Train Stanford's vectors of a side unless they are kept; return the objective of the last iteration.
 
     The text of the vectors is kept, and imported to ``folder``.
     """
-    text, record = kept / f"{side}.txt", kept / f"{side}.json"
-    glove = {key: value for key, value in settings["glove"].items() if key not in OURS_ALONE}
+    text, record = kept / f"{side}-{seed}.txt", kept / f"{side}-{seed}.json"
+    glove = {key: value for key, value in with_seed(settings, seed)["glove"].items() if key not in OURS_ALONE}
     shards = [path.name for path in shards_of(args, side)]
     wanted = {"settings": {"count": settings["count"], "glove": glove}, "shards": shards}
     found = read_json(record) if record.exists() and text.exists() else {}
     if {key: found.get(key) for key in wanted} != wanted:
         with tempfile.TemporaryDirectory(dir=folder) as scratch:
             write_token_text(shards_of(args, side), Path(scratch, "corpus.txt"))
-            found = wanted | stanford(args, settings, Path(scratch, "corpus.txt"), Path(scratch), binary=False)
+            options = argparse.Namespace(**{**vars(args), "seed": seed, "repeats": 1})
+            found = wanted | stanford(options, settings, Path(scratch, "corpus.txt"), Path(scratch), binary=False)
             text.write_bytes(Path(scratch, "stanford.txt").read_bytes())
         write_json(record, found)
     imported = {
@@ -92,24 +101,24 @@ def train_stanford(args: argparse.Namespace, settings: dict[str, Any], side: str
         "tokenizer_info": getattr(args, f"{side}_tokenizer") / "info.json",
         "shards": shards_of(args, side),
         "threads": args.threads,
-        "vectors": folder / f"stanford-{side}.safetensors",
-        "objective": folder / f"stanford-{side}.json",
+        "vectors": folder / f"stanford-{seed}-{side}.safetensors",
+        "objective": folder / f"stanford-{seed}-{side}.json",
     }
     command = script("convert_vectors", **imported)
     run([*command[:2], "import", *command[2:]])
-    return found["objective"]
+    return found["objective"][-1]
 
 
-def train_ours(args: argparse.Namespace, settings: dict[str, Any], side: str, folder: Path) -> dict[str, list[float]]:
-    """Count, and train our vectors of a side from two seeds; return the objectives by name of the vectors."""
+def train_ours(args: argparse.Namespace, settings: dict[str, Any], side: str, folder: Path) -> list[float]:
+    """Count, and train our vectors of a side from each seed; return the objectives of the last iterations."""
     counts = folder / f"{side}-counts.safetensors"
     paths = {"shards": shards_of(args, side), "tokenizer_info": getattr(args, f"{side}_tokenizer") / "info.json"}
     run(count_command(argparse.Namespace(memory_gb=args.memory_gb, **paths), settings, args.threads, counts))
-    objectives = {}
-    for number, name in enumerate(("ours", "ours-again")):
-        seeded = {**settings, "glove": {**settings["glove"], "seed": args.seed + number}}
-        run(train_command(seeded, counts, args.threads, folder / f"{name}-{side}"))
-        objectives[name] = read_json(folder / f"{name}-{side}.json")["objective"]
+    objectives = []
+    for seed in range(1, args.seeds + 1):
+        name = f"ours-{seed}-{side}"
+        run(train_command(with_seed(settings, seed), counts, args.threads, folder / name))
+        objectives.append(read_json(folder / f"{name}.json")["objective"][-1])
     return objectives
 
 
@@ -140,16 +149,17 @@ def score(args: argparse.Namespace, name: str, vectors: str, documents: Path, fo
     return {(tokens, order): found[tokens, f"bleu_{order}"] for tokens in ("all", "not_shared") for order in (1, 2, 3, 4)}
 
 
-def compare(scores: dict[str, dict[str, dict[tuple[str, int], float]]]) -> tuple[list[dict[str, Any]], dict[str, Any]]:
-    """Return a row for each alignment, choice of tokens and order, and the greatest differences of BLEU-1.
+def compare(scores: dict[str, dict[str, list[dict[tuple[str, int], float]]]]) -> list[dict[str, Any]]:
+    """Return a row for each alignment, choice of tokens and order: means, and their difference with its standard error.
 
     Args:
-        scores: from ``score``, by name of the alignment and vectors.
+        scores: from ``score``, by name of the alignment and of the program (``stanford``, ``ours``), one for each seed.
     """
     rows = []
-    for name, by_vectors in scores.items():
-        for tokens, order in by_vectors["ours"]:
-            theirs, own, again = (100 * by_vectors[vectors][tokens, order] for vectors in ("stanford", "ours", "ours-again"))
+    for name, by_program in scores.items():
+        for tokens, order in by_program["ours"][0]:
+            runs = {program: [100 * each[tokens, order] for each in by_program[program]] for program in ("stanford", "ours")}
+            theirs, own = (statistics.fmean(runs[program]) for program in ("stanford", "ours"))
             rows.append(
                 {
                     "alignment": name,
@@ -158,49 +168,61 @@ def compare(scores: dict[str, dict[str, dict[tuple[str, int], float]]]) -> tuple
                     "stanford": round(theirs, 3),
                     "ours": round(own, 3),
                     "difference": round(own - theirs, 3),
-                    "difference_of_seeds": round(again - own, 3),
+                    "standard_error": standard_error(*runs.values()),
+                    **{f"runs_{program}": [round(value, 2) for value in values] for program, values in runs.items()},
                 }
             )
-    first = [row for row in rows if row["order"] == 1]
-    return rows, {
-        f"bleu_1_{key}": {
-            tokens: max((row[key] for row in first if row["tokens"] == tokens), key=abs) for tokens in ("all", "not_shared")
-        }
-        for key in ("difference", "difference_of_seeds")
-    }
+    return rows
+
+
+def standard_error(first: list[float], second: list[float]) -> float | None:
+    """Return the standard error of the difference of two means, from the pooled variance; of single runs there is none."""
+    freedom = len(first) + len(second) - 2
+    if freedom == 0:
+        return None
+    squares = sum((value - statistics.fmean(values)) ** 2 for values in (first, second) for value in values)
+    return round(math.sqrt(squares / freedom * (1 / len(first) + 1 / len(second))), 3)
 
 
 def main(args: argparse.Namespace) -> None:
     """Train, align, score, print and write."""
     settings = defaults("vectors")
     settings["count"] |= {"min_count": args.min_count, "memory_gb": args.memory_gb}
-    settings["glove"] |= {"dimensions": args.dimensions, "iterations": args.iterations, "seed": args.seed}
+    settings["glove"] |= {"dimensions": args.dimensions, "iterations": args.iterations}
+    seeds = {"stanford": range(1, args.stanford_seeds + 1), "ours": range(1, args.seeds + 1)}
     with tempfile.TemporaryDirectory(prefix="benchmark-bleu-", dir=args.scratch) as scratch:
         folder = Path(scratch)
         kept = args.stanford or folder / "kept"
         kept.mkdir(parents=True, exist_ok=True)
         objectives = {}
         for side in SIDES:
-            objectives[side] = {"stanford": train_stanford(args, settings, side, kept, folder)[-1]}
-            objectives[side] |= {name: each[-1] for name, each in train_ours(args, settings, side, folder).items()}
+            theirs = [train_stanford(args, settings, side, seed, kept, folder) for seed in seeds["stanford"]]
+            objectives[side] = {"stanford": theirs, "ours": train_ours(args, settings, side, folder)}
         documents = folder / "documents.parquet"
         sample = {"bytes_per_group": args.bytes_per_group, "max_document_bytes": args.bytes_per_group}
         run(script("sample_heldout", validation=args.validation, settings=sample, output=documents))
         scores = {
-            name: {vectors: score(args, name, vectors, documents, folder) for vectors in ("stanford", "ours", "ours-again")}
+            name: {
+                program: [score(args, name, f"{program}-{seed}", documents, folder) for seed in numbers]
+                for program, numbers in seeds.items()
+            }
             for name in METHODS
         }
-    rows, comparison = compare(scores)
+    rows = compare(scores)
     for row in rows:
         print("  ".join(f"{key} {value}" for key, value in row.items()))
-    for key, value in {**comparison, "final_objective": objectives}.items():
-        print(f"{key:32} {value}")
+    print(f"final_objective {objectives}")
     if args.output:
+        glove = {key: value for key, value in settings["glove"].items() if key != "seed"}
         result = {
             "benchmark": "glove_bleu",
-            "settings": {"count": settings["count"], "glove": settings["glove"], "pivots": args.pivots},
+            "settings": {
+                "count": settings["count"],
+                "glove": glove,
+                "pivots": args.pivots,
+                "bytes_per_group": args.bytes_per_group,
+            },
             "final_objective": objectives,
-            "comparison": comparison,
             "measured": rows,
         }
         write_result(args.output, result, ["numpy", "numba", "tokenizers"])

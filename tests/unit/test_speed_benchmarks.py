@@ -157,31 +157,27 @@ def test_growth_of_an_alignment(common, load, tmp_path, monkeypatch):
 
 
 def test_comparison_of_bleu(common, load):
-    """Differences in points; the greatest one counts, whatever its sign."""
+    """Means in points: 70 from (69, 71) beside 71 from (70, 71, 72); variances 2 and 1, pooled (2 + 2) / 3."""
     load("speed/glove")
-    compare = load("speed/glove_bleu").compare
+    bleu = load("speed/glove_bleu")
 
-    def scores(first: float, second: float) -> dict[tuple[str, int], float]:
-        return {("all", 1): first, ("all", 2): 0.5, ("not_shared", 1): second, ("not_shared", 2): 0.1}
+    def scores(*values: float) -> list[dict[tuple[str, int], float]]:
+        return [{("all", 1): value, ("not_shared", 1): 0.1} for value in values]
 
-    rows, greatest = compare(
-        {
-            "a": {"stanford": scores(0.70, 0.20), "ours": scores(0.701, 0.197), "ours-again": scores(0.702, 0.197)},
-            "b": {"stanford": scores(0.60, 0.10), "ours": scores(0.60, 0.101), "ours-again": scores(0.596, 0.101)},
-        }
-    )
+    rows = bleu.compare({"a": {"stanford": scores(0.69, 0.71), "ours": scores(0.70, 0.71, 0.72)}})
     assert rows[0] == {
         "alignment": "a",
         "tokens": "all",
         "order": 1,
         "stanford": 70.0,
-        "ours": 70.1,
-        "difference": 0.1,
-        "difference_of_seeds": 0.1,
+        "ours": 71.0,
+        "difference": 1.0,
+        "standard_error": round((4 / 3 * (1 / 2 + 1 / 3)) ** 0.5, 3),
+        "runs_stanford": [69.0, 71.0],
+        "runs_ours": [70.0, 71.0, 72.0],
     }
-    assert len(rows) == 8
-    assert greatest["bleu_1_difference"] == {"all": 0.1, "not_shared": -0.3}
-    assert greatest["bleu_1_difference_of_seeds"] == {"all": -0.4, "not_shared": 0.0}
+    assert (rows[1]["tokens"], rows[1]["difference"], rows[1]["standard_error"]) == ("not_shared", 0.0, 0.0)
+    assert bleu.standard_error([1.0], [2.0]) is None
 
 
 def test_kept_vectors_of_stanford_are_of_these_settings(common, load, tmp_path, monkeypatch):
@@ -191,7 +187,7 @@ def test_kept_vectors_of_stanford_are_of_these_settings(common, load, tmp_path, 
     trained = []
 
     def stanford(args, settings, text, folder, *, binary):
-        trained.append(settings["glove"]["dimensions"])
+        trained.append((settings["glove"]["dimensions"], args.seed))
         assert text.read_text() == "3 1\n"
         (folder / "stanford.txt").write_text("3 0.5 1\n1 1.5 2\n<unk> 0 0\n")
         return {"objective": [0.2, 0.1], "glove": {"wall_s": 1.0}}
@@ -200,11 +196,11 @@ def test_kept_vectors_of_stanford_are_of_these_settings(common, load, tmp_path, 
     shard = write_shard(tmp_path / "a.arrow", [[3, 1]])
     (tmp_path / "info.json").write_text('{"size": 4}')
     args = argparse.Namespace(target_shards=[shard], target_tokenizer=tmp_path, threads=1)
-    for dimensions, block in ((2, 512), (2, 1024), (3, 1024)):
+    for dimensions, block, seed in ((2, 512, 1), (2, 1024, 1), (3, 1024, 1), (3, 1024, 2)):
         settings = {"count": {"window": 15}, "glove": {"dimensions": dimensions, "block": block, "early_stop": None}}
-        assert bleu.train_stanford(args, settings, "target", tmp_path, tmp_path) == [0.2, 0.1]
-    assert trained == [2, 3]
-    vectors = read_vectors(tmp_path / "stanford-target.safetensors")
+        assert bleu.train_stanford(args, settings, "target", seed, tmp_path, tmp_path) == 0.1
+    assert trained == [(2, 1), (3, 1), (3, 2)]
+    vectors = read_vectors(tmp_path / "stanford-1-target.safetensors")
     assert (vectors.token_ids.tolist(), vectors.vectors.tolist(), vectors.counts.tolist()) == (
         [3, 1],
         [[0.5, 1], [1.5, 2]],
