@@ -79,11 +79,19 @@ def test_every_step_makes_the_model_better():
 def test_losses_fall_within_the_recipe():
     recipe = yaml.safe_load((ROOT / "config/config.yaml").read_text(encoding="utf-8"))["recipes"]["demo"]
     for stage in recipe["stages"]:
-        losses = {int(row["step"]): float(row["loss"]) for row in rows("training", stage=stage["name"])}
+        losses = {int(row["step"]): float(row["loss"]) for row in rows("training", stage=stage["name"]) if row["loss"]}
         assert sorted(losses) == list(range(1, stage["steps"] + 1))
     first = float(rows("training", stage="stage1", step="1")[0]["loss"])
     last = float(rows("training", stage="stage2", step=str(recipe["stages"][-1]["steps"]))[0]["loss"])
     assert last < first
+
+
+def test_heldout_text_is_predicted_better_and_better():
+    """Measured in training on the same documents each time, from before the first step to behind the last."""
+    measured = [float(row["heldout_bits_per_byte"]) for row in rows("training") if row["heldout_bits_per_byte"]]
+    assert len(measured) == 4 + 3  # steps 0, 20, 40, 60 of stage 1 and 0, 20, 40 of stage 2
+    assert measured[3] < measured[0]
+    assert measured[-1] < measured[4] == pytest.approx(measured[3], rel=1e-3)
 
 
 @pytest.mark.parametrize("language", ["ru", "hi", "ja"])
