@@ -20,7 +20,7 @@ def partitions():
 
 def dry_run_command():
     """The command that was typed, as a dry run of everything else; with cores for the threads that rules ask for."""
-    typed = [word for word in sys.argv[1:] if word != "preflight"]
+    typed = [word for word in sys.argv[1:] if word not in ("preflight", "--quiet", "-q")]
     options = ["--quiet", "host", "--dry-run", "--cores", "100000"]
     return [sys.executable, "-m", "snakemake", *options, *typed]
 

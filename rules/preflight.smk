@@ -12,6 +12,7 @@ rule preflight:
     """Access to models and data sets, disk, memory and the cluster are checked, and the plan is printed; nothing is made."""
     log:
         "logs/preflight.log",
+    retries: 0  # what it finds does not change by itself
     conda:
         "../envs/data.yaml"
     params:
