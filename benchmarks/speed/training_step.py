@@ -64,7 +64,7 @@ def published(
             parameter.requires_grad_("embed" in name)
     arguments = TrainingArguments(
         output_dir=str(folder), max_steps=steps, per_device_train_batch_size=batch, learning_rate=6.4e-4, lr_scheduler_type="cosine",
-        warmup_ratio=0.03, max_grad_norm=0.3, optim="adamw_torch", bf16=precision == "bfloat16", save_strategy="no", logging_steps=1,
+        warmup_steps=1, max_grad_norm=0.3, optim="adamw_torch", bf16=precision == "bfloat16", save_strategy="no", logging_steps=1,
         report_to="none", disable_tqdm=True, use_cpu=not torch.cuda.is_available(), train_sampling_strategy="sequential",
     )  # fmt: skip
     order = np.stack([np.zeros(steps * batch, dtype=np.int64), np.arange(steps * batch) % len(blocks)], axis=1)
