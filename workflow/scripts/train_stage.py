@@ -132,7 +132,8 @@ def main(args: argparse.Namespace) -> None:
         processes.wait()
         finished = args.output / "training.json"
         if finished.exists() and read_json(finished)["fingerprint"] == print_of:
-            return  # a process that outlived its workflow finished this training while we waited for it
+            leave(processes)  # a process that outlived its workflow finished this training while we waited for it
+            return
         if processes.is_first:
             args.state.mkdir(parents=True, exist_ok=True)
             check_fingerprint(args.state, print_of)

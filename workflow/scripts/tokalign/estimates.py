@@ -16,6 +16,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
+from tokalign.mixture import stage_steps
+
 MB = 1_000_000
 UTILISATION = 0.35
 """Share of a device's peak that training reaches (model FLOPs utilisation); well-tuned runs on GPUs report 0.3 to 0.5."""
@@ -191,11 +193,11 @@ class Stage:
             block: ``block`` of the recipe. [tokens]
         """
         gpus = stage.get("gpus", 1)
-        batch = stage.get("batch_tokens") or stage["batch_sequences"] * block
+        batch = stage["batch_tokens"]
         lora = stage.get("lora") or {}
         return cls(
             train=stage["train"],
-            steps=stage.get("steps") or math.ceil(stage["tokens"] / batch),
+            steps=stage_steps(stage),
             batch_tokens=batch,
             block=block,
             device_sequences=min(stage.get("device_sequences", 8), max(1, batch // block)),
@@ -360,11 +362,12 @@ def training_memory_mb(model: ModelSize, stage: Stage) -> int:
 
 
 def state_bytes(model: ModelSize, stage: Stage) -> int:
-    """Return the disk space of one saved state: float32 weights and two moments of what is trained, 4 P + 8 T.
+    """Return the disk space of one saved state: of what is trained the float32 weights and two moments, 12 T.
 
-    DeepSpeed saves its float32 copy besides, 4 T.
+    DeepSpeed saves the weights of the whole model besides, in the precision of the arithmetic.
     """
-    return 4 * model.parameters + (12 if stage.zero else 8) * trained_parameters(model, stage)
+    weights = stage.arithmetic_bytes * model.parameters if stage.zero else 0
+    return weights + 12 * trained_parameters(model, stage)
 
 
 def checkpoint_bytes(model: ModelSize) -> int:

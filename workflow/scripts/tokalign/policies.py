@@ -24,7 +24,6 @@ from tokalign.initialisation import embeddings, read_categories
 POLICIES = ("embeddings", "new_rows", "all", "lora")
 OLD_ROWS = ("special", "exact")
 """Categories of target tokens whose rows are those of a source token with the same bytes or role."""
-LORA_TARGETS = "all-linear"
 
 
 @dataclass(frozen=True)

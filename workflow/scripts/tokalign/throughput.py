@@ -10,14 +10,8 @@ import time
 import torch
 from transformers import PreTrainedModel
 
+from tokalign.estimates import known_gpu, peak_flops
 from tokalign.initialisation import embeddings
-
-PEAKS = {
-    "H200": 989e12, "H100 PCIe": 756e12, "H100": 989e12, "A100": 312e12, "L40S": 362e12, "A40": 150e12, "A10": 125e12, "V100": 125e12,
-    "MI300X": 1307e12, "MI250X": 383e12,
-}  # fmt: skip
-"""Dense bfloat16 (V100: float16) operations per second as the makers state them; the first name that occurs counts."""
-
 
 def operations_per_token(model: PreTrainedModel) -> float:
     """Return the floating point operations of a training step per token, without recomputation and attention scores.
@@ -51,10 +45,9 @@ def peak_operations(device: torch.device, precision: str) -> tuple[float, str]:
         precision: ``bfloat16`` or ``float32``.
     """
     if device.type == "cuda" and precision == "bfloat16":
-        name = torch.cuda.get_device_name(device)
-        for known, rate in PEAKS.items():
-            if all(word in name for word in known.split()):
-                return rate, f"{known}, as its maker states"
+        name = known_gpu(torch.cuda.get_device_name(device))
+        if name:
+            return peak_flops(name, precision), f"{name}, as its maker states"
     size = 4096 if device.type == "cuda" else 1024
     return timed_operations(device, precision, size), f"{size} x {size} matrices of {precision}, timed"
 
