@@ -22,7 +22,7 @@ STAGE = {
     "name": "s",
     "train": "all",
     "steps": 100,
-    "batch_sequences": 8,
+    "batch_tokens": 8 * 512,
     "device_sequences": 4,
     "gpus": 1,
     "precision": "bfloat16",

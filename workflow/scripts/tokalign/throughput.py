@@ -13,6 +13,7 @@ from transformers import PreTrainedModel
 from tokalign.estimates import known_gpu, peak_flops
 from tokalign.initialisation import embeddings
 
+
 def operations_per_token(model: PreTrainedModel) -> float:
     """Return the floating point operations of a training step per token, without recomputation and attention scores.
 
