@@ -15,6 +15,7 @@ report: "workflow/report/workflow.rst"
 
 include: "rules/common.smk"
 include: "rules/inputs.smk"
+include: "rules/stages.smk"
 include: "rules/resources.smk"
 include: "rules/fetch.smk"
 include: "rules/corpora.smk"

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 from tiny import write_model
-from tokalign import estimates, preflight
+from tokalign import estimates, preflight, preflight_tables
 from tokalign.errors import InputError
 from tokalign.estimates import ModelSize, Stage
 from tokalign.planned_jobs import Plan, Request, parse_dry_run
@@ -250,7 +250,7 @@ def test_table_of_checks():
         Check("disk", "x" * 100, "room", False, "free some"),
         Check("c", "d", "e", None),
     ]
-    text = preflight.checks_table(checks)
+    text = preflight_tables.checks_table(checks)
     lines = text.splitlines()
     assert [line.split()[0] for line in lines[2:5]] == ["ok", "FAILS", "-"]
     assert "x" * 61 + "..." in lines[3] and f"  found:    {'x' * 100}" in lines and "  to mend:  free some" in lines
@@ -258,7 +258,7 @@ def test_table_of_checks():
 
 def test_table_of_trainings():
     plan = [training(), training(done=True), training(size=None), training(gpus=0)]
-    lines = preflight.trainings_table(plan, "h100", {"model m": "size from its name"}).splitlines()
+    lines = preflight_tables.trainings_table(plan, "h100", {"model m": "size from its name"}).splitlines()
     cost = estimates.gpu_hours(SIZE, plan[0].stage, "h100")
     columns = [line.split()[-3] for line in lines[2:6]]
     assert columns[:3] == [f"{cost:.1f}", "done", "?"]
@@ -273,13 +273,13 @@ def test_table_of_jobs():
     plan = parse_dry_run(
         "rule a:\nrule b:\nGroup job g (jobs in lexicogr. order):\n    rule c:\n    rule c:\nGroup job g (jobs in lexicogr. order):\n    rule c:\n"
     )
-    assert preflight.jobs_table(plan, ["b"], slurm=True).splitlines()[2:] == [
+    assert preflight_tables.jobs_table(plan, ["b"], slurm=True).splitlines()[2:] == [
         "a     1",
         "b     1     here",
         "c     3     in 2 groups g",
         "5 jobs: 1 where snakemake runs, 4 others as 3 jobs of Slurm.",
     ]
-    assert preflight.jobs_table(Plan(), [], slurm=False).endswith("0 jobs.")
+    assert preflight_tables.jobs_table(Plan(), [], slurm=False).endswith("0 jobs.")
 
 
 def test_run_that_cannot_be_planned(tmp_path: Path):

@@ -32,7 +32,7 @@ def main(args: argparse.Namespace) -> None:
     Raises:
         InputError: the run cannot be planned.
     """
-    from tokalign import preflight
+    from tokalign import preflight, preflight_tables
 
     settings, site = args.settings, args.settings["site"]
     log.info("planning the run")
@@ -55,9 +55,9 @@ def main(args: argparse.Namespace) -> None:
         *preflight.check_gpu_memory(trainings, site["gpu"]),
         *preflight.check_slurm(plan.submitted(site["local"]), training_mb, site),
     ]
-    print(f"\n{preflight.checks_table(checks)}")
-    print(f"\n{preflight.trainings_table(trainings, site['gpu'], notes)}")
-    print(f"\n{preflight.jobs_table(plan, site['local'], slurm=site['slurm'])}", flush=True)
+    print(f"\n{preflight_tables.checks_table(checks)}")
+    print(f"\n{preflight_tables.trainings_table(trainings, site['gpu'], notes)}")
+    print(f"\n{preflight_tables.jobs_table(plan, site['local'], slurm=site['slurm'])}", flush=True)
     failed = sum(check.ok is False for check in checks)
     if failed:
         sys.exit(f"\npreflight: {failed} of {len(checks)} checks fail")
