@@ -1,4 +1,4 @@
-# What the training rule is given: the stage of the recipe that its wildcards name, what came before it, and where it runs.
+# Inputs, settings and resources of the training: the stage of the recipe that its wildcards name, what came before it, where it runs.
 
 ADAPTED = "{model}--{tokenizer}/{corpus}/{alignment}/{recipe}/s{seed}"
 
