@@ -17,7 +17,7 @@ from tokalign.initialisation import embeddings
 def operations_per_token(model: PreTrainedModel) -> float:
     """Return the floating point operations of a training step per token, without recomputation and attention scores.
 
-    Two for each weight that a token meets in the forward pass (the input embedding is a look-up, the LM head is not), two for
+    Two for each weight of a matrix that a token meets in the forward pass (the input embedding is a look-up, the LM head is not), two for
     the gradient of what goes through it, and two for the gradient of the weight where it is trained (Kaplan et al. 2020, section
     2.1: 6 N in all where everything is trained).
 
@@ -26,13 +26,10 @@ def operations_per_token(model: PreTrainedModel) -> float:
     """
     first, _, tied = embeddings(model)
     count = 0
-    for name, parameter in model.named_parameters():
-        size = getattr(parameter, "ds_numel", parameter.numel())
-        if parameter is first.weight and not tied:
-            continue
-        if parameter.dim() < 2 and "bias" not in name:
-            continue
-        count += size * (4 + 2 * parameter.requires_grad)
+    for parameter in model.parameters():
+        looked_up = parameter is first.weight and not tied
+        if parameter.dim() >= 2 and not looked_up:
+            count += parameter.numel() * (4 + 2 * parameter.requires_grad)
     return float(count)
 
 
