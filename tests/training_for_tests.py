@@ -6,8 +6,10 @@ import json
 from collections.abc import Callable
 from pathlib import Path
 
+import numpy as np
 import torch
-from tokalign.packing import PackedBlocks
+from shards_for_tests import write_shard
+from tokalign.packing import PackedBlocks, pack_shards
 from tokalign.policies import select_parameters
 from tokalign.processes import Processes
 from tokalign.stage_settings import Execution, StageSettings
@@ -43,6 +45,13 @@ def gpt_neox() -> PreTrainedModel:
 
 
 MODELS = {"tied": llama, "untied": lambda: llama(tied=False), "gpt_neox": gpt_neox}
+
+
+def random_blocks(folder: Path) -> PackedBlocks:
+    """Pack twenty blocks of random tokens: fewer than the sequences of a stage, so that it goes through the data twice."""
+    ids = np.random.default_rng(0).integers(1, VOCABULARY, 20 * BLOCK - 1).tolist()
+    pack_shards([write_shard(folder / "a.arrow", [ids])], BLOCK, 0, folder / "blocks")
+    return PackedBlocks.open(folder / "blocks")
 
 
 def data(blocks: PackedBlocks, used: tuple[int, int] = (0, 0), **changes: object) -> StageData:

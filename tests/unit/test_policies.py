@@ -9,9 +9,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 import torch
-from shards_for_tests import write_shard
 from tokalign.errors import ArtefactError, ConfigurationError, InputError
-from tokalign.packing import PackedBlocks, data_order, pack_shards
+from tokalign.packing import PackedBlocks, data_order
 from tokalign.policies import (
     LoraSettings,
     finished_model,
@@ -22,7 +21,7 @@ from tokalign.policies import (
     with_adapters,
 )
 from tokalign.training import train_stage
-from training_for_tests import ALONE, BLOCK, EXECUTION, MODELS, SEED, SETTINGS, VOCABULARY, data, llama, weights
+from training_for_tests import ALONE, EXECUTION, MODELS, SEED, SETTINGS, VOCABULARY, data, llama, random_blocks, weights
 
 LORA = LoraSettings(rank=3, alpha=6, dropout=0.0, targets="all-linear", embeddings=False)
 NEW = np.arange(VOCABULARY) % 3 == 1
@@ -30,10 +29,7 @@ NEW = np.arange(VOCABULARY) % 3 == 1
 
 @pytest.fixture(scope="module")
 def blocks(tmp_path_factory) -> PackedBlocks:
-    folder = tmp_path_factory.mktemp("blocks")
-    ids = np.random.default_rng(0).integers(1, VOCABULARY, 20 * BLOCK - 1).tolist()
-    pack_shards([write_shard(folder / "a.arrow", [ids])], BLOCK, 0, folder / "blocks")
-    return PackedBlocks.open(folder / "blocks")
+    return random_blocks(tmp_path_factory.mktemp("blocks"))
 
 
 def published(blocks, state, name, policy, **rest):

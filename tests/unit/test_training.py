@@ -34,6 +34,7 @@ from training_for_tests import (
     data,
     llama,
     metrics,
+    random_blocks,
     train,
     weights,
 )
@@ -51,11 +52,7 @@ def one_thread():
 
 @pytest.fixture(scope="module")
 def blocks(tmp_path_factory) -> PackedBlocks:
-    """Twenty blocks of random tokens: fewer than the sequences of a stage, so that it goes through the data twice."""
-    folder = tmp_path_factory.mktemp("blocks")
-    ids = np.random.default_rng(0).integers(1, VOCABULARY, 20 * BLOCK - 1).tolist()
-    pack_shards([write_shard(folder / "a.arrow", [ids])], BLOCK, 0, folder / "blocks")
-    return PackedBlocks.open(folder / "blocks")
+    return random_blocks(tmp_path_factory.mktemp("blocks"))
 
 
 # --- the arithmetic, against a loop by hand ---
