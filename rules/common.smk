@@ -1,6 +1,7 @@
 # What all rules share: the validated configuration, names of wildcards, and functions that look values up in it.
 
 import os
+import shlex
 import sys
 from pathlib import Path
 
@@ -14,12 +15,13 @@ from tokalign.config import (
     check_files,
     expand as expand_experiments,
     load_schema,
-    local_files,
     validate,
 )
+from tokalign.config_lookup import local_files
 from tokalign.digests import DigestCache
 from tokalign.errors import TokalignError
 from tokalign.mixture import mixed_in, stage_steps
+from tokalign.task_files import task_names
 from tokalign.versions import VERSIONS
 
 try:
@@ -71,6 +73,7 @@ wildcard_constraints:
     alignment=NAME,
     recipe=NAME,
     evaluation=NAME,
+    testset=NAME,
     stage=NAME,
     seed=r"\d+",
     block=r"\d+",
@@ -146,7 +149,9 @@ def option_of(option, name):
     """Return a param function: a command line option with the input of this name, or nothing where there is no such input."""
 
     def text(wildcards, input):
-        return f"{option} {input.get(name)}" if input.get(name) else ""
+        paths = input.get(name)
+        paths = [paths] if isinstance(paths, str) else paths
+        return " ".join([option, *map(shlex.quote, paths)]) if paths else ""
 
     return text
 
@@ -202,8 +207,23 @@ def fetched_files():
             *(path for tokenizer in tokenizers for path in fetched_source("tokenizers", tokenizer)),
             *(path for corpus in corpora for path in fetched_datasets(corpus).values()),
             *(path for run in RUNS for path in fetched_embedder(run.evaluation)),
+            *(path for run in RUNS for path in fetched_measures(run.evaluation)),
         ]
     )
+
+
+def fetched_measures(evaluation):
+    """What the fetch rules bring for the suites of an evaluation: test sets and data of tasks."""
+    block = config["evaluations"][evaluation]
+    names = [
+        *block.get("choices", {}).get("testsets", []),
+        *(direction["testset"] for direction in block.get("translation", {}).get("directions", [])),
+        block.get("generation", {}).get("testset"),
+        block["tokenizers"]["testset"],
+    ]
+    testsets = [name for name in unique(names) if name and "hub" in config["testsets"][name]]
+    tasks = tasks_fetched(evaluation) if "tasks" in block else []
+    return [*(f"results/fetched/testsets/{name}" for name in testsets), *tasks]
 
 
 def fetched_datasets(corpus):

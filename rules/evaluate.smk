@@ -34,14 +34,16 @@ rule evaluate_perplexity:
         model="results/{checkpoint}",
         tokenizer=checkpoint_tokenizer,
         documents="results/evaluations/{evaluation}/documents.parquet",
+        reference=reference_tokenizer,
     output:
-        "results/evaluations/{evaluation}/perplexity/{checkpoint}.json",
+        result="results/evaluations/{evaluation}/perplexity/{checkpoint}.json",
+        rows="results/evaluations/{evaluation}/perplexity/{checkpoint}.parquet",
     log:
         "logs/evaluate_perplexity/{evaluation}/{checkpoint}.log",
     benchmark:
         "logs/benchmarks/evaluate_perplexity/{evaluation}/{checkpoint}.tsv"
     wildcard_constraints:
-        checkpoint=f"models/{NAME}/hf|initialised/.+|adapted/.+",
+        checkpoint=CHECKPOINT,
     conda:
         "../envs/evaluate.yaml"
     threads: threads_of("evaluate_perplexity", 8)
@@ -50,13 +52,13 @@ rule evaluate_perplexity:
         runtime=runtime_of("evaluate_perplexity", 240, scoring_time),
         gpu=evaluation_gpus,
     params:
-        settings=perplexity_settings,
+        settings=suite_settings("perplexity"),
         labels=checkpoint_labels,
         version=VERSIONS["perplexity"],
     shell:
         'python "$SCRIPTS"/evaluate_perplexity.py --model {input.model:q} --tokenizer {input.tokenizer:q}'
-        " --documents {input.documents:q} --settings {params.settings:q} --labels {params.labels:q} --threads {threads}"
-        " --output {output:q} 2>&1 | tee {log:q}"
+        " --reference-tokenizer {input.reference:q} --documents {input.documents:q} --settings {params.settings:q}"
+        " --labels {params.labels:q} --threads {threads} --output {output.result:q} 2>&1 | tee {log:q}"
 
 
 rule evaluate_tokenizer:
@@ -64,8 +66,11 @@ rule evaluate_tokenizer:
     input:
         shard=evaluation_shard,
         vocabulary="results/tokenizers/{tokenizer}/vocabulary.parquet",
+        tokenizer="results/tokenizers/{tokenizer}/hf",
+        testset=tokenizer_testset,
     output:
-        "results/evaluations/{evaluation}/tokenizers/{tokenizer}.json",
+        result="results/evaluations/{evaluation}/tokenizers/{tokenizer}.json",
+        rows="results/evaluations/{evaluation}/tokenizers/{tokenizer}.parquet",
     log:
         "logs/evaluate_tokenizer/{evaluation}/{tokenizer}.log",
     benchmark:
@@ -77,8 +82,11 @@ rule evaluate_tokenizer:
         mem_mb=memory_of("evaluate_tokenizer", 4000),
         runtime=runtime_of("evaluate_tokenizer", 60),
     params:
+        settings=tokenizer_settings_of,
+        testset=option_of("--testset", "testset"),
         labels=tokenizer_labels,
         version=VERSIONS["tokenizer_metrics"],
     shell:
         'python "$SCRIPTS"/evaluate_tokenizer.py --shard {input.shard:q} --vocabulary {input.vocabulary:q}'
-        " --labels {params.labels:q} --output {output:q} 2>&1 | tee {log:q}"
+        " --tokenizer {input.tokenizer:q} {params.testset} --settings {params.settings:q} --labels {params.labels:q}"
+        " --output {output.result:q} 2>&1 | tee {log:q}"

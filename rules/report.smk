@@ -10,7 +10,7 @@ localrules:
 rule make_tables:
     """All results as CSV tables."""
     input:
-        perplexity=perplexity_results,
+        perplexity=suite_results("perplexity"),
         tokenizers=tokenizer_results,
         alignments=alignment_results,
         alignment_scores=alignment_score_results,

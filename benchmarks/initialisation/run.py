@@ -101,10 +101,8 @@ def workflow(args: argparse.Namespace, targets: list[str], *options: str) -> Non
 
 def groups(result: dict[str, Any]) -> dict[str, float]:
     """Return bits per byte by group of a result of evaluate_perplexity."""
-    rows = {"all": result["overall"]["bits_per_byte"]}
-    for group in result["groups"]:
-        rows[f"{group['domain']}-{group['language']}"] = group["bits_per_byte"]
-    return rows
+    found = [metric for metric in result["metrics"] if metric["metric"] == "bits_per_byte"]
+    return {"all" if m["language"] == "all" else f"{m['domain']}-{m['language']}": m["value"] for m in found}
 
 
 def main(args: argparse.Namespace) -> None:

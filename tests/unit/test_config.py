@@ -11,7 +11,8 @@ import yaml
 from hypothesis import given
 from hypothesis import strategies as st
 from tiny import CONFIG, ROOT
-from tokalign.config import Run, canonical, check_files, expand, key_name, load_schema, local_files, nearest, validate
+from tokalign.config import Run, canonical, check_files, expand, key_name, load_schema, validate
+from tokalign.config_lookup import local_files, nearest
 from tokalign.errors import ConfigurationError
 
 SCHEMA = load_schema(ROOT / "workflow/schemas/config.schema.yaml")
@@ -199,7 +200,7 @@ def test_an_imported_alignment_needs_its_file(config, tmp_path):
 
 def only_alignments(config: dict[str, Any]) -> dict[str, Any]:
     """Return a configuration whose other blocks name no files."""
-    none = {"corpora": {}, "vectors": {}, "models": {}, "tokenizers": {}, "evaluations": {}}
+    none = {"corpora": {}, "vectors": {}, "models": {}, "tokenizers": {}, "testsets": {}, "evaluations": {}}
     return {"alignments": config["alignments"]} | none
 
 
@@ -372,7 +373,7 @@ def properties(schema: dict[str, Any], place: str = ""):
 
 def test_every_key_is_described_and_has_a_default_unless_it_must_be_given():
     """Keys of an origin stand for a choice; an alignment without `relative` needs no vectors, without `imported` no file,
-    vectors that are trained here need no files, alignments are scored only on request, resources that are not stated are
+    vectors that are trained here need no files, suites are run only on request, a criterion has one of two limits, resources that are not stated are
     estimated; other keys have a default."""
     choices = {".".join((block, key)) for block, keys in {
         "corpus_source": ("files", "hub", "revision"), "alignment": ("vectors", "imported"), "vectors": ("imported",),

@@ -18,12 +18,15 @@ from tiny import write_tokenizer
 from tokalign import perplexity
 from tokalign.bootstrap import ratio_interval
 from tokalign.errors import ArtefactError, ConfigurationError
-from tokalign.perplexity import PerplexitySettings, batches, evaluate, load, score_documents, summary, windows
+from tokalign.likelihood import Scorer, load
+from tokalign.perplexity import PerplexitySettings, batches, evaluate, score_documents, windows
+from tokalign.results import read_items, read_result
 from transformers import LlamaConfig, LlamaForCausalLM
 
 SETTINGS = PerplexitySettings(
     window=64, stride=64, batch_tokens=200, precision="float32", document_start="eos", trust_remote_code=False
 )
+LOADED = {"precision": "float32", "trust_remote_code": False}
 WORDS = ["the", "cat", "sat", "on", "a", "mat", "über", "den", "Dächern", "日本語", "です", "и", "кот", "сидел"]
 TEXTS = [
     "the cat sat on a mat",
@@ -50,7 +53,7 @@ def folder(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def loaded(folder):
-    return load(folder, folder, SETTINGS)
+    return load(folder, folder, **LOADED)
 
 
 def one_by_one(model, tokens, context):
@@ -109,11 +112,12 @@ def test_batches_hold_every_window_within_the_limit(lengths, limit):
 
 
 @pytest.mark.parametrize("batch_tokens", [1, 70, 10_000])
-def test_batching_and_chunks_do_not_matter(loaded, monkeypatch, batch_tokens):
+@pytest.mark.parametrize("bounded", [True, False])
+def test_batching_and_chunks_do_not_matter(loaded, monkeypatch, batch_tokens, bounded):
     model, tokenizer = loaded
     settings = replace(SETTINGS, window=20, stride=10)
     reference, _, _ = score_documents(model, tokenizer, IDS, TEXTS, settings)
-    monkeypatch.setattr(perplexity, "CHUNK_BYTES", 4 * 304 * 7)
+    monkeypatch.setattr(perplexity, "Scorer", lambda model: Scorer(model, bounded=bounded, chunk_bytes=4 * 304 * 7))
     changed, _, _ = score_documents(model, tokenizer, IDS[::-1], TEXTS[::-1], replace(settings, batch_tokens=batch_tokens))
     assert changed[::-1] == pytest.approx(reference, rel=1e-5)
 
@@ -126,14 +130,6 @@ def test_without_start_token_the_first_token_costs_the_uniform_code(loaded):
     assert nll == pytest.approx(expected, rel=1e-5)
     assert nll[3] == pytest.approx(math.log(304))  # a single token
     assert tokens[3] == 1
-
-
-def test_summary_by_hand():
-    result = summary(np.array([2 * math.log(2), 6 * math.log(2)]), np.array([1, 3]), np.array([4, 4]))
-    assert result["bits_per_byte"] == pytest.approx(1.0)
-    assert result["perplexity"] == pytest.approx(4.0)  # 8 bits in 4 tokens
-    assert result["ci95"] == pytest.approx([0.5, 1.5])  # the documents have 2/4 and 6/4 bits per byte
-    assert (result["documents"], result["bytes"], result["tokens"]) == (2, 8, 4)
 
 
 def test_interval_matches_theory():
@@ -154,24 +150,44 @@ def write_documents(path, texts, sizes=None):
     pq.write_table(pa.table(rows), path)
 
 
+def values(result, metric):
+    return {(m["language"], m["domain"]): m["value"] for m in result["metrics"] if m["metric"] == metric}
+
+
 def test_result_counts_utf8_bytes_and_groups_add_up(folder, tmp_path):
     write_documents(tmp_path / "documents.parquet", TEXTS)
-    result = evaluate(folder, folder, tmp_path / "documents.parquet", SETTINGS, {"stage": "source"})
-    assert result["documents"][1]["bytes"] == 5 * 3 + 1 + 4  # five characters of 3 bytes, a space, one of 4 bytes
-    assert [(g["language"], g["documents"]) for g in result["groups"]] == [("de", 2), ("en", 2), ("ja", 1)]
-    for name in ("nll_nats", "bytes", "tokens"):
-        assert sum(g[name] for g in result["groups"]) == pytest.approx(result["overall"][name])
-    total = sum(d["nll"] for d in result["documents"])
-    assert result["overall"]["bits_per_byte"] == pytest.approx(total / math.log(2) / sum(len(t.encode()) for t in TEXTS))
+    output = tmp_path / "out.json"
+    returned = evaluate(folder, folder, tmp_path / "documents.parquet", SETTINGS, {"stage": "source"}, output)
+    result, items = read_result(output), read_items(output)
+    assert result["metrics"] == returned
+    assert items["bytes"].to_pylist()[1] == 5 * 3 + 1 + 4  # five characters of 3 bytes, a space, one of 4 bytes
+    assert items["characters"].to_pylist()[1] == 7
+    bits = values(result, "bits_per_byte")
+    assert list(bits) == [("all", "all"), ("de", "web"), ("en", "web"), ("ja", "web")]
+    nll, sizes = sum(items["nll"].to_pylist()), sum(len(text.encode()) for text in TEXTS)
+    assert bits["all", "all"] == pytest.approx(nll / math.log(2) / sizes)
+    tokens = sum(items["tokens"].to_pylist())
+    assert values(result, "perplexity")["all", "all"] == pytest.approx(math.exp(nll / tokens))
+    assert values(result, "normalised_perplexity") == values(result, "perplexity")
     assert result["labels"] == {"stage": "source"}
     assert result["precision"] == "float32"
+
+
+def test_normalised_perplexity_counts_the_tokens_of_the_shared_tokenizer(folder, tmp_path):
+    write_documents(tmp_path / "documents.parquet", TEXTS)
+    write_tokenizer(tmp_path / "bytes", [""], 257)
+    evaluate(folder, folder, tmp_path / "documents.parquet", SETTINGS, {}, tmp_path / "out.json", tmp_path / "bytes")
+    nll, sizes = sum(read_items(tmp_path / "out.json")["nll"].to_pylist()), sum(len(text.encode()) for text in TEXTS)
+    found = values(read_result(tmp_path / "out.json"), "normalised_perplexity")["all", "all"]
+    assert found == pytest.approx(math.exp(nll / sizes))  # its tokens are bytes
 
 
 def test_tokenizer_from_another_folder(folder, tmp_path):
     shutil.copytree(folder, tmp_path / "model", ignore=shutil.ignore_patterns("token*", "special*"))
     write_documents(tmp_path / "documents.parquet", TEXTS)
-    results = [evaluate(model, folder, tmp_path / "documents.parquet", SETTINGS, {}) for model in (folder, tmp_path / "model")]
-    assert results[0]["documents"] == results[1]["documents"]
+    places = (folder, tmp_path / "model")
+    results = [evaluate(m, folder, tmp_path / "documents.parquet", SETTINGS, {}, tmp_path / "out.json") for m in places]
+    assert results[0] == results[1]
 
 
 def test_command(folder, tmp_path, run_script):
@@ -183,24 +199,25 @@ def test_command(folder, tmp_path, run_script):
     assert "has no bos token" in shown
     assert not (tmp_path / "out.json").exists()
     assert run_script(evaluate_perplexity, *words, json.dumps(vars(SETTINGS)))[0] == 0
-    assert json.loads((tmp_path / "out.json").read_text())["overall"]["documents"] == 2
+    assert json.loads((tmp_path / "out.json").read_text())["metrics"][0]["n"] == 2
 
 
 def test_damage_is_refused(folder, tmp_path):
-    model, tokenizer = load(folder, folder, SETTINGS)
+    model, tokenizer = load(folder, folder, **LOADED)
     with torch.no_grad():
         model.get_input_embeddings().weight[encode(tokenizer, "x")[1]] = math.nan
     with pytest.raises(ArtefactError, match="document four"):
         score_documents(model, tokenizer, ["four"], ["x y"], SETTINGS)
     write_documents(tmp_path / "documents.parquet", TEXTS, sizes=[3] * 5)
     with pytest.raises(ArtefactError, match="another size"):
-        evaluate(folder, folder, tmp_path / "documents.parquet", SETTINGS, {})
+        evaluate(folder, folder, tmp_path / "documents.parquet", SETTINGS, {}, tmp_path / "out.json")
+    assert not (tmp_path / "out.json").exists()
     with pytest.raises(ArtefactError, match="no model"):
-        load(tmp_path, tmp_path, SETTINGS)
+        load(tmp_path, tmp_path, **LOADED)
 
 
 def test_tokenizer_larger_than_the_model(folder):
-    model, tokenizer = load(folder, folder, SETTINGS)
+    model, tokenizer = load(folder, folder, **LOADED)
     tokenizer.add_tokens([f"extra{i}" for i in range(400)])
     with pytest.raises(ArtefactError, match="does not fit"):
         score_documents(model, tokenizer, IDS, TEXTS, SETTINGS)

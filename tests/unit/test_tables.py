@@ -15,10 +15,12 @@ def result(stage, value, alignment=None, recipe=None, seed=None, tokenizer="new"
         "evaluation": "e", "model": "m", "tokenizer": tokenizer, "corpus": corpus, "alignment": alignment, "recipe": recipe,
         "seed": seed, "stage": stage,
     }  # fmt: skip
-    numbers = {"bits_per_byte": value, "ci95": [value - 0.1, value + 0.1], "perplexity": 9.0, "documents": 2, "bytes": 8,
-               "tokens": 4, "nll_nats": 1.0}  # fmt: skip
-    german = {**numbers, "language": "de", "domain": "web", "bits_per_byte": value + 1, "ci95": None}
-    return {"labels": labels, "overall": numbers, "groups": [german]}
+    whole = {"metric": "bits_per_byte", "language": "all", "domain": "all", "value": value, "n": 2}
+    whole["ci95"] = [value - 0.1, value + 0.1]
+    german = {**whole, "language": "de", "domain": "web", "value": value + 1, "ci95": None}
+    shared = {**whole, "metric": "normalised_perplexity"}
+    own = {**whole, "metric": "perplexity", "value": 9.0}
+    return {"labels": labels, "metrics": [whole, german, shared, own]}
 
 
 RESULTS = [

@@ -13,6 +13,7 @@ def arguments() -> argparse.ArgumentParser:
     parser = cli.parser(__doc__)
     parser.add_argument("--model", type=Path, required=True, help="folder of a model")
     parser.add_argument("--tokenizer", type=Path, help="folder of its tokenizer, where it is not in the model's folder")
+    parser.add_argument("--reference-tokenizer", type=Path, help="folder of the tokenizer whose tokens normalise perplexity")
     parser.add_argument("--documents", type=Path, required=True, help="documents.parquet of the evaluation")
     parser.add_argument(
         "--settings",
@@ -22,21 +23,20 @@ def arguments() -> argparse.ArgumentParser:
     )
     parser.add_argument("--labels", type=cli.settings, default={}, help="JSON object copied into the result")
     parser.add_argument("--threads", type=int, default=1, help="CPU threads")
-    parser.add_argument("--output", type=Path, required=True, help="JSON file to write")
+    parser.add_argument("--output", type=Path, required=True, help="JSON file to write; its items go beside it (.parquet)")
     return parser
 
 
 def main(args: argparse.Namespace) -> None:
     """Score and write."""
     import torch
-    from tokalign.files import write_json
     from tokalign.perplexity import PerplexitySettings, evaluate
 
     torch.set_num_threads(args.threads)
-    write_json(
-        args.output,
-        evaluate(args.model, args.tokenizer or args.model, args.documents, PerplexitySettings(**args.settings), args.labels),
-    )
+    evaluate(
+        args.model, args.tokenizer or args.model, args.documents, PerplexitySettings(**args.settings), args.labels, args.output,
+        args.reference_tokenizer,
+    )  # fmt: skip
 
 
 if __name__ == "__main__":

@@ -34,7 +34,7 @@ def arguments() -> argparse.ArgumentParser:
 
 def main(args: argparse.Namespace) -> None:
     """Read results, write tables."""
-    perplexity = tables.perplexity_rows(tables.read_results(args.perplexity, ("labels", "overall", "groups")))
+    perplexity = tables.perplexity_rows(tables.read_results(args.perplexity, ("labels", "metrics")))
     if args.perplexity_csv:
         tables.write_csv(args.perplexity_csv, tables.PERPLEXITY, perplexity)
     if args.bits_per_byte_csv:

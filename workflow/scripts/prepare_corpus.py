@@ -9,7 +9,7 @@ import argparse
 from pathlib import Path
 
 from tokalign import cli
-from tokalign.config import local_files
+from tokalign.config_lookup import local_files
 from tokalign.corpus import CorpusSettings, Source, prepare_corpus
 from tokalign.files import atomic_directory, write_json
 

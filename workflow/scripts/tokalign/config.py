@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import copy
-import difflib
-import glob
 import itertools
 import json
 from collections.abc import Iterator, Mapping
@@ -17,6 +15,8 @@ from jsonschema import Draft202012Validator
 from jsonschema.exceptions import ValidationError
 
 from tokalign.categories import VECTOR_METHODS
+from tokalign.config_evaluations import check_suite_files, check_suites, check_testsets
+from tokalign.config_lookup import local_files, nearest
 from tokalign.errors import ConfigurationError
 
 SOURCE_KINDS = ("folder", "gguf", "wheel", "hub", "train")
@@ -51,14 +51,6 @@ def key_name(path: Iterator[str | int] | tuple[str | int, ...]) -> str:
     for part in path:
         text += f"[{part}]" if isinstance(part, int) else f".{part}" if text else str(part)
     return text or "the configuration"
-
-
-def nearest(name: str, known: list[str]) -> str:
-    """Return advice that names the known word nearest to ``name``, or all of them."""
-    close = difflib.get_close_matches(name, known, n=1, cutoff=0.5)
-    if close:
-        return f"did you mean {close[0]!r}?"
-    return f"use one of: {', '.join(sorted(known))}" if known else "remove it"
 
 
 def _type_name(value: Any) -> str:
@@ -160,7 +152,9 @@ def validate(config: Mapping[str, Any], schema: dict[str, Any]) -> dict[str, Any
         raise explain(errors[0])
     filled = fill_defaults(plain, schema, schema)
     _check_sources(filled)
+    check_testsets(filled)
     _check_names(filled)
+    check_suites(filled)
     _check_imported_vectors(filled)
     _check_resources(filled)
     return filled
@@ -359,28 +353,6 @@ EXPERIMENT_SECTIONS = {
 }  # fmt: skip
 
 
-def local_files(patterns: list[str], place: str) -> list[str]:
-    """Return the sorted files that a list of paths and glob patterns stands for.
-
-    Raises:
-        ConfigurationError: a path does not exist or a pattern matches nothing.
-    """
-    found: list[str] = []
-    for pattern in patterns:
-        matches = sorted(glob.glob(pattern, recursive=True)) if glob.has_magic(pattern) else [pattern]
-        files = [match for match in matches if Path(match).is_file()]
-        if not files:
-            parent = Path(pattern).parent
-            names = [p.name for p in parent.iterdir() if p.is_file()] if parent.is_dir() else []
-            close = difflib.get_close_matches(Path(pattern).name, names, n=1)
-            raise ConfigurationError(
-                f"{place}: no such file", found=pattern, expected=f"a file, seen from {Path.cwd()}",
-                mend=f"did you mean {parent / close[0]}?" if close else "correct the path, or put the file there",
-            )  # fmt: skip
-        found += files
-    return sorted(dict.fromkeys(found))
-
-
 def check_files(config: dict[str, Any]) -> None:
     """Check that every local file and folder that the configuration names exists.
 
@@ -414,6 +386,7 @@ def check_files(config: dict[str, Any]) -> None:
         if folder is not None and not Path(folder).is_dir():
             place = f"evaluations.{name}.alignment.embedder.folder"
             raise ConfigurationError(f"{place}: no such folder", found=folder, mend="correct the path")
+    check_suite_files(config)
 
 
 def expand(config: dict[str, Any]) -> list[Run]:

@@ -9,6 +9,7 @@ import numpy as np
 from transformers import PreTrainedModel
 
 from tokalign.errors import ArtefactError
+from tokalign.likelihood import Scorer
 from tokalign.perplexity import Window, batches, score_batch, windows
 from tokalign.processes import Processes
 from tokalign.shards import read_shard
@@ -56,10 +57,11 @@ class HeldoutText:
         """
         training = model.training
         model.eval()
+        scorer = Scorer(model, bounded=False)  # of shared out weights (ZeRO-3), only whole forward passes can be made
         total = 0.0
         for first in range(0, len(self.batches), processes.world):
             own = first + processes.rank
-            values = score_batch(model, self.sequences, self.batches[min(own, len(self.batches) - 1)])
+            values = score_batch(scorer, self.sequences, self.batches[min(own, len(self.batches) - 1)])
             if own < len(self.batches):
                 total += float(values.sum())
         model.train(training)

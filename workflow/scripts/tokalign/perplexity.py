@@ -11,24 +11,21 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pyarrow as pa
 import torch
 import transformers
 from transformers import AutoTokenizer, PreTrainedModel, PreTrainedTokenizerBase
 
-from tokalign.bootstrap import RESAMPLES, SEED, ratio_interval
-from tokalign.device import choose_precision
 from tokalign.errors import ArtefactError, ConfigurationError
 from tokalign.heldout import read_heldout
-from tokalign.initialisation import load_model
+from tokalign.likelihood import Scorer, check_fit, context_length, load, start_token
 from tokalign.progress import Progress
+from tokalign.results import Measure, digest_of, metrics_of, write_result
 
 log = logging.getLogger(__name__)
 
-CHUNK_BYTES = 128_000_000
-"""Size of the float32 logits that are normalised at a time; the log-softmax needs as much again."""
 LOGITS_BYTES = 2**30
-"""Batches are made smaller than asked for where their logits would take more; one window is never split."""
-IGNORED = -100
+"""Of an architecture whose logits are made as a whole, batches are smaller where these would take more; a window is never split."""
 
 
 @dataclass(frozen=True)
@@ -40,7 +37,7 @@ class PerplexitySettings:
         stride: tokens between the beginnings of two windows of a longer document; at most ``window``. A token after
             the first window sees at least ``window - stride`` tokens before it.
         batch_tokens: most tokens, padding included, in one forward pass (a single window may have more); fewer where
-            their logits would take more than ``LOGITS_BYTES``.
+            the logits of a batch must exist and would take more than ``LOGITS_BYTES``.
         precision: of weights and activations: ``float32``, ``bfloat16``, or ``auto``: bfloat16 on a device that has
             it, else float32. The log-softmax is always float32, sums are float64.
         document_start: what the first token is conditioned on: ``eos`` (the model's end-of-text token, which comes
@@ -120,66 +117,21 @@ def batches(parts: list[Window], batch_tokens: int) -> Iterator[list[Window]]:
         yield batch
 
 
-@torch.no_grad()
-def score_batch(model: PreTrainedModel, sequences: list[np.ndarray], batch: list[Window]) -> np.ndarray:
+def score_batch(scorer: Scorer, sequences: list[np.ndarray], batch: list[Window]) -> np.ndarray:
     """Return the negative log-likelihood of the scored tokens of each window.
 
     Args:
-        model: a causal language model.
+        scorer: of a causal language model.
         sequences: token ids per document, int64.
-        batch: windows; padded on the right, which causal attention never looks at, and masked.
+        batch: windows.
 
     Returns:
         Nats, float64, shape (windows,); not finite where the model's output is not.
     """
-    width = max(part.end - part.begin for part in batch)
-    inputs = np.zeros((len(batch), width), dtype=np.int64)
-    labels = np.full((len(batch), width), IGNORED, dtype=np.int64)
-    mask = np.zeros((len(batch), width), dtype=np.int64)
-    for row, part in enumerate(batch):
-        tokens = sequences[part.document]
-        inputs[row, : part.end - part.begin] = tokens[part.begin : part.end]
-        mask[row, : part.end - part.begin] = 1
-        labels[row, part.first - 1 - part.begin : part.end - part.begin] = tokens[part.first : part.end + 1]
-    device = model.device
-    logits = model(
-        input_ids=torch.from_numpy(inputs).to(device),
-        attention_mask=torch.from_numpy(mask).to(device),
-        use_cache=False,
-    ).logits
-    rows, positions = np.nonzero(labels != IGNORED)
-    chunk = max(1, CHUNK_BYTES // (4 * logits.shape[-1]))
-    sums = np.zeros(len(batch), dtype=np.float64)
-    for start in range(0, len(rows), chunk):
-        some = slice(start, start + chunk)
-        at, where = rows[some], positions[some]
-        losses = torch.nn.functional.cross_entropy(
-            logits[torch.from_numpy(at).to(device), torch.from_numpy(where).to(device)].float(),
-            torch.from_numpy(labels[at, where]).to(device),
-            reduction="none",
-        )
-        np.add.at(sums, at, losses.double().cpu().numpy())
-    return sums
-
-
-def start_token(tokenizer: PreTrainedTokenizerBase, document_start: str) -> int | None:
-    """Return the id that documents begin with, or ``None`` for ``document_start: none``.
-
-    Raises:
-        ConfigurationError: the tokenizer has no such token.
-    """
-    if document_start == "none":
-        return None
-    token = tokenizer.eos_token_id if document_start == "eos" else tokenizer.bos_token_id
-    if token is None:
-        roles = [r for r in ("bos", "eos") if getattr(tokenizer, f"{r}_token_id") is not None]
-        raise ConfigurationError(
-            f"evaluation: document_start: {document_start}",
-            found=f"the tokenizer {tokenizer.name_or_path} has no {document_start} token",
-            expected=" or ".join([*roles, "none"]),
-            mend="choose another document_start, or give the tokenizer that token",
-        )
-    return token
+    rows = np.concatenate([np.full(part.end - part.first + 1, row) for row, part in enumerate(batch)])
+    positions = np.concatenate([np.arange(part.first, part.end + 1) - part.begin for part in batch])
+    nats, _ = scorer([sequences[part.document][part.begin : part.end + 1] for part in batch], rows, positions)
+    return np.bincount(rows, weights=nats, minlength=len(batch))
 
 
 def score_documents(
@@ -207,16 +159,8 @@ def score_documents(
             negative log-likelihood is not finite.
         ConfigurationError: no token to begin documents with, or windows longer than the model's context.
     """
-    table = model.get_input_embeddings().weight.shape[0]
-    highest = max(tokenizer.get_vocab().values())
-    if highest >= table:
-        raise ArtefactError(
-            f"{model.name_or_path}: the tokenizer does not fit the model",
-            found=f"token ids up to {highest}, {table} embedding rows",
-            expected="a row for every id",
-            mend="evaluate the model with the tokenizer it was made for",
-        )
-    context = getattr(model.config.get_text_config(), "max_position_embeddings", None)
+    check_fit(model, tokenizer)
+    context = context_length(model)
     if context is not None and settings.window > context:
         raise ConfigurationError(
             "evaluation: window", found=settings.window, expected=f"at most {context}, the context of {model.name_or_path}"
@@ -241,13 +185,15 @@ def score_documents(
     sequences = [np.array(prefix + document, dtype=np.int64) for document in encoded]
     nll = np.zeros(len(texts), dtype=np.float64)
     if start is None:
-        rows = model.get_output_embeddings()
-        nll += math.log(table if rows is None else rows.weight.shape[0])
+        nll += math.log(model.get_output_embeddings().weight.shape[0])
     parts = [w for i, s in enumerate(sequences) for w in windows(i, len(s), settings.window, settings.stride)]
     progress = Progress("tokens scored", sum(part.end - part.first + 1 for part in parts), "tokens")
-    most = min(settings.batch_tokens, LOGITS_BYTES // (table * model.dtype.itemsize))
+    scorer = Scorer(model)
+    most = settings.batch_tokens
+    if not scorer.bounded:
+        most = min(most, LOGITS_BYTES // (model.get_input_embeddings().weight.shape[0] * model.dtype.itemsize))
     for batch in batches(parts, most):
-        for part, value in zip(batch, score_batch(model, sequences, batch), strict=True):
+        for part, value in zip(batch, score_batch(scorer, sequences, batch), strict=True):
             if not math.isfinite(value):
                 raise ArtefactError(
                     f"{model.name_or_path}: the loss of document {ids[part.document]} is not a finite number",
@@ -261,55 +207,25 @@ def score_documents(
     return nll, tokens, unknown
 
 
-def summary(nll: np.ndarray, tokens: np.ndarray, sizes: np.ndarray) -> dict[str, Any]:
-    """Return bits per byte and perplexity of a set of documents.
-
-    Args:
-        nll: nats per document.
-        tokens: tokens per document.
-        sizes: UTF-8 bytes per document.
-
-    Returns:
-        ``bits_per_byte`` = sum(nll) / (ln 2 x sum(sizes)), its bootstrap interval ``ci95``, ``perplexity`` per token
-        = exp(sum(nll) / sum(tokens)) (comparable between models of one tokenizer only; ``None`` above e^700),
-        ``documents``, ``bytes``, ``tokens`` and ``nll_nats``.
-    """
-    per_token = nll.sum() / tokens.sum()
-    return {
-        "bits_per_byte": float(nll.sum() / (math.log(2) * sizes.sum())),
-        "ci95": ratio_interval(nll, sizes, scale=1 / math.log(2)),
-        "perplexity": math.exp(per_token) if per_token < 700 else None,
-        "documents": len(nll),
-        "bytes": int(sizes.sum()),
-        "tokens": int(tokens.sum()),
-        "nll_nats": float(nll.sum()),
-    }
-
-
-def load(
-    folder: str | Path, tokenizer: str | Path, settings: PerplexitySettings
-) -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:
-    """Load a model and its tokenizer from their folders, onto the GPU if there is one.
-
-    Raises:
-        ArtefactError: the folder holds no model, or weights are missing from it.
-    """
-    folder = Path(folder)
-    if not (folder / "config.json").is_file():
-        raise ArtefactError(f"{folder}: no model there", expected="config.json and safetensors", mend="make the model first")
-    device = "cuda" if torch.cuda.is_available() else "cpu"
-    transformers.utils.logging.disable_progress_bar()
-    options = {"local_files_only": True, "trust_remote_code": settings.trust_remote_code}
-    model = load_model(
-        folder, dtype=getattr(torch, choose_precision(settings.precision)), trust_remote_code=settings.trust_remote_code
-    )
-    return model.to(device).eval(), AutoTokenizer.from_pretrained(tokenizer, **options)
+MEASURES = (
+    Measure("bits_per_byte", "ratio", ("nll", "bytes"), "bits/byte", "lower", scale=1 / math.log(2)),
+    Measure("normalised_perplexity", "exp_ratio", ("nll", "reference_tokens"), "per reference token", "lower"),
+    Measure("perplexity", "exp_ratio", ("nll", "tokens"), "per own token", "neither"),
+)
+"""What is made of the items: sums of nats over sums of bytes; over tokens of a tokenizer that all models share (the normalised
+perplexity of the fork true-tokalign); and over the model's own tokens, which is not comparable between tokenizers."""
 
 
 def evaluate(
-    folder: str | Path, tokenizer: str | Path, documents: str | Path, settings: PerplexitySettings, labels: dict[str, Any]
-) -> dict[str, Any]:
-    """Score a model on held-out documents.
+    folder: str | Path,
+    tokenizer: str | Path,
+    documents: str | Path,
+    settings: PerplexitySettings,
+    labels: dict[str, Any],
+    output: str | Path,
+    reference: str | Path | None = None,
+) -> list[dict[str, Any]]:
+    """Score a model on held-out documents and write the result.
 
     Args:
         folder: of the model.
@@ -317,43 +233,52 @@ def evaluate(
         documents: Parquet file of held-out documents.
         settings: how.
         labels: what this is, copied into the result.
+        output: JSON file to write, with its items beside it: ``nll`` (nats), ``bytes``, ``characters``, ``tokens`` and
+            ``reference_tokens`` of each document.
+        reference: folder of the tokenizer whose tokens the normalised perplexity counts; the model's own where left out.
 
     Returns:
-        ``labels``, ``settings``, ``overall`` and ``groups`` (see :func:`summary`; a group per language and domain),
-        ``documents`` (id, bytes, tokens, nll in nats), ``unknown_tokens``, ``bootstrap``, ``versions``, ``device``,
-        ``precision``, ``seconds`` and ``bytes_per_second`` of the scoring.
+        The metrics of ``MEASURES``, for all text and each language and domain.
     """
     table = read_heldout(documents)
-    model, tokens_of = load(folder, tokenizer, settings)
-    ids = table["id"].to_pylist()
-    sizes = table["bytes"].to_numpy().astype(np.int64)
-    keys = list(zip(table["language"].to_pylist(), table["domain"].to_pylist(), strict=True))
+    model, own = load(folder, tokenizer, precision=settings.precision, trust_remote_code=settings.trust_remote_code)
+    texts = table["text"].to_pylist()
     device = torch.cuda.get_device_name() if model.device.type == "cuda" else "cpu"
     precision = str(model.dtype).removeprefix("torch.")
-    log.info("%d documents, %d bytes; %s on %s", len(ids), sizes.sum(), precision, device)
+    size = sum(table["bytes"].to_pylist())
+    log.info("%d documents, %d bytes; %s on %s", len(texts), size, precision, device)
     start = time.perf_counter()
-    nll, tokens, unknown = score_documents(model, tokens_of, ids, table["text"].to_pylist(), settings)
+    nll, tokens, unknown = score_documents(model, own, table["id"].to_pylist(), texts, settings)
     seconds = time.perf_counter() - start
-    groups = []
-    for language, domain in sorted(set(keys)):
-        chosen = np.array([key == (language, domain) for key in keys])
-        groups.append({"language": language, "domain": domain, **summary(nll[chosen], tokens[chosen], sizes[chosen])})
-    overall = summary(nll, tokens, sizes)
-    log.info("%.4f bits per byte, perplexity %.4g per token", overall["bits_per_byte"], overall["perplexity"] or math.inf)
-    return {
-        "labels": labels,
-        "settings": asdict(settings),
-        "overall": overall,
-        "groups": groups,
-        "documents": [
-            {"id": name, "bytes": int(size), "tokens": int(count), "nll": float(value)}
-            for name, size, count, value in zip(ids, sizes, tokens, nll, strict=True)
-        ],
-        "unknown_tokens": unknown,
-        "bootstrap": {"resamples": RESAMPLES, "seed": SEED, "unit": "document"},
-        "versions": {"torch": torch.__version__, "transformers": transformers.__version__},
-        "device": device,
-        "precision": precision,
-        "seconds": seconds,
-        "bytes_per_second": float(sizes.sum() / seconds),
-    }
+    counted = tokens
+    if reference is not None:
+        shared = AutoTokenizer.from_pretrained(reference, local_files_only=True, trust_remote_code=settings.trust_remote_code)
+        counted = np.array([len(ids) for ids in shared(texts, add_special_tokens=False)["input_ids"]])
+    items = pa.table(
+        {
+            "dataset": ["heldout"] * len(texts),
+            "condition": [""] * len(texts),
+            **{name: table[name] for name in ("language", "domain", "id", "bytes")},
+            "characters": np.array([len(text) for text in texts]),
+            "nll": nll,
+            "tokens": tokens,
+            "reference_tokens": counted,
+        }
+    )
+    metrics = metrics_of(items, MEASURES, "documents")
+    log.info("%.4f bits per byte", metrics[0]["value"])
+    write_result(
+        output,
+        suite="perplexity",
+        labels=labels,
+        settings=asdict(settings),
+        items=items,
+        metrics=metrics,
+        digests={"model": digest_of(folder), "tokenizer": digest_of(tokenizer), "data": digest_of(documents)},
+        versions={"torch": torch.__version__, "transformers": transformers.__version__},
+        device=device,
+        precision=precision,
+        seconds=seconds,
+        more={"unknown_tokens": unknown, "bytes_per_second": size / seconds},
+    )
+    return metrics

@@ -21,7 +21,7 @@ LABELS = ("evaluation", "model", "tokenizer", "corpus", "alignment", "recipe", "
 UNTRAINED = ("source", "initialised")
 """Stages before training; every other stage is one of a recipe, by its name there."""
 PERPLEXITY = (
-    *LABELS, "language", "domain", "bits_per_byte", "ci_low", "ci_high", "perplexity", "documents", "bytes", "tokens",
+    *LABELS, "language", "domain", "bits_per_byte", "ci_low", "ci_high", "normalised_perplexity", "perplexity", "documents",
 )  # fmt: skip
 TOKENIZERS = (
     "corpus", "tokenizer", "language", "domain",
@@ -77,9 +77,14 @@ def perplexity_rows(results: Sequence[Mapping[str, Any]]) -> list[Row]:
         if key in seen:
             raise ArtefactError("perplexity results: two files with the same labels", found=labels)
         seen.add(key)
-        for group in _groups(result):
-            low, high = _interval(group["ci95"])
-            rows.append({**labels, "ci_low": low, "ci_high": high, **{k: v for k, v in group.items() if k in PERPLEXITY}})
+        groups: dict[tuple[str, str], Row] = {}
+        for metric in result["metrics"]:
+            place = {"language": metric["language"], "domain": metric["domain"]}
+            row = groups.setdefault(tuple(place.values()), {**labels, **place, "documents": metric["n"]})
+            row[metric["metric"]] = metric["value"]
+            if metric["metric"] == "bits_per_byte":
+                row["ci_low"], row["ci_high"] = _interval(metric["ci95"])
+        rows += groups.values()
     return rows
 
 

@@ -1,0 +1,165 @@
+# What the rules of the evaluation suites look up: which models are measured on what, with which settings.
+
+CHECKPOINT = f"models/{NAME}/hf|initialised/.+|adapted/.+"
+
+
+MODEL_SUITES = ("perplexity", "tasks", "choices", "translation", "generation", "efficiency")
+"""Suites of an evaluation that measure models; each result lies under its name and the path of its model."""
+
+
+def suite_block(evaluation, suite):
+    """The settings of a suite, or None where the evaluation has it not."""
+    return config["evaluations"][evaluation].get(suite)
+
+
+def suite_settings(suite):
+    """Return a param function: the settings of a suite, without the choice of models, with the model's trust in its own code."""
+
+    def look_up(wildcards):
+        block = suite_block(wildcards.evaluation, suite)
+        model = checkpoint_names(wildcards.checkpoint)["model"]
+        own = {
+            key: value
+            for key, value in block.items()
+            if key not in ("checkpoints", "reference_tokenizer")
+        }
+        return canonical({**own, "trust_remote_code": config["models"][model]["trust_remote_code"]})
+
+    return look_up
+
+
+def checkpoints_of(run, chosen):
+    """Paths, seen from results/, of those models of a run that a suite measures."""
+    trained = [adapted_path(run, stage) for stage in stages(run.recipe)]
+    own = {
+        "source": [f"results/models/{run.model}/hf"],
+        "baselines": [initialised_path(run, alignment) for alignment in run.baselines],
+        "initialised": [initialised_path(run, run.alignment)],
+        "stages": trained[:-1],
+        "adapted": trained[-1:],
+    }
+    return [
+        path.removeprefix("results/")
+        for kind, paths in own.items()
+        if kind in chosen
+        for path in paths
+    ]
+
+
+def suite_results(suite, evaluation=None):
+    """Result files of a suite for all experiments, or those of one evaluation."""
+    return unique(
+        f"results/evaluations/{run.evaluation}/{suite}/{checkpoint}.json"
+        for run in RUNS
+        if evaluation in (None, run.evaluation) and suite_block(run.evaluation, suite) is not None
+        for checkpoint in checkpoints_of(run, suite_block(run.evaluation, suite)["checkpoints"])
+    )
+
+
+def testset_file(name):
+    return f"results/testsets/{name}/items.parquet"
+
+
+def reference_tokenizer(wildcards):
+    """The tokenizer whose tokens the normalised perplexity counts."""
+    chosen = suite_block(wildcards.evaluation, "perplexity")["reference_tokenizer"]
+    own = source_tokenizer(checkpoint_names(wildcards.checkpoint)["model"])
+    return f"results/tokenizers/{chosen or own}/hf"
+
+
+def tokenizer_testset(wildcards):
+    """The parallel test set that tokenizers are compared on, if there is one."""
+    name = suite_block(wildcards.evaluation, "tokenizers")["testset"]
+    return [testset_file(name)] if name else []
+
+
+def tokenizer_settings_of(wildcards):
+    block = suite_block(wildcards.evaluation, "tokenizers")
+    keys = ("renyi_alpha", "parity_language") if block["testset"] else ("renyi_alpha",)
+    return canonical({key: block[key] for key in keys})
+
+
+def choices_testsets(wildcards):
+    return [testset_file(name) for name in suite_block(wildcards.evaluation, "choices")["testsets"]]
+
+
+def translation_testsets(wildcards):
+    directions = suite_block(wildcards.evaluation, "translation")["directions"]
+    return unique(testset_file(direction["testset"]) for direction in directions)
+
+
+def generation_prompts(wildcards):
+    name = suite_block(wildcards.evaluation, "generation")["testset"]
+    held_out = f"results/evaluations/{wildcards.evaluation}/documents.parquet"
+    return testset_file(name) if name else held_out
+
+
+# ---- test sets ----
+
+
+def testset_files(wildcards):
+    """Local files of a test set."""
+    block = config["testsets"][wildcards.testset]
+    place = f"testsets.{wildcards.testset}"
+    paths = local_files(block.get("files", []), f"{place}.files")
+    paths += local_files(list(block.get("text_files", {}).values()), f"{place}.text_files")
+    return [ancient(path) for path in paths]
+
+
+def testset_content(wildcards):
+    return DIGESTS.digest(testset_files(wildcards))
+
+
+def testset_fetched(wildcards):
+    name = wildcards.testset
+    return [f"results/fetched/testsets/{name}"] if "hub" in config["testsets"][name] else []
+
+
+def testset_source(wildcards):
+    """What the fetch rule reads."""
+    block = config["testsets"][wildcards.testset]
+    return canonical({key: block[key] for key in ("hub", "revision", "subset", "split", "limit")})
+
+
+def testset_settings(wildcards):
+    block = config["testsets"][wildcards.testset]
+    return canonical(
+        {
+            key: value
+            for key, value in block.items()
+            if key not in ("files", "hub", "revision", "subset", "split")
+        }
+    )
+
+
+# ---- tasks of lm-evaluation-harness ----
+
+
+def own_tasks(evaluation):
+    """Names of the tasks that the user's own folder defines."""
+    folder = suite_block(evaluation, "tasks")["include"]
+    files = sorted(Path(folder).rglob("*.yaml")) if folder else []
+    return {name for file in files for name in task_names(file)}
+
+
+def tasks_fetched(evaluation):
+    """The data of tasks that come with the harness; those of own tasks are local files."""
+    fetched = set(suite_block(evaluation, "tasks")["names"]) - own_tasks(evaluation)
+    return [f"results/fetched/tasks/{evaluation}"] if fetched else []
+
+
+def tasks_data(wildcards):
+    return tasks_fetched(wildcards.evaluation)
+
+
+def tasks_content(wildcards):
+    """Digest of the user's own tasks and their data: their content counts, not their time."""
+    folder = suite_block(wildcards.evaluation, "tasks")["include"]
+    return (
+        DIGESTS.digest(path for path in Path(folder).rglob("*") if path.is_file()) if folder else ""
+    )
+
+
+def tasks_settings(wildcards):
+    block = suite_block(wildcards.evaluation, "tasks")
+    return canonical({key: block[key] for key in ("names", "include", "shots")})

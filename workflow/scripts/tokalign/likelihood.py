@@ -1,0 +1,156 @@
+"""Log-likelihoods of chosen tokens without the logits of all of them: memory is bounded whatever the vocabulary.
+
+Used by everything that scores text with a model: bits per byte, multiple choice, held-out text in training.
+"""
+
+from __future__ import annotations
+
+import logging
+from pathlib import Path
+
+import numpy as np
+import torch
+import transformers
+from transformers import AutoTokenizer, PreTrainedModel, PreTrainedTokenizerBase
+
+from tokalign.chunked_loss import LogitScaling, explains_logits, head_only
+from tokalign.device import choose_precision
+from tokalign.errors import ArtefactError, ConfigurationError
+from tokalign.initialisation import load_model
+
+log = logging.getLogger(__name__)
+
+CHUNK_BYTES = 128_000_000
+"""Size of the float32 logits that are normalised at a time; the log-softmax needs as much again."""
+
+
+def load(
+    folder: str | Path, tokenizer: str | Path, *, precision: str, trust_remote_code: bool
+) -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:
+    """Load a model to be evaluated and its tokenizer from their folders, onto the GPU if there is one.
+
+    Args:
+        folder: of the model.
+        tokenizer: folder of its tokenizer.
+        precision: ``float32``, ``bfloat16`` or ``auto``.
+        trust_remote_code: whether code that comes with the model may run.
+
+    Raises:
+        ArtefactError: the folder holds no model, weights are missing from it, or the tokenizer has ids without a row.
+    """
+    folder = Path(folder)
+    if not (folder / "config.json").is_file():
+        raise ArtefactError(f"{folder}: no model there", expected="config.json and safetensors", mend="make the model first")
+    device = "cuda" if torch.cuda.is_available() else "cpu"
+    transformers.utils.logging.disable_progress_bar()
+    model = load_model(folder, dtype=getattr(torch, choose_precision(precision)), trust_remote_code=trust_remote_code)
+    words = AutoTokenizer.from_pretrained(tokenizer, local_files_only=True, trust_remote_code=trust_remote_code)
+    check_fit(model, words)
+    return model.to(device).eval(), words
+
+
+def check_fit(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase) -> None:
+    """Check that a model has an embedding row for every id of a tokenizer.
+
+    Raises:
+        ArtefactError: it has not.
+    """
+    rows = model.get_input_embeddings().weight.shape[0]
+    highest = max(tokenizer.get_vocab().values())
+    if highest >= rows:
+        raise ArtefactError(
+            f"{model.name_or_path}: the tokenizer does not fit the model",
+            found=f"token ids up to {highest}, {rows} embedding rows",
+            expected="a row for every id",
+            mend="evaluate the model with the tokenizer it was made for",
+        )
+
+
+def start_token(tokenizer: PreTrainedTokenizerBase, document_start: str) -> int | None:
+    """Return the id that documents begin with, or ``None`` for ``document_start: none``.
+
+    Raises:
+        ConfigurationError: the tokenizer has no such token.
+    """
+    if document_start == "none":
+        return None
+    token = tokenizer.eos_token_id if document_start == "eos" else tokenizer.bos_token_id
+    if token is None:
+        roles = [r for r in ("bos", "eos") if getattr(tokenizer, f"{r}_token_id") is not None]
+        raise ConfigurationError(
+            f"evaluation: document_start: {document_start}",
+            found=f"the tokenizer {tokenizer.name_or_path} has no {document_start} token",
+            expected=" or ".join([*roles, "none"]),
+            mend="choose another document_start, or give the tokenizer that token",
+        )
+    return token
+
+
+def context_length(model: PreTrainedModel) -> int | None:
+    """Return the most tokens that a model can read at once, or ``None`` where its configuration states none."""
+    return getattr(model.config.get_text_config(), "max_position_embeddings", None)
+
+
+class Scorer:
+    """Scores chosen tokens of batches of sequences.
+
+    Where the logits of a model are its LM head times its last hidden state, only the rows of tokens that are scored are made, a
+    chunk of ``CHUNK_BYTES`` at a time; for other architectures the model makes the logits of the whole batch.
+
+    Args:
+        model: in evaluation mode, on its device.
+        bounded: whether to go without the logits of whole batches; ``None`` does where the architecture allows it.
+        chunk_bytes: size of the float32 logits that exist at a time.
+    """
+
+    def __init__(self, model: PreTrainedModel, *, bounded: bool | None = None, chunk_bytes: int = CHUNK_BYTES):
+        """See what the model's logits are."""
+        self.model = model
+        self.chunk_bytes = chunk_bytes
+        self.scaling = LogitScaling.of(model.config) if (explains_logits(model) if bounded is None else bounded) else None
+
+    @property
+    def bounded(self) -> bool:
+        """Whether the logits of a whole batch never exist."""
+        return self.scaling is not None
+
+    @torch.no_grad()
+    def __call__(
+        self, sequences: list[np.ndarray], rows: np.ndarray, positions: np.ndarray, *, greedy: bool = False
+    ) -> tuple[np.ndarray, np.ndarray | None]:
+        """Score tokens given all tokens before them.
+
+        Args:
+            sequences: token ids of each row of the batch, int64; padded on the right, which causal attention never looks at.
+            rows: of the tokens to score, int64, shape (n,).
+            positions: of them in their rows, int64, at least 1, shape (n,).
+            greedy: whether to say which tokens are the most likely ones.
+
+        Returns:
+            Negative log-likelihoods in nats, float64, shape (n,), not finite where the model's output is not; and, if asked for,
+            whether no other token is more likely, bool, shape (n,).
+        """
+        device = self.model.device
+        width = max(map(len, sequences))
+        ids, mask = np.zeros((2, len(sequences), width), dtype=np.int64)
+        for row, tokens in enumerate(sequences):
+            ids[row, : len(tokens)] = tokens
+            mask[row, : len(tokens)] = 1
+        inputs = {
+            "input_ids": torch.from_numpy(ids).to(device),
+            "attention_mask": torch.from_numpy(mask).to(device),
+            "use_cache": False,
+        }
+        states = self.model.base_model(**inputs)[0] if self.bounded else self.model(**inputs).logits
+        nats, best = np.zeros(len(rows), dtype=np.float64), np.zeros(len(rows), dtype=bool)
+        vocabulary = self.model.get_output_embeddings().weight.shape[0] if self.bounded else states.shape[-1]
+        chunk = max(1, self.chunk_bytes // (4 * vocabulary))
+        for begin in range(0, len(rows), chunk):
+            some = slice(begin, begin + chunk)
+            chosen = states[torch.from_numpy(rows[some]).to(device), torch.from_numpy(positions[some] - 1).to(device)]
+            logits = (head_only(self.model, chosen, self.scaling) if self.bounded else chosen).float()
+            labels = torch.from_numpy(ids[rows[some], positions[some]]).to(device)
+            nats[some] = torch.nn.functional.cross_entropy(logits, labels, reduction="none").double().cpu().numpy()
+            if greedy:
+                best[some] = (logits.argmax(-1) == labels).cpu().numpy()
+        return nats, best if greedy else None
