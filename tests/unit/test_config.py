@@ -365,7 +365,7 @@ def properties(schema: dict[str, Any], place: str = ""):
         yield from properties(sub, name)
     for name, sub in schema.get("properties", {}).items():
         reference = sub.get("$ref", "").removeprefix("#/$defs/")
-        yield f"{place}.{name}", SCHEMA["$defs"][reference] if reference else sub, name in schema.get("required", [])
+        yield f"{place}.{name}", {**SCHEMA["$defs"][reference], **sub} if reference else sub, name in schema.get("required", [])
         yield from properties(sub, f"{place}.{name}")
     if isinstance(schema.get("items"), dict):
         yield from properties(schema["items"], place)
@@ -373,12 +373,14 @@ def properties(schema: dict[str, Any], place: str = ""):
 
 def test_every_key_is_described_and_has_a_default_unless_it_must_be_given():
     """Keys of an origin stand for a choice; an alignment without `relative` needs no vectors, without `imported` no file,
-    vectors that are trained here need no files, suites are run only on request, a criterion has one of two limits, resources that are not stated are
-    estimated; other keys have a default."""
+    vectors that are trained here need no files, suites are run only on request, a criterion has one of two limits,
+    resources that are not stated are estimated; other keys have a default."""
     choices = {".".join((block, key)) for block, keys in {
         "corpus_source": ("files", "hub", "revision"), "alignment": ("vectors", "imported"), "vectors": ("imported",),
         "source": ("folder", "gguf", "wheel", "sha256", "file", "hub", "revision", "train"),
-        "evaluation": ("alignment",), "evaluation.alignment": ("embedder",),
+        "evaluation": ("alignment", "tasks", "choices", "translation", "generation", "efficiency"),
+        "evaluation.alignment": ("embedder",), "testset": ("files", "text_files", "hub", "revision"),
+        "criterion": ("relative_loss", "absolute_loss"),
         "rule_resources": ("mem_mb", "runtime", "threads"),
     }.items() for key in keys}  # fmt: skip
     every = list(properties(SCHEMA))
