@@ -32,6 +32,7 @@ include: "rules/evaluate.smk"
 include: "rules/answer.smk"
 include: "rules/generate.smk"
 include: "rules/scores.smk"
+include: "rules/compare.smk"
 include: "rules/report.smk"
 include: "rules/plan.smk"
 include: "rules/preflight.smk"
@@ -50,6 +51,7 @@ rule all:
     input:
         adapted_models(),
         TABLES.values(),
+        "results/summary.md",
         FIGURES.values(),
 
 

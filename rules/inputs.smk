@@ -347,17 +347,22 @@ def alignment_score_labels(wildcards):
 
 # ---- report ----
 
-TABLES = {
-    name: f"results/tables/{name}.csv"
-    for name in (
-        "perplexity",
-        "bits_per_byte",
-        "tokenizers",
-        "alignments",
-        "alignment_scores",
-        "training",
-    )
+TABLE_TITLES = {
+    "results": "All metrics, systems side by side",
+    "criteria": "Success criteria and outcomes",
+    "bits_per_byte": "Bits per byte, stages side by side",
+    "perplexity": "Bits per byte and perplexity of every checkpoint",
+    "tokenizers": "Tokenizers: fertility, compression and others",
+    "seeds": "Mean and deviation over seeds",
+    "comparison": "Everything: differences, intervals, tests",
+    "alignments": "Alignments: tokens by category",
+    "alignment_scores": "Alignments: scores on held-out text, without a model",
+    "training": "Training: every logged step",
+    "runs": "Results: seconds, devices, digests",
 }
+
+
+TABLES = {name: f"results/tables/{name}.csv" for name in TABLE_TITLES}
 
 
 FIGURES = {

@@ -163,3 +163,78 @@ def tasks_content(wildcards):
 def tasks_settings(wildcards):
     block = suite_block(wildcards.evaluation, "tasks")
     return canonical({key: block[key] for key in ("names", "include", "shots")})
+
+
+# ---- comparison ----
+
+
+def comparison_entries(evaluation):
+    """The results of an evaluation, each with its role and the result of the source model that it is compared with."""
+    entries = {}
+    folder = f"results/evaluations/{evaluation}"
+
+    def add(path, role, baseline):
+        entries.setdefault(path, {"path": path, "role": role, "baseline": baseline})
+
+    for run in (run for run in RUNS if run.evaluation == evaluation):
+        for suite in MODEL_SUITES:
+            block = suite_block(evaluation, suite)
+            if block is None:
+                continue
+            chosen = block["checkpoints"]
+            source = f"{folder}/{suite}/models/{run.model}/hf.json" if "source" in chosen else None
+            for kind, role in CHECKPOINT_ROLES.items():
+                for checkpoint in checkpoints_of(run, [kind] if kind in chosen else []):
+                    path = f"{folder}/{suite}/{checkpoint}.json"
+                    add(path, role, None if role == "source" else source)
+        own = f"{folder}/tokenizers/{source_tokenizer(run.model)}.json"
+        add(own, "tokenizer", None)
+        add(f"{folder}/tokenizers/{run.tokenizer}.json", "tokenizer", own)
+    return list(entries.values())
+
+
+CHECKPOINT_ROLES = {
+    "source": "source",
+    "initialised": "initialised",
+    "baselines": "baseline",
+    "stages": "stage",
+    "adapted": "adapted",
+}
+
+
+def compared_results(wildcards):
+    return [entry["path"] for entry in comparison_entries(wildcards.evaluation)]
+
+
+def compared_items(wildcards):
+    return [
+        str(Path(entry["path"]).with_suffix(".parquet"))
+        for entry in comparison_entries(wildcards.evaluation)
+    ]
+
+
+def comparison_plan(wildcards):
+    return canonical({"entries": comparison_entries(wildcards.evaluation)})
+
+
+def comparison_settings(wildcards):
+    return canonical(suite_block(wildcards.evaluation, "comparison"))
+
+
+def comparison_references(wildcards):
+    block = suite_block(wildcards.evaluation, "comparison")
+    place = f"evaluations.{wildcards.evaluation}.comparison.references"
+    return [ancient(path) for path in local_files(block["references"], place)]
+
+
+def comparison_content(wildcards):
+    """Digest of published numbers and of merged results: their content counts, not their time."""
+    block = suite_block(wildcards.evaluation, "comparison")
+    merged = [
+        path for folder in block["merge"] for path in Path(folder).rglob("*") if path.is_file()
+    ]
+    return DIGESTS.digest([*comparison_references(wildcards), *merged])
+
+
+def comparisons(wildcards):
+    return unique(f"results/evaluations/{run.evaluation}/comparison.json" for run in RUNS)

@@ -1,59 +1,59 @@
-"""Make the tables of all results; each table is written if its option is given."""
+"""Make the tables of all results, each as CSV, Markdown, LaTeX and a page."""
 
 from __future__ import annotations
 
 import argparse
 from pathlib import Path
 
-from tokalign import cli, tables
-from tokalign.files import read_json
+from tokalign import cli
 
 
 def arguments() -> argparse.ArgumentParser:
     """Return the parser of the command line."""
     parser = cli.parser(__doc__)
     for option, what in (
-        ("--perplexity", "perplexity.json files"),
+        ("--perplexity", "results of evaluate_perplexity.py"),
         ("--tokenizers", "results of evaluate_tokenizer.py"),
         ("--alignments", "report.json files of alignments"),
         ("--alignment-scores", "results of evaluate_alignment.py"),
         ("--stages", "folders of finished training stages (metrics.jsonl and training.json)"),
+        ("--comparisons", "results of compare_models.py"),
     ):
         parser.add_argument(option, type=Path, nargs="*", default=[], metavar="FILE", help=what)
-    for option, what in (
-        ("--perplexity-csv", "a row per checkpoint and group"),
-        ("--bits-per-byte-csv", "a row per language and domain, a column per stage"),
-        ("--tokenizers-csv", "a row per tokenizer and group"),
-        ("--alignments-csv", "a row per alignment and category"),
-        ("--alignment-scores-csv", "a row per alignment, metric and group"),
-        ("--training-csv", "a row per logged training step"),
-    ):
-        parser.add_argument(option, type=Path, metavar="FILE", help=f"table to write: {what}")
+    parser.add_argument("--captions", type=Path, required=True, help="folder of what the report says of each table")
+    parser.add_argument("--folder", type=Path, required=True, help="folder to write into")
     return parser
 
 
 def main(args: argparse.Namespace) -> None:
     """Read results, write tables."""
+    from tokalign import comparison_tables, tables
+    from tokalign.files import read_json
+    from tokalign.table_files import caption, write_table
+
     perplexity = tables.perplexity_rows(tables.read_results(args.perplexity, ("labels", "metrics")))
-    if args.perplexity_csv:
-        tables.write_csv(args.perplexity_csv, tables.PERPLEXITY, perplexity)
-    if args.bits_per_byte_csv:
-        tables.write_csv(args.bits_per_byte_csv, *tables.stage_rows(perplexity))
-    if args.tokenizers_csv:
-        results = tables.read_results(args.tokenizers, ("labels", "overall", "groups"))
-        tables.write_csv(args.tokenizers_csv, tables.TOKENIZERS, tables.tokenizer_rows(results))
-    if args.alignments_csv:
-        results = tables.read_results(args.alignments, ("labels", "categories", "scores", "source_tokens_used"))
-        tables.write_csv(args.alignments_csv, tables.ALIGNMENTS, tables.alignment_rows(results))
-    if args.alignment_scores_csv:
-        results = tables.read_results(args.alignment_scores, ("labels", "metrics", "groups"))
-        tables.write_csv(args.alignment_scores_csv, tables.ALIGNMENT_SCORES, tables.alignment_score_rows(results))
-    if args.training_csv:
-        stages = [
-            (read_json(folder / "training.json")["labels"], tables.read_metrics(folder / "metrics.jsonl"))
-            for folder in args.stages
-        ]
-        tables.write_csv(args.training_csv, *tables.training_rows(stages))
+    tokenizers = tables.read_results(args.tokenizers, ("labels", "metrics"))
+    alignments = tables.read_results(args.alignments, ("labels", "categories", "scores", "source_tokens_used"))
+    scores = tables.read_results(args.alignment_scores, ("labels", "metrics", "groups"))
+    stages = [
+        (read_json(folder / "training.json")["labels"], tables.read_metrics(folder / "metrics.jsonl")) for folder in args.stages
+    ]
+    comparisons = tables.read_results(args.comparisons, ("evaluation", "rows", "seeds", "criteria", "runs"))
+    made = {
+        "perplexity": (tables.PERPLEXITY, perplexity),
+        "bits_per_byte": tables.stage_rows(perplexity),
+        "tokenizers": (tables.TOKENIZERS, tables.tokenizer_rows(tokenizers)),
+        "alignments": (tables.ALIGNMENTS, tables.alignment_rows(alignments)),
+        "alignment_scores": (tables.ALIGNMENT_SCORES, tables.alignment_score_rows(scores)),
+        "training": tables.training_rows(stages),
+        "comparison": comparison_tables.comparison_rows(comparisons),
+        "results": comparison_tables.side_by_side(comparisons),
+        "criteria": comparison_tables.criteria_rows(comparisons),
+        "seeds": comparison_tables.seed_rows(comparisons),
+        "runs": comparison_tables.run_rows(comparisons),
+    }
+    for name, (columns, rows) in made.items():
+        write_table(args.folder, name, caption(args.captions, name), columns, rows)
 
 
 if __name__ == "__main__":

@@ -222,7 +222,7 @@ def training_rows(metrics: Sequence[tuple[Mapping[str, Any], Sequence[Row]]]) ->
     return [*TRAINING, *more], rows
 
 
-def _cell(value: Any) -> str:
+def cell_text(value: Any) -> str:
     """Write a value: nothing for a missing one, six digits of a real number."""
     if value is None:
         return ""
@@ -236,7 +236,7 @@ def write_csv(path: str | Path, columns: Sequence[str], rows: Sequence[Row]) -> 
     with atomic_file(path) as partial, partial.open("w", encoding="utf-8", newline="") as file:
         writer = csv.writer(file, lineterminator="\n")
         writer.writerow(columns)
-        writer.writerows([_cell(row.get(column)) for column in columns] for row in rows)
+        writer.writerows([cell_text(row.get(column)) for column in columns] for row in rows)
     log.info("%s: %d rows", path, len(rows))
 
 
