@@ -61,7 +61,7 @@ def chrf_of(row: list[float]) -> float:
 def ter_of(row: list[float]) -> float:
     """Translation edit rate in percent of the sums of ``TER_COLUMNS``; as sacrebleu: 100 for edits without a reference."""
     edits, words = row
-    return 100 * edits / words if words else 100.0 if edits else 0.0
+    return 100 * (edits / words if words else 1.0 if edits else 0.0)
 
 
 def chrf_delta_of(row: list[float]) -> float:
