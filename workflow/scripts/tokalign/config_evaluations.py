@@ -144,7 +144,6 @@ def check_suite_files(config: dict[str, Any]) -> None:
             local_files([path], f"testsets.{name}.text_files.{language}")
     for name, block in config["evaluations"].items():
         folders = [("tasks.include", block.get("tasks", {}).get("include"))]
-        folders += [("translation.comet", block.get("translation", {}).get("comet"))]
         folders += [(f"comparison.merge[{i}]", path) for i, path in enumerate(block["comparison"]["merge"])]
         for key, path in folders:
             if path is not None and not Path(path).is_dir():

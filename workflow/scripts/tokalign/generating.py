@@ -23,6 +23,9 @@ from tokalign.progress import Progress
 
 log = logging.getLogger(__name__)
 
+LIKELY = 1024
+"""Tokens that are sorted in every draw; the probability of the rest is rarely reached."""
+
 
 @dataclass(frozen=True)
 class Decoding:
@@ -63,24 +66,45 @@ def uniform_numbers(seed: int, name: str, count: int) -> np.ndarray:
     return np.random.default_rng([seed, int.from_bytes(digest[:16], "big")]).random(count)
 
 
-def draw(logits: torch.Tensor, numbers: torch.Tensor, temperature: float, top_p: float) -> torch.Tensor:
+def draw(logits: torch.Tensor, numbers: torch.Tensor, temperature: float, top_p: float, likely: int = LIKELY) -> torch.Tensor:
     """Draw a token for each row: the one at which the summed probability, most likely tokens first, passes a number.
+
+    Of equally likely tokens the one of the lower id comes first. As a rule the ``likely`` first tokens tell; where they do not, all are
+    sorted, to the same result.
 
     Args:
         logits: float32, shape (rows, vocabulary).
         numbers: in [0, 1), float64, shape (rows,).
         temperature: above 0.
         top_p: in (0, 1].
+        likely: how many tokens are sorted at first.
 
     Returns:
         Token ids, int64, shape (rows,).
     """
-    ordered, ids = logits.sort(dim=-1, descending=True, stable=True)
-    mass = (ordered.double() / temperature).softmax(-1).cumsum(-1)
-    nucleus = (mass < top_p).sum(-1, keepdim=True).clamp(max=mass.shape[-1] - 1)
-    target = numbers[:, None] * mass.gather(1, nucleus)
+    some = likely < logits.shape[-1]
+    norm = (logits.double() / temperature).logsumexp(-1, keepdim=True)
+    ids = (
+        logits.topk(likely, sorted=False).indices.sort(-1).values
+        if some
+        else torch.arange(logits.shape[-1], device=logits.device)
+    )
+    ids = ids.expand(len(logits), -1)
+    ordered, places = logits.gather(1, ids).sort(dim=-1, descending=True, stable=True)
+    ids = ids.gather(1, places)
+    share = (ordered.double() / temperature - norm).exp()
+    mass = share.cumsum(-1)
+    last = torch.full_like(mass[:, :1], mass.shape[-1] - 1, dtype=torch.int64)
+    nucleus = (mass < top_p).sum(-1, keepdim=True).minimum(last) if top_p < 1 else last
+    target = numbers[:, None] * (mass.gather(1, nucleus) if top_p < 1 else 1.0)
     chosen = (mass <= target).sum(-1, keepdim=True).minimum(nucleus)
-    return ids.gather(1, chosen)[:, 0]
+    tokens = ids.gather(1, chosen)[:, 0]
+    if some:
+        sure = (share * (ordered > ordered[:, -1:])).sum(-1)  # the last ones may be as likely as some that were left out
+        open_rows = (sure <= (top_p if top_p < 1 else numbers)).nonzero()[:, 0]
+        if len(open_rows):
+            tokens[open_rows] = draw(logits[open_rows], numbers[open_rows], temperature, top_p, logits.shape[-1])
+    return tokens
 
 
 class _Choice(LogitsProcessor):
@@ -159,50 +183,8 @@ def batches(lengths: list[int], new: int, batch_tokens: int) -> Iterator[list[in
         yield batch
 
 
-def encode_prompts(
-    model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, prompts: list[str], max_new_tokens: int, document_start: str
-) -> tuple[list[list[int]], list[bool]]:
-    """Return the token ids of each prompt, the document start first, and whether its beginning was left out to fit the context.
-
-    Raises:
-        ConfigurationError: the context has no room for a prompt, or the tokenizer has no token to begin with.
-    """
-    check_fit(model, tokenizer)
-    start = start_token(tokenizer, document_start)
-    first = [] if start is None else [start]
-    context = context_length(model)
-    room = None if context is None else context - max_new_tokens - len(first)
-    if room is not None and room < 1:
-        raise ConfigurationError(
-            "evaluation: max_new_tokens",
-            found=max_new_tokens,
-            expected=f"room for a prompt beside it in {context} tokens, the context of {model.name_or_path}",
-        )
-    encoded = tokenizer(prompts, add_special_tokens=False, truncation=False, padding=False)["input_ids"]
-    cut = [room is not None and len(ids) > room for ids in encoded]
-    whole = [first + (ids[-room:] if short else ids) for ids, short in zip(encoded, cut, strict=True)]
-    for prompt, ids in zip(prompts, whole, strict=True):
-        if not ids:
-            raise ConfigurationError(
-                "evaluation: document_start: none", found=f"a prompt without tokens: {prompt!r}", expected="eos or bos"
-            )
-    return whole, cut
-
-
-@torch.no_grad()
-def write_after(
-    model: PreTrainedModel,
-    tokenizer: PreTrainedTokenizerBase,
-    names: list[str],
-    prompts: list[str],
-    *,
-    decoding: Decoding,
-    max_new_tokens: int,
-    batch_tokens: int,
-    document_start: str,
-    stop: str | None = None,
-) -> list[Written]:
-    """Let a model go on after prompts.
+class Writer:
+    """Lets a model go on after prompts.
 
     Prompts are padded on the left, so that all rows of a batch go on at the same column, and what was written is what stands
     behind that column.
@@ -210,62 +192,113 @@ def write_after(
     Args:
         model: in evaluation mode, on its device; its own generation settings are not used.
         tokenizer: its tokenizer.
-        names: of the prompts, each once: for messages and draws.
-        prompts: texts.
-        decoding: how tokens are chosen.
         max_new_tokens: where a text is cut that does not end.
         batch_tokens: most tokens of a batch, padding and new ones included; a single prompt may have more.
         document_start: what comes before a prompt: ``eos``, ``bos`` or ``none``.
         stop: a single character that ends a text, too, such as a line break; a token may have it within.
 
-    Returns:
-        What was written after each prompt, in order.
-
     Raises:
-        ArtefactError: logits are not finite, or the tokenizer does not fit the model.
-        ConfigurationError: there is no room for a prompt, or no token to begin with.
+        ArtefactError: the tokenizer does not fit the model.
+        ConfigurationError: the context has no room for a prompt, or the tokenizer has no token to begin with.
     """
-    encoded, cut = encode_prompts(model, tokenizer, prompts, max_new_tokens, document_start)
-    end = end_token(model, tokenizer)
-    final = {*([] if end is None else [end]), *([] if stop is None else tokens_with(tokenizer, stop))}
-    padding = tokenizer.pad_token_id if tokenizer.pad_token_id is not None else end if end is not None else 0
-    settings = GenerationConfig(
-        max_new_tokens=max_new_tokens, do_sample=False, use_cache=True, eos_token_id=sorted(final) or None, pad_token_id=padding
-    )
-    ends = torch.tensor(sorted(final), dtype=torch.int64, device=model.device)
-    written: dict[int, Written] = {}
-    progress = Progress("texts written", len(prompts), "texts")
-    with _settings_of_its_own(model, settings):
-        for batch in batches([len(ids) for ids in encoded], max_new_tokens, batch_tokens):
-            width = len(encoded[batch[0]])
-            ids = np.full((len(batch), width), padding, dtype=np.int64)
-            mask = np.zeros_like(ids)
-            for row, index in enumerate(batch):
-                ids[row, width - len(encoded[index]) :] = encoded[index]
-                mask[row, width - len(encoded[index]) :] = 1
-            choice = _Choice([names[i] for i in batch], ends, decoding, width, max_new_tokens, model.name_or_path)
-            output = model.generate(
-                torch.from_numpy(ids).to(model.device),
-                attention_mask=torch.from_numpy(mask).to(model.device),
-                generation_config=settings,
-                logits_processor=LogitsProcessorList([choice]),
+
+    def __init__(
+        self,
+        model: PreTrainedModel,
+        tokenizer: PreTrainedTokenizerBase,
+        *,
+        max_new_tokens: int,
+        batch_tokens: int,
+        document_start: str,
+        stop: str | None = None,
+    ):
+        """See what begins and what ends a text."""
+        check_fit(model, tokenizer)
+        self.model, self.tokenizer = model, tokenizer
+        self.max_new_tokens, self.batch_tokens, self.stop = max_new_tokens, batch_tokens, stop
+        start = start_token(tokenizer, document_start)
+        self.first = [] if start is None else [start]
+        context = context_length(model)
+        self.room = None if context is None else context - max_new_tokens - len(self.first)
+        if self.room is not None and self.room < 1:
+            raise ConfigurationError(
+                "evaluation: max_new_tokens",
+                found=max_new_tokens,
+                expected=f"room for a prompt beside it in {context} tokens, the context of {model.name_or_path}",
             )
-            for index, row in zip(batch, output[:, width:].tolist(), strict=True):
-                written[index] = _finished(tokenizer, row, final, end, stop, cut[index])
-            progress.advance(len(batch))
-    progress.close()
-    if any(cut):
-        log.warning("warning: the beginning of %d prompts was left out, as the context is too short for them", sum(cut))
-    return [written[index] for index in range(len(prompts))]
+        self.end = end_token(model, tokenizer)
+        self.final = {*([] if self.end is None else [self.end]), *([] if stop is None else tokens_with(tokenizer, stop))}
+        self.padding = next(token for token in (tokenizer.pad_token_id, self.end, 0) if token is not None)
 
+    @torch.no_grad()
+    def __call__(self, names: list[str], prompts: list[str], decoding: Decoding) -> list[Written]:
+        """Return what the model writes after each prompt, in order.
 
-def _finished(
-    tokenizer: PreTrainedTokenizerBase, row: list[int], final: set[int], end: int | None, stop: str | None, prompt_cut: bool
-) -> Written:
-    """Return the text of a row of new tokens, which goes on with padding behind its last one."""
-    last = next((at for at, token in enumerate(row) if token in final), None)
-    kept = row if last is None else row[:last] if row[last] == end else row[: last + 1]
-    text = tokenizer.decode(kept, skip_special_tokens=True, clean_up_tokenization_spaces=False)
-    if stop is not None:
-        text = text.split(stop, 1)[0]
-    return Written(text=text, tokens=len(row) if last is None else last, ended=last is not None, prompt_cut=prompt_cut)
+        Args:
+            names: of the prompts, each once: for messages and draws.
+            prompts: texts.
+            decoding: how tokens are chosen.
+
+        Raises:
+            ArtefactError: logits are not finite.
+            ConfigurationError: a prompt has no tokens, and nothing comes before it.
+        """
+        encoded, cut = self.encode(names, prompts)
+        ends = torch.tensor(sorted(self.final), dtype=torch.int64, device=self.model.device)
+        settings = GenerationConfig(
+            max_new_tokens=self.max_new_tokens,
+            do_sample=False,
+            use_cache=True,
+            eos_token_id=sorted(self.final) or None,
+            pad_token_id=self.padding,
+        )
+        written: dict[int, Written] = {}
+        progress = Progress("texts written", len(prompts), "texts")
+        with _settings_of_its_own(self.model, settings):
+            for batch in batches([len(ids) for ids in encoded], self.max_new_tokens, self.batch_tokens):
+                width = len(encoded[batch[0]])
+                ids = np.full((len(batch), width), self.padding, dtype=np.int64)
+                mask = np.zeros_like(ids)
+                for row, index in enumerate(batch):
+                    ids[row, width - len(encoded[index]) :] = encoded[index]
+                    mask[row, width - len(encoded[index]) :] = 1
+                some = [names[index] for index in batch]
+                choice = _Choice(some, ends, decoding, width, self.max_new_tokens, self.model.name_or_path)
+                output = self.model.generate(
+                    torch.from_numpy(ids).to(self.model.device),
+                    attention_mask=torch.from_numpy(mask).to(self.model.device),
+                    generation_config=settings,
+                    logits_processor=LogitsProcessorList([choice]),
+                )
+                for index, row in zip(batch, output[:, width:].tolist(), strict=True):
+                    written[index] = self.finished(row, cut[index])
+                progress.advance(len(batch))
+        progress.close()
+        if any(cut):
+            log.warning("warning: the beginning of %d prompts was left out, as the context is too short for them", sum(cut))
+        return [written[index] for index in range(len(prompts))]
+
+    def encode(self, names: list[str], prompts: list[str]) -> tuple[list[list[int]], list[bool]]:
+        """Return the token ids of each prompt, the document start first, and whether its beginning was left out to fit the context.
+
+        Raises:
+            ConfigurationError: a prompt has no tokens, and nothing comes before it.
+        """
+        encoded = self.tokenizer(prompts, add_special_tokens=False, truncation=False, padding=False)["input_ids"]
+        cut = [self.room is not None and len(ids) > self.room for ids in encoded]
+        whole = [self.first + (ids[-self.room :] if short else ids) for ids, short in zip(encoded, cut, strict=True)]
+        for name, ids in zip(names, whole, strict=True):
+            if not ids:
+                raise ConfigurationError(
+                    "evaluation: document_start: none", found=f"a prompt without tokens: {name}", expected="eos or bos"
+                )
+        return whole, cut
+
+    def finished(self, row: list[int], prompt_cut: bool) -> Written:
+        """Return the text of a row of new tokens, which goes on with padding behind its last one."""
+        last = next((at for at, token in enumerate(row) if token in self.final), None)
+        kept = row if last is None else row[:last] if row[last] == self.end else row[: last + 1]
+        text = self.tokenizer.decode(kept, skip_special_tokens=True, clean_up_tokenization_spaces=False)
+        if self.stop is not None:
+            text = text.split(self.stop, 1)[0]
+        return Written(text=text, tokens=len(row) if last is None else last, ended=last is not None, prompt_cut=prompt_cut)

@@ -23,7 +23,7 @@ from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from tokalign.bootstrap import JACKKNIFE_GROUPS, jackknife_interval
 from tokalign.errors import ArtefactError
-from tokalign.generating import Decoding, Written, write_after
+from tokalign.generating import Decoding, Writer, Written
 from tokalign.heldout import read_heldout
 from tokalign.languages import bleu_tokenizer, words_of
 from tokalign.likelihood import load
@@ -358,13 +358,17 @@ def write_all(
     Returns:
         The items.
     """
+    writer = Writer(
+        model,
+        tokenizer,
+        max_new_tokens=settings.max_new_tokens,
+        batch_tokens=settings.batch_tokens,
+        document_start=settings.document_start,
+    )
     columns: dict[str, list[Any]] = {}
     for condition, values in settings.decodings.items():
         log.info("%s: %d prompts", condition, len(prompts))
-        written = write_after(
-            model, tokenizer, [row["id"] for row in prompts], [row["text"] for row in prompts], decoding=Decoding(**values),
-            max_new_tokens=settings.max_new_tokens, batch_tokens=settings.batch_tokens, document_start=settings.document_start,
-        )  # fmt: skip
+        written = writer([row["id"] for row in prompts], [row["text"] for row in prompts], Decoding(**values))
         found = items_of(settings.testset or HELD_OUT, condition, prompts, written, settings.self_bleu_references)
         for name, measured in found.items():
             columns.setdefault(name, []).extend(measured)

@@ -25,7 +25,7 @@ from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from tokalign.errors import ArtefactError, ConfigurationError
 from tokalign.files import sha256_json
-from tokalign.generating import Decoding, Written, write_after
+from tokalign.generating import Decoding, Writer, Written
 from tokalign.languages import base_code, bleu_tokenizer, english_name, has_spaces, words_of
 from tokalign.likelihood import load
 from tokalign.results import Measure, digest_of, metrics_of, write_result
@@ -309,6 +309,14 @@ def translate(
     Returns:
         The items, and sacrebleu's signatures for each dataset.
     """
+    writer = Writer(
+        model,
+        tokenizer,
+        max_new_tokens=settings.max_new_tokens,
+        batch_tokens=settings.batch_tokens,
+        document_start=settings.document_start,
+        stop=LINE_BREAK,
+    )
     columns: dict[str, list[Any]] = {}
     signatures = {}
     for segments in parts:
@@ -316,10 +324,7 @@ def translate(
         names = [f"{segments.dataset} {name}" for name in segments.ids]
         for condition, values in settings.decodings.items():
             log.info("%s, %s: %d segments", segments.dataset, condition, len(prompts))
-            written = write_after(
-                model, tokenizer, names, prompts, decoding=Decoding(**values), max_new_tokens=settings.max_new_tokens,
-                batch_tokens=settings.batch_tokens, document_start=settings.document_start, stop=LINE_BREAK,
-            )  # fmt: skip
+            written = writer(names, prompts, Decoding(**values))
             found, signatures[segments.dataset] = items_of(segments, condition, written)
             for name, values_of in found.items():
                 columns.setdefault(name, []).extend(values_of)
