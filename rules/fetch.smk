@@ -83,7 +83,7 @@ rule fetch_testset:
 rule fetch_tasks:
     """The data of the tasks that come with lm-evaluation-harness, as a cache that works without network."""
     input:
-        "results/evaluations/{evaluation}/tasks.json",
+        ancient("results/evaluations/{evaluation}/tasks.json"),  # the names count, not what else stands there
     output:
         directory("results/fetched/tasks/{evaluation}"),
     log:
@@ -91,6 +91,7 @@ rule fetch_tasks:
     conda:
         "../envs/evaluate.yaml"
     params:
+        names=fetched_names,
         version=VERSIONS["fetch"],
     shell:
         'HF_HUB_OFFLINE=0 HF_DATASETS_OFFLINE=0 python "$SCRIPTS"/fetch_tasks.py --tasks {input:q} --output {output:q} 2>&1 | tee {log:q}'

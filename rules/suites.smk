@@ -142,10 +142,17 @@ def own_tasks(evaluation):
     return {name for file in files for name in task_names(file)}
 
 
+def names_fetched(evaluation):
+    """Names of tasks that come with the harness; the data of own tasks are local files."""
+    return sorted(set(suite_block(evaluation, "tasks")["names"]) - own_tasks(evaluation))
+
+
+def fetched_names(wildcards):
+    return canonical({"names": names_fetched(wildcards.evaluation)})
+
+
 def tasks_fetched(evaluation):
-    """The data of tasks that come with the harness; those of own tasks are local files."""
-    fetched = set(suite_block(evaluation, "tasks")["names"]) - own_tasks(evaluation)
-    return [f"results/fetched/tasks/{evaluation}"] if fetched else []
+    return [f"results/fetched/tasks/{evaluation}"] if names_fetched(evaluation) else []
 
 
 def tasks_data(wildcards):

@@ -165,7 +165,10 @@ def explains_logits(model: PreTrainedModel) -> bool:
         hidden = model.base_model(input_ids=ids, use_cache=False)[0]
         found = head_only(model, hidden, scaling).float()
     model.train(training)
-    return found.shape == expected.shape and torch.allclose(found, expected, rtol=1e-3, atol=1e-3 * float(expected.abs().max()))
+    largest = (
+        float(expected[expected.isfinite()].abs().max()) if expected.isfinite().any() else 0.0
+    )  # who scores with it meets NaN
+    return found.shape == expected.shape and torch.allclose(found, expected, rtol=1e-3, atol=1e-3 * largest, equal_nan=True)
 
 
 def install(model: PreTrainedModel, kind: str) -> str:

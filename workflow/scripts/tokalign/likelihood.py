@@ -116,14 +116,23 @@ class Scorer:
 
     @torch.no_grad()
     def __call__(
-        self, sequences: list[np.ndarray], rows: np.ndarray, positions: np.ndarray, *, greedy: bool = False
+        self,
+        sequences: list[np.ndarray],
+        rows: np.ndarray,
+        positions: np.ndarray,
+        *,
+        labels: np.ndarray | None = None,
+        greedy: bool = False,
     ) -> tuple[np.ndarray, np.ndarray | None]:
         """Score tokens given all tokens before them.
 
         Args:
-            sequences: token ids of each row of the batch, int64; padded on the right, which causal attention never looks at.
+            sequences: token ids of each row of the batch, int64. The last token of a row is only scored, not read. Rows are padded
+                on the right without a mask, as causal attention never looks there; so attention stays on its fastest path.
             rows: of the tokens to score, int64, shape (n,).
             positions: of them in their rows, int64, at least 1, shape (n,).
+            labels: ids to score in these places, int64, shape (n,); ``None`` scores the tokens that are there. So continuations that
+                differ in their last token only share a row.
             greedy: whether to say which tokens are the most likely ones.
 
         Returns:
@@ -131,16 +140,12 @@ class Scorer:
             whether no other token is more likely, bool, shape (n,).
         """
         device = self.model.device
-        width = max(map(len, sequences))
-        ids, mask = np.zeros((2, len(sequences), width), dtype=np.int64)
+        ids = np.zeros((len(sequences), max(2, *map(len, sequences))), dtype=np.int64)
         for row, tokens in enumerate(sequences):
             ids[row, : len(tokens)] = tokens
-            mask[row, : len(tokens)] = 1
-        inputs = {
-            "input_ids": torch.from_numpy(ids).to(device),
-            "attention_mask": torch.from_numpy(mask).to(device),
-            "use_cache": False,
-        }
+        if labels is None:
+            labels = ids[rows, positions]
+        inputs = {"input_ids": torch.from_numpy(ids[:, :-1].copy()).to(device), "use_cache": False}
         states = self.model.base_model(**inputs)[0] if self.bounded else self.model(**inputs).logits
         nats, best = np.zeros(len(rows), dtype=np.float64), np.zeros(len(rows), dtype=bool)
         vocabulary = self.model.get_output_embeddings().weight.shape[0] if self.bounded else states.shape[-1]
@@ -149,8 +154,8 @@ class Scorer:
             some = slice(begin, begin + chunk)
             chosen = states[torch.from_numpy(rows[some]).to(device), torch.from_numpy(positions[some] - 1).to(device)]
             logits = (head_only(self.model, chosen, self.scaling) if self.bounded else chosen).float()
-            labels = torch.from_numpy(ids[rows[some], positions[some]]).to(device)
-            nats[some] = torch.nn.functional.cross_entropy(logits, labels, reduction="none").double().cpu().numpy()
+            wanted = torch.from_numpy(labels[some]).to(device)
+            nats[some] = torch.nn.functional.cross_entropy(logits, wanted, reduction="none").double().cpu().numpy()
             if greedy:
-                best[some] = (logits.argmax(-1) == labels).cpu().numpy()
+                best[some] = (logits.argmax(-1) == wanted).cpu().numpy()
         return nats, best if greedy else None
