@@ -22,6 +22,8 @@ log = logging.getLogger(__name__)
 
 CHUNK_BYTES = 128_000_000
 """Size of the float32 logits that are normalised at a time; the log-softmax needs as much again."""
+LOGITS_BYTES = 2**30
+"""Of an architecture whose logits are made as a whole, batches are smaller where these would take more; a sequence is never split."""
 
 
 def load(
@@ -113,6 +115,12 @@ class Scorer:
     def bounded(self) -> bool:
         """Whether the logits of a whole batch never exist."""
         return self.scaling is not None
+
+    def batch_tokens(self, wanted: int) -> int:
+        """Return the most tokens of a batch: fewer than wanted where all its logits exist and would take over ``LOGITS_BYTES``."""
+        if self.bounded:
+            return wanted
+        return min(wanted, LOGITS_BYTES // (self.model.get_input_embeddings().weight.shape[0] * self.model.dtype.itemsize))
 
     @torch.no_grad()
     def __call__(

@@ -24,9 +24,6 @@ from tokalign.results import Measure, digest_of, metrics_of, write_result
 
 log = logging.getLogger(__name__)
 
-LOGITS_BYTES = 2**30
-"""Of an architecture whose logits are made as a whole, batches are smaller where these would take more; a window is never split."""
-
 
 @dataclass(frozen=True)
 class PerplexitySettings:
@@ -37,7 +34,7 @@ class PerplexitySettings:
         stride: tokens between the beginnings of two windows of a longer document; at most ``window``. A token after
             the first window sees at least ``window - stride`` tokens before it.
         batch_tokens: most tokens, padding included, in one forward pass (a single window may have more); fewer where
-            the logits of a batch must exist and would take more than ``LOGITS_BYTES``.
+            the logits of a batch must exist and would take more than ``likelihood.LOGITS_BYTES``.
         precision: of weights and activations: ``float32``, ``bfloat16``, or ``auto``: bfloat16 on a device that has
             it, else float32. The log-softmax is always float32, sums are float64.
         document_start: what the first token is conditioned on: ``eos`` (the model's end-of-text token, which comes
@@ -189,10 +186,7 @@ def score_documents(
     parts = [w for i, s in enumerate(sequences) for w in windows(i, len(s), settings.window, settings.stride)]
     progress = Progress("tokens scored", sum(part.end - part.first + 1 for part in parts), "tokens")
     scorer = Scorer(model)
-    most = settings.batch_tokens
-    if not scorer.bounded:
-        most = min(most, LOGITS_BYTES // (model.get_input_embeddings().weight.shape[0] * model.dtype.itemsize))
-    for batch in batches(parts, most):
+    for batch in batches(parts, scorer.batch_tokens(settings.batch_tokens)):
         for part, value in zip(batch, score_batch(scorer, sequences, batch), strict=True):
             if not math.isfinite(value):
                 raise ArtefactError(
