@@ -97,17 +97,31 @@ def generation_prompts(wildcards):
 # ---- test sets ----
 
 
+def testset_texts(testset):
+    """Line-aligned text of a parallel test set: its file for each language, in the order of the languages."""
+    return dict(sorted(config["testsets"][testset].get("text_files", {}).items()))
+
+
 def testset_files(wildcards):
     """Local files of a test set."""
-    block = config["testsets"][wildcards.testset]
-    place = f"testsets.{wildcards.testset}"
-    paths = local_files(block.get("files", []), f"{place}.files")
-    paths += local_files(list(block.get("text_files", {}).values()), f"{place}.text_files")
+    name = wildcards.testset
+    patterns = config["testsets"][name].get("files", [])
+    paths = [*local_files(patterns, f"testsets.{name}.files"), *testset_texts(name).values()]
     return [ancient(path) for path in paths]
 
 
 def testset_content(wildcards):
     return DIGESTS.digest(testset_files(wildcards))
+
+
+def testset_origin(wildcards, input):
+    """The option that says what a test set is made of; text files are named with their languages."""
+    texts = testset_texts(wildcards.testset)
+    if texts:
+        named = [shlex.quote(f"{language}={path}") for language, path in texts.items()]
+        return " ".join(["--text-files", *named])
+    name = "files" if input.get("files") else "fetched"
+    return option_of(f"--{name}", name)(wildcards, input)
 
 
 def testset_fetched(wildcards):
@@ -127,7 +141,7 @@ def testset_settings(wildcards):
         {
             key: value
             for key, value in block.items()
-            if key not in ("files", "hub", "revision", "subset", "split")
+            if key not in ("files", "text_files", "hub", "revision", "subset", "split")
         }
     )
 

@@ -24,9 +24,8 @@ rule prepare_testset:
     params:
         settings=testset_settings,
         content=testset_content,
-        files=option_of("--files", "files"),
-        fetched=option_of("--fetched", "fetched"),
+        origin=testset_origin,
         version=VERSIONS["testset"],
     shell:
-        'python "$SCRIPTS"/prepare_testset.py {params.files} {params.fetched} --settings {params.settings:q}'
+        'python "$SCRIPTS"/prepare_testset.py --name {wildcards.testset:q} {params.origin} --settings {params.settings:q}'
         " --items {output.rows:q} --manifest {output.manifest:q} 2>&1 | tee {log:q}"

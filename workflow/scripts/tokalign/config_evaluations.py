@@ -33,15 +33,21 @@ def check_testsets(config: dict[str, Any]) -> None:
         if origins == ["text_files"]:
             if kind != "parallel":
                 raise ConfigurationError(f"{place}.text_files: only of parallel sets", found=f"kind: {kind}", mend="use files")
-            if set(fields) != set(block["text_files"]):
+            if fields != {language: language for language in block["text_files"]}:
                 raise ConfigurationError(
-                    f"{place}.fields: not the languages of text_files", found=", ".join(fields),
-                    expected=", ".join(block["text_files"]), mend="name the same languages in both, each field as its language",
+                    f"{place}.fields: not the languages of text_files",
+                    found=", ".join(f"{language}: {field}" for language, field in fields.items()),
+                    expected=", ".join(f"{language}: {language}" for language in block["text_files"]),
+                    mend="name the same languages in both, each field as its language",
                 )  # fmt: skip
         if kind == "parallel":
             if len(fields) < AT_LEAST_TWO:
                 raise ConfigurationError(
                     f"{place}.fields: a parallel set needs two languages", found=fields, expected="{es: FIELD, en: FIELD}"
+                )
+            if "id" in fields:
+                raise ConfigurationError(
+                    f"{place}.fields.id: the column of the items' names", expected="another code", mend="write ind for Indonesian"
                 )
             wrong = [language for language, field in fields.items() if not isinstance(field, str)]
             if wrong:
@@ -141,7 +147,12 @@ def check_suite_files(config: dict[str, Any]) -> None:
     for name, block in config["testsets"].items():
         local_files(block.get("files", []), f"testsets.{name}.files")
         for language, path in block.get("text_files", {}).items():
-            local_files([path], f"testsets.{name}.text_files.{language}")
+            found = local_files([path], f"testsets.{name}.text_files.{language}")
+            if found != [path]:
+                raise ConfigurationError(
+                    f"testsets.{name}.text_files.{language}: a pattern", found=path, expected="the path of one file",
+                    mend=f"write {found[0]}",
+                )  # fmt: skip
     for name, block in config["evaluations"].items():
         folders = [("tasks.include", block.get("tasks", {}).get("include"))]
         folders += [(f"comparison.merge[{i}]", path) for i, path in enumerate(block["comparison"]["merge"])]

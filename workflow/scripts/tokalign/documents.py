@@ -9,7 +9,7 @@ import zlib
 from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
-from typing import BinaryIO
+from typing import Any, BinaryIO
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -49,8 +49,21 @@ def _open(path: Path, compression: str | None) -> BinaryIO:
     return file
 
 
-def _lines(path: Path, compression: str | None) -> Iterator[tuple[int, bytes]]:
-    """Yield (number, line) of a text file; a damaged or truncated compressed file is an error, not an early end."""
+def read_lines(path: Path, compression: str | None) -> Iterator[tuple[int, str]]:
+    """Yield (number, line) of a UTF-8 text file, with the line's end; a truncated compressed file is an error, not an early end.
+
+    Args:
+        path: of the file.
+        compression: a value of ``COMPRESSIONS``, or ``None``.
+
+    Raises:
+        InputError: the file is damaged, truncated or not UTF-8.
+    """
+    for number, raw in _raw_lines(path, compression):
+        yield number, _decode(raw, path, number)
+
+
+def _raw_lines(path: Path, compression: str | None) -> Iterator[tuple[int, bytes]]:
     number = 0
     try:
         with _open(path, compression) as file:
@@ -94,26 +107,42 @@ def _decode(raw: bytes, path: Path, number: int) -> str:
         ) from error
 
 
-def _shorten(text: str, limit: int = 80) -> str:
+def shorten(text: str, limit: int = 80) -> str:
+    """Return a text as messages show it: in quotes, and only its beginning where it is long."""
     return repr(text if len(text) <= limit else text[:limit] + "...")
 
 
-def _jsonl(path: Path, compression: str | None, field: str, dropped: Counter[str]) -> Iterator[str]:
-    for number, raw in _lines(path, compression):
-        if not raw.strip():
+def read_records(path: Path, compression: str | None, expected: str) -> Iterator[tuple[int, dict[str, Any]]]:
+    """Yield (number of the line, object) of a JSONL file; blank lines are passed over.
+
+    Args:
+        path: of the file.
+        compression: a value of ``COMPRESSIONS``, or ``None``.
+        expected: what a line should be, for messages.
+
+    Raises:
+        InputError: the file is damaged or not UTF-8, or a line is not a JSON object.
+    """
+    for number, text in read_lines(path, compression):
+        if not text.strip():
             continue
-        line = _decode(raw, path, number).rstrip("\r\n")
+        line = text.rstrip("\r\n")
         try:
             record = json.loads(line)
         except json.JSONDecodeError as error:
             raise InputError(
-                f"{path} line {number}: not JSON ({error.msg} at column {error.colno})", found=_shorten(line.strip()),
-                expected=f'one JSON object a line, with the text under "{field}"', mend="correct or remove the line",
+                f"{path} line {number}: not JSON ({error.msg} at column {error.colno})", found=shorten(line.strip()),
+                expected=expected, mend="correct or remove the line",
             ) from error  # fmt: skip
         if not isinstance(record, dict):
             raise InputError(
-                f"{path} line {number}: not a JSON object", found=_shorten(line.strip()), expected="an object in braces"
+                f"{path} line {number}: not a JSON object", found=shorten(line.strip()), expected="an object in braces"
             )
+        yield number, record
+
+
+def _jsonl(path: Path, compression: str | None, field: str, dropped: Counter[str]) -> Iterator[str]:
+    for number, record in read_records(path, compression, f'one JSON object a line, with the text under "{field}"'):
         if field not in record:
             raise InputError(
                 f"{path} line {number}: a document without text", found=f"the fields {', '.join(map(repr, record)) or 'none'}",
@@ -130,37 +159,51 @@ def _text(value: object, where: str, field: str, dropped: Counter[str]) -> Itera
         yield value
     else:
         raise InputError(
-            f"{where}: the text of the document is not a text", found=_shorten(repr(value)), expected=f'a string under "{field}"',
+            f"{where}: the text of the document is not a text", found=shorten(repr(value)), expected=f'a string under "{field}"',
             mend="set `text_field` of this source to the right field, or correct the document",
         )  # fmt: skip
 
 
-def _parquet(path: Path, field: str, dropped: Counter[str]) -> Iterator[str]:
+def read_rows(path: Path, columns: list[str] | None = None) -> Iterator[tuple[int, dict[str, Any]]]:
+    """Yield (number from 1 on, row) of a Parquet file.
+
+    Args:
+        path: of the file.
+        columns: to read; ``None`` for all.
+
+    Raises:
+        InputError: the file is damaged or has no such column.
+    """
     try:
         file = pq.ParquetFile(path)
     except (pa.ArrowInvalid, OSError) as error:
         raise InputError(f"{path}: not a readable Parquet file", found=error, mend="copy or download it again") from error
     with file:
-        if field not in file.schema_arrow.names:
+        missing = [name for name in columns or () if name not in file.schema_arrow.names]
+        if missing:
             raise InputError(
-                f"{path}: documents without text", found=f"the columns {', '.join(file.schema_arrow.names)}", expected=f"a column {field!r}",
-                mend="set `text_field` of this source to the name of the column",
+                f"{path}: documents without text", found=f"the columns {', '.join(file.schema_arrow.names)}",
+                expected=f"a column {missing[0]!r}", mend="set `text_field` of this source to the name of the column",
             )  # fmt: skip
-        row = 0
+        number = 0
         try:
-            for batch in file.iter_batches(batch_size=1024, columns=[field]):
-                for value in batch.column(0).to_pylist():
-                    row += 1
-                    yield from _text(value, f"{path} row {row}", field, dropped)
+            for batch in file.iter_batches(batch_size=1024, columns=columns):
+                for row in batch.to_pylist():
+                    number += 1
+                    yield number, row
         except (pa.ArrowInvalid, OSError) as error:
-            raise InputError(f"{path}: damaged after row {row}", found=error, mend="copy or download it again") from error
+            raise InputError(f"{path}: damaged after row {number}", found=error, mend="copy or download it again") from error
+
+
+def _parquet(path: Path, field: str, dropped: Counter[str]) -> Iterator[str]:
+    for number, row in read_rows(path, [field]):
+        yield from _text(row[field], f"{path} row {number}", field, dropped)
 
 
 def _plain(path: Path, compression: str | None, dropped: Counter[str]) -> Iterator[str]:
     """Yield the paragraphs of a text file: blocks of lines between empty lines."""
     paragraph: list[str] = []
-    for number, raw in _lines(path, compression):
-        line = _decode(raw, path, number)
+    for _, line in read_lines(path, compression):
         if line.strip():
             paragraph.append(line)
         elif paragraph:
