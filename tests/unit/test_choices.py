@@ -90,7 +90,7 @@ def test_equals_lm_eval(folder, tmp_path, prompt):
     testset = make_testset(tmp_path, rows)
     separator = "" if prompt.endswith(" ") else " "
     task = {
-        "task": "animals", "dataset_path": "json", 
+        "task": "animals", "dataset_path": "json",
         "dataset_kwargs": {"data_files": {"test": str(tmp_path / "animals.jsonl")}, "cache_dir": str(tmp_path / "cache")},
         "test_split": "test", "output_type": "multiple_choice", "doc_to_text": prompt.replace("{question}", "{{question}}"),
         "doc_to_choice": "{{choices}}", "doc_to_target": "{{answer}}", "target_delimiter": separator,

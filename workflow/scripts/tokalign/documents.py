@@ -107,9 +107,12 @@ def _decode(raw: bytes, path: Path, number: int) -> str:
         ) from error
 
 
-def shorten(text: str, limit: int = 80) -> str:
-    """Return a text as messages show it: in quotes, and only its beginning where it is long."""
-    return repr(text if len(text) <= limit else text[:limit] + "...")
+def shorten(value: object, limit: int = 80) -> str:
+    """Return a value as messages show it: text in quotes, and only the beginning of what is long."""
+    if isinstance(value, str):
+        return repr(value if len(value) <= limit else value[:limit] + "...")
+    text = repr(value)
+    return text if len(text) <= limit else text[:limit] + "..."
 
 
 def read_records(path: Path, compression: str | None, expected: str) -> Iterator[tuple[int, dict[str, Any]]]:
@@ -159,7 +162,7 @@ def _text(value: object, where: str, field: str, dropped: Counter[str]) -> Itera
         yield value
     else:
         raise InputError(
-            f"{where}: the text of the document is not a text", found=shorten(repr(value)), expected=f'a string under "{field}"',
+            f"{where}: the text of the document is not a text", found=shorten(value), expected=f'a string under "{field}"',
             mend="set `text_field` of this source to the right field, or correct the document",
         )  # fmt: skip
 

@@ -138,7 +138,7 @@ def field_of(record: Mapping[str, Any], field: str, where: str) -> Any:
     for i, part in enumerate(parts := field.split(".")):
         if not isinstance(value, Mapping) or part not in value:
             inside = f" in {'.'.join(parts[:i])!r}" if i else ""
-            found = f"the fields {', '.join(map(str, value)) or 'none'}" if isinstance(value, Mapping) else shorten(repr(value))
+            found = f"the fields {', '.join(map(str, value)) or 'none'}" if isinstance(value, Mapping) else shorten(value)
             raise InputError(
                 f"{where}: no field {field!r}", found=f"{found}{inside}", expected=f"a field {part!r}{inside}",
                 mend="set `fields` of this test set, or correct the line",
@@ -163,7 +163,7 @@ def text_of(value: Any, field: str, where: str, *, empty: bool = False) -> str:
         return ""
     if not isinstance(value, str):
         raise InputError(
-            f"{where}: field {field!r} is not a text", found=shorten(repr(value)), expected="a string",
+            f"{where}: field {field!r} is not a text", found=shorten(value), expected="a string",
             mend="set `fields` of this test set to the right field, or correct the line",
         )  # fmt: skip
     if not empty and not value.strip():
@@ -189,7 +189,7 @@ def _choices_of(record: Mapping[str, Any], field: str | list[str], where: str) -
     value = field_of(record, field, where)
     if not isinstance(value, list) or len(value) < AT_LEAST_TWO:
         raise InputError(
-            f"{where}: field {field!r} holds no choices", found=shorten(repr(value)), expected="a list of two texts or more",
+            f"{where}: field {field!r} holds no choices", found=shorten(value), expected="a list of two texts or more",
             mend="set `fields.choices` of this test set to the field with the list, or to a list of fields",
         )  # fmt: skip
     return [text_of(text, f"{field}[{i}]", where) for i, text in enumerate(value)]
@@ -232,7 +232,7 @@ def answer_index(value: Any, choices: list[str], answers: str, field: str, where
             index = int(value) - first
     if index is None or not 0 <= index <= last:
         raise InputError(
-            f"{where}: the answer in field {field!r} is none of the {len(choices)} choices", found=shorten(repr(value)),
+            f"{where}: the answer in field {field!r} is none of the {len(choices)} choices", found=shorten(value),
             expected=expected, mend="set `answers` of this test set to how answers are written, or correct the line",
         )  # fmt: skip
     return index
