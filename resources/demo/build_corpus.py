@@ -31,6 +31,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from html.parser import HTMLParser
 from pathlib import Path
+from typing import Any
 
 import zstandard
 
@@ -143,14 +144,17 @@ class PageParser(HTMLParser):
         """Start with no blocks."""
         super().__init__()
         self.blocks: list[str] = []
+        self.names: list[tuple[str, str]] = []  # tag and id of the element that each block is in
         self.parts: list[str] = []
+        self.name = ("", "")
         self.skipped, self.depth = "", 0
 
-    def flush(self) -> None:
-        """Close the block that is open."""
+    def flush(self, name: tuple[str, str] = ("", "")) -> None:
+        """Close the block that is open; the next one has the name."""
         if text := " ".join("".join(self.parts).split()):
             self.blocks.append(text)
-        self.parts = []
+            self.names.append(self.name)
+        self.parts, self.name = [], name
 
     def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
         """Start a block, or start to skip what a reader does not see."""
@@ -164,7 +168,7 @@ class PageParser(HTMLParser):
             self.flush()
             self.skipped, self.depth = tag, 1
         elif self.block(tag):
-            self.flush()
+            self.flush((tag, ident))
         elif tag == "br":
             self.parts.append("\n")
 
@@ -182,8 +186,8 @@ class PageParser(HTMLParser):
             self.parts.append(data)
 
 
-def help_pages(deb: Path, work: Path) -> dict[str, list[str]]:
-    """Return the blocks of each page of a package libreoffice-help-*, by page name."""
+def help_pages(deb: Path, work: Path) -> dict[str, PageParser]:
+    """Return each page of a package libreoffice-help-*, parsed, by page name."""
     (root,) = (unpack(deb, work) / "usr/share/libreoffice/help").glob("*/text")
     start, end = '<div id="DisplayArea"', '<div id="SearchFrame"'
     pages = {}
@@ -192,7 +196,7 @@ def help_pages(deb: Path, work: Path) -> dict[str, list[str]]:
         parser.feed(start + path.read_text(encoding="utf-8").partition(start)[2].partition(end)[0])
         parser.close()
         parser.flush()
-        pages[path.relative_to(root).with_suffix("").as_posix()] = parser.blocks
+        pages[path.relative_to(root).with_suffix("").as_posix()] = parser
     return pages
 
 
@@ -206,10 +210,10 @@ def office(language: str, pages: dict[str, list[str]], english: dict[str, list[s
         yield f"office-{language}/{name}", "\n\n".join(blocks)
 
 
-def biology(deb: Path, work: Path) -> list[Document]:
-    """Return a document per term of the Gene Ontology: the term and its definition."""
+def terms(deb: Path, work: Path) -> list[tuple[str, str, str, str]]:
+    """Return the terms of the Gene Ontology: identifier, ontology, term and definition, in order of identifiers."""
     query = (
-        "SELECT go_id, term || char(10) || definition FROM go_term "
+        "SELECT go_id, ontology, term, definition FROM go_term "
         "WHERE ontology IN ('BP', 'CC', 'MF') AND definition != '' ORDER BY go_id"
     )
     connection = sqlite3.connect(next(unpack(deb, work).rglob("GO.sqlite")))
@@ -217,6 +221,11 @@ def biology(deb: Path, work: Path) -> list[Document]:
         return connection.execute(query).fetchall()
     finally:
         connection.close()
+
+
+def biology(deb: Path, work: Path) -> list[Document]:
+    """Return a document per term of the Gene Ontology: the term and its definition."""
+    return [(ident, f"{term}\n{definition}") for ident, _, term, definition in terms(deb, work)]
 
 
 def code(root: Path) -> Iterator[Document]:
@@ -232,21 +241,27 @@ def code(root: Path) -> Iterator[Document]:
 # -------------------- output
 
 
-def write(path: Path, documents: list[Document]) -> str:
-    """Write a file, complete or not at all, and return its figures for the table.
+def write_jsonl(path: Path, records: list[dict[str, Any]], limit: int) -> int:
+    """Write a compressed JSONL file, complete or not at all, and return its size in bytes.
 
     Raises:
-        BuildError: there are no documents, or the file is larger than ``LIMIT``.
+        BuildError: there are no records, or the file is larger than the limit.
     """
-    lines = "".join(json.dumps({"id": i, "text": text}, ensure_ascii=False) + "\n" for i, text in documents)
+    lines = "".join(json.dumps(record, ensure_ascii=False) + "\n" for record in records)
     data = zstandard.ZstdCompressor(level=LEVEL, write_checksum=True).compress(lines.encode())
-    if not documents or len(data) > LIMIT:
-        raise BuildError(f"{path.name}: {len(documents)} documents, {len(data)} bytes: mend its budget")
+    if not records or len(data) > limit:
+        raise BuildError(f"{path.name}: {len(records)} records, {len(data)} bytes: mend what is chosen")
     partial = path.with_name(f".{path.name}.partial")
     partial.write_bytes(data)
     os.replace(partial, path)
+    return len(data)
+
+
+def write(path: Path, documents: list[Document]) -> str:
+    """Write a file of documents and return its figures for the table."""
+    compressed = write_jsonl(path, [{"id": ident, "text": text} for ident, text in documents], LIMIT)
     size = sum(len(text.encode()) for _, text in documents)
-    return f"{len(documents):,} | {size:,} | {len(data):,}"
+    return f"{len(documents):,} | {size:,} | {compressed:,}"
 
 
 def build(out: Path, downloads: Path, work: Path) -> None:
@@ -265,7 +280,7 @@ def build(out: Path, downloads: Path, work: Path) -> None:
     english: dict[str, list[str]] = {}
     for language, suffix in HELP.items():
         deb = package(f"libreoffice-help-{suffix}", downloads)
-        pages = help_pages(deb, work)
+        pages = {name: page.blocks for name, page in help_pages(deb, work).items()}
         english = english or pages
         documents = OFFICE_IN.get(language, OFFICE).take(office(language, pages, english))
         add(language, "office", documents, "MPL-2.0", version(deb))
