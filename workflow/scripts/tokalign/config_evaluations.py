@@ -40,6 +40,11 @@ def check_testsets(config: dict[str, Any]) -> None:
                     expected=", ".join(f"{language}: {language}" for language in block["text_files"]),
                     mend="name the same languages in both, each field as its language",
                 )  # fmt: skip
+        if block["max_characters"] is not None and block["max_characters"] < block["min_characters"]:
+            raise ConfigurationError(
+                f"{place}.max_characters: less than min_characters, which leaves nothing",
+                found=f"{block['max_characters']} and {block['min_characters']}", expected="a greater number",
+            )  # fmt: skip
         if kind == "parallel":
             if len(fields) < AT_LEAST_TWO:
                 raise ConfigurationError(
