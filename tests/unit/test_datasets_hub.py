@@ -1,4 +1,4 @@
-"""Fetching a hub data set, with a local file in place of the hub: what is written, in which order, and what is refused."""
+"""Fetching hub data sets, with a local file in place of the hub: what is written, in which order, and what is refused."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import datasets
 import pyarrow.parquet as pq
 import pytest
 from tokalign import datasets_hub
-from tokalign.datasets_hub import fetch_dataset
+from tokalign.datasets_hub import fetch_dataset, fetch_testset
 from tokalign.errors import InputError
 
 SETTINGS = {
@@ -79,3 +79,43 @@ def test_a_data_set_that_cannot_be_opened(hub, tmp_path, monkeypatch, error):
     monkeypatch.setattr(datasets_hub.datasets, "load_dataset", fail)
     with pytest.raises(InputError, match=r"owner/name: cannot be opened[\s\S]*" + str(error)):
         fetched(tmp_path, "a")
+
+
+TESTSET = {"hub": "owner/name", "revision": "main", "subset": "en-es", "split": "test", "limit": None}
+
+
+def rows_of(tmp_path, name: str, **changes) -> tuple[list[dict], dict]:
+    out = tmp_path / name
+    out.mkdir()
+    fetch_testset(TESTSET | changes, out)
+    rows = [row for path in sorted(out.glob("*.parquet")) for row in pq.read_table(path).to_pylist()]
+    return rows, json.loads((out / "provenance.json").read_text())
+
+
+def test_rows_of_a_test_set_as_they_are_and_in_their_order(hub, tmp_path, monkeypatch):
+    monkeypatch.setattr(datasets_hub, "ROWS_PER_FILE", 20)
+    rows, provenance = rows_of(tmp_path, "a")
+    assert rows == [{"body": text, "other": 1} for text in TEXTS]
+    assert hub == [("owner/name", "en-es", "test", "c0ffee")]
+    assert (provenance["commit"], provenance["rows"], provenance["revision"]) == ("c0ffee", 50, "main")
+    assert sorted(path.name for path in (tmp_path / "a").glob("*.parquet")) == ["00000.parquet", "00001.parquet", "00002.parquet"]
+    rows, provenance = rows_of(tmp_path, "b", limit=21)
+    assert ([row["body"] for row in rows], provenance["rows"]) == (TEXTS[:21], 21)
+
+
+def test_a_test_set_without_rows_or_with_more_than_text(tmp_path, hub, monkeypatch):
+    monkeypatch.setattr(datasets_hub.datasets, "load_dataset", lambda *_, **__: [])
+    with pytest.raises(InputError, match="split test has no rows"):
+        rows_of(tmp_path, "a")
+    monkeypatch.setattr(datasets_hub.datasets, "load_dataset", lambda *_, **__: [{"text": "a", "image": object()}])
+    with pytest.raises(InputError, match="rows 0 to 1 hold more than text"):
+        rows_of(tmp_path, "b")
+
+
+def test_a_test_set_that_cannot_be_opened(hub, tmp_path, monkeypatch):
+    def fail(*_, **__):
+        raise ValueError("unknown split")
+
+    monkeypatch.setattr(datasets_hub.datasets, "load_dataset", fail)
+    with pytest.raises(InputError, match=r"owner/name: cannot be opened[\s\S]*unknown split[\s\S]*split test"):
+        rows_of(tmp_path, "a")
