@@ -27,7 +27,7 @@ rule answer_choices:
     threads: threads_of("answer_choices", 8)
     resources:
         mem_mb=memory_of("answer_choices", 32000, scoring_estimate),
-        runtime=runtime_of("answer_choices", 240),
+        runtime=runtime_of("answer_choices", 240, choices_time),
         gpu=evaluation_gpus,
     params:
         settings=suite_settings("choices"),

@@ -204,6 +204,19 @@ def scoring_time(wildcards):
     )
 
 
+def choices_time(wildcards):
+    """The questions are read with each of their choices."""
+    size, block = checkpoint_size(wildcards.checkpoint), config["evaluations"][wildcards.evaluation]
+    made = [
+        stated(f"results/testsets/{name}/manifest.json") for name in block["choices"]["testsets"]
+    ]
+    if size is None or None in made:
+        return None
+    tokens = sum(testset["bytes"] for testset in made) // estimates.BYTES_PER_TOKEN
+    gpu = (gpu_model("answer_choices") or estimates.UNKNOWN_GPU) if block["gpus"] else None
+    return estimates.evaluation_hours(size, tokens, 1, gpu, threads_of("answer_choices", 8))
+
+
 # ---- training ----
 
 LONGEST_TRAINING_JOB = 1440

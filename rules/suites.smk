@@ -97,31 +97,27 @@ def generation_prompts(wildcards):
 # ---- test sets ----
 
 
-def testset_texts(testset):
-    """Line-aligned text of a parallel test set: its file for each language, in the order of the languages."""
-    return dict(sorted(config["testsets"][testset].get("text_files", {}).items()))
-
-
 def testset_files(wildcards):
-    """Local files of a test set."""
-    name = wildcards.testset
-    patterns = config["testsets"][name].get("files", [])
-    paths = [*local_files(patterns, f"testsets.{name}.files"), *testset_texts(name).values()]
-    return [ancient(path) for path in paths]
+    """Local files of a test set with records."""
+    patterns = config["testsets"][wildcards.testset].get("files", [])
+    return [ancient(path) for path in local_files(patterns, f"testsets.{wildcards.testset}.files")]
+
+
+def testset_texts(wildcards):
+    """Line-aligned text of a parallel test set: a file for each language, in the order of the languages."""
+    texts = config["testsets"][wildcards.testset].get("text_files", {})
+    return [ancient(path) for _, path in sorted(texts.items())]
+
+
+def testset_languages(wildcards):
+    """The option that names text files with their languages. It is no function of the inputs, whose params never make a rule run again."""
+    texts = config["testsets"][wildcards.testset].get("text_files", {})
+    named = [shlex.quote(f"{language}={path}") for language, path in sorted(texts.items())]
+    return " ".join(["--text-files", *named]) if texts else ""
 
 
 def testset_content(wildcards):
-    return DIGESTS.digest(testset_files(wildcards))
-
-
-def testset_origin(wildcards, input):
-    """The option that says what a test set is made of; text files are named with their languages."""
-    texts = testset_texts(wildcards.testset)
-    if texts:
-        named = [shlex.quote(f"{language}={path}") for language, path in texts.items()]
-        return " ".join(["--text-files", *named])
-    name = "files" if input.get("files") else "fetched"
-    return option_of(f"--{name}", name)(wildcards, input)
+    return DIGESTS.digest([*testset_files(wildcards), *testset_texts(wildcards)])
 
 
 def testset_fetched(wildcards):

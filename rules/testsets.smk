@@ -7,6 +7,7 @@ rule prepare_testset:
     """Segments, questions or prompts of one data set, checked and in one form."""
     input:
         files=testset_files,
+        texts=testset_texts,
         fetched=testset_fetched,
     output:
         rows="results/testsets/{testset}/items.parquet",
@@ -24,8 +25,10 @@ rule prepare_testset:
     params:
         settings=testset_settings,
         content=testset_content,
-        origin=testset_origin,
+        files=option_of("--files", "files"),
+        texts=testset_languages,
+        fetched=option_of("--fetched", "fetched"),
         version=VERSIONS["testset"],
     shell:
-        'python "$SCRIPTS"/prepare_testset.py --name {wildcards.testset:q} {params.origin} --settings {params.settings:q}'
-        " --items {output.rows:q} --manifest {output.manifest:q} 2>&1 | tee {log:q}"
+        'python "$SCRIPTS"/prepare_testset.py --name {wildcards.testset:q} {params.files} {params.texts}'
+        " {params.fetched} --settings {params.settings:q} --items {output.rows:q} --manifest {output.manifest:q} 2>&1 | tee {log:q}"

@@ -71,6 +71,7 @@ def test_choices(prepare, tmp_path):
         for i in (0, 1)
     ]
     assert (manifest["items"], manifest["read"], manifest["left_out"], manifest["ids"]) == (2, 2, {}, "field")
+    assert manifest["bytes"] == 2 * (2 * 13 + 8 + 6)  # the question is read with each of its choices
     file = tmp_path / "items.jsonl"
     assert manifest["files"] == {str(file): {"bytes": file.stat().st_size, "sha256": sha256_file(file)}}
     assert (manifest["licence"], manifest["settings"]) == ("CC0-1.0", asdict(CHOICES))

@@ -292,6 +292,14 @@ def _hashed_ids(items: list[dict[str, Any]]) -> list[str]:
     return ids
 
 
+def bytes_read(item: Mapping[str, Any]) -> int:
+    """Return the UTF-8 bytes of an item that a model reads: of a question those of question and context with each choice."""
+    if "choices" in item:
+        stem = len(item["question"].encode()) + len(item["context"].encode())
+        return sum(stem + len(choice.encode()) for choice in item["choices"])
+    return sum(len(text.encode()) for text in item.values())
+
+
 def make_items(records: Iterator[Record], settings: DatasetSettings) -> tuple[pa.Table, dict[str, Any]]:
     """Check records and bring them into the form of their kind.
 
@@ -301,7 +309,8 @@ def make_items(records: Iterator[Record], settings: DatasetSettings) -> tuple[pa
 
     Returns:
         The items, with the columns of ``settings.schema()``, and figures for the manifest: ``read``, ``items``, ``left_out`` (number
-        for each reason), ``repeated`` (items that say the same as one before), ``ids`` (``field`` or ``hash``).
+        for each reason), ``repeated`` (items that say the same as one before), ``ids`` (``field`` or ``hash``), ``bytes`` (see
+        :func:`bytes_read`).
 
     Raises:
         InputError: a record is not what it should be, or no item is left.
@@ -330,6 +339,7 @@ def make_items(records: Iterator[Record], settings: DatasetSettings) -> tuple[pa
         log.warning("warning: %d items say the same as one before them; they are kept", repeated)
     figures = {
         "read": read, "items": len(items), "left_out": dict(left_out), "repeated": repeated, "ids": "field" if own else "hash",
+        "bytes": sum(map(bytes_read, items)),
     }  # fmt: skip
     return pa.Table.from_pylist(rows, schema=settings.schema()), figures
 
