@@ -18,7 +18,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from tokalign.bootstrap import RESAMPLES, SEED, interval
+from tokalign.bootstrap import RESAMPLES, SEED, intervals
 from tokalign.errors import ArtefactError
 from tokalign.estimators import ESTIMATORS
 from tokalign.files import atomic_file, read_json, sha256_file, write_json
@@ -102,13 +102,17 @@ def metrics_of(items: pa.Table, measures: Sequence[Measure], items_are: str) -> 
     Returns:
         Dictionaries with ``METRIC_KEYS`` and ``estimator``, ``columns``, ``scale``; ``value`` is ``None`` where not defined.
     """
-    found = []
     groups = groups_of(items)
-    for measure in measures:
-        numbers = statistics(items, measure.columns)
-        estimate = ESTIMATORS[measure.estimator]
-        for (dataset, condition, language, domain), chosen in groups:
-            value = float(measure.scale * estimate(numbers[chosen].sum(0)))
+    parts = [statistics(items, measure.columns) for measure in measures]
+    ends = np.cumsum([part.shape[1] for part in parts]).tolist()
+    columns = [slice(end - part.shape[1], end) for end, part in zip(ends, parts, strict=True)]
+    numbers = np.hstack(parts)
+    wanted = [(where, ESTIMATORS[measure.estimator], measure.scale) for where, measure in zip(columns, measures, strict=True)]
+    drawn = [intervals(numbers[chosen], wanted) for _, chosen in groups]
+    found = []
+    for index, (measure, (where, estimate, scale)) in enumerate(zip(measures, wanted, strict=True)):
+        for ((dataset, condition, language, domain), chosen), bounds in zip(groups, drawn, strict=True):
+            value = float(scale * estimate(numbers[chosen, where].sum(0)))
             found.append(
                 {
                     "dataset": dataset,
@@ -118,7 +122,7 @@ def metrics_of(items: pa.Table, measures: Sequence[Measure], items_are: str) -> 
                     **{key: value for key, value in asdict(measure).items() if key != "columns"},
                     "columns": list(measure.columns),
                     "value": value if np.isfinite(value) else None,
-                    "ci95": interval(numbers[chosen], estimate, scale=measure.scale),
+                    "ci95": bounds[index],
                     "n": len(chosen),
                     "items": items_are,
                 }
@@ -148,12 +152,19 @@ def check_items(items: pa.Table, where: str) -> None:
 
 
 def digest_of(path: str | Path) -> str:
-    """Return the SHA-256 of a file, or of the names and contents of what makes up a model or tokenizer folder."""
+    """Return the SHA-256 of a file, or of the names and contents of what makes up a model or tokenizer folder.
+
+    Raises:
+        ArtefactError: neither is there.
+    """
     path = Path(path)
     if path.is_file():
         return sha256_file(path)
+    files = sorted({file for pattern in DIGESTED for file in path.glob(pattern)})
+    if not files:
+        raise ArtefactError(f"{path}: nothing to digest", expected="a file, or a folder of a model or tokenizer")
     whole = hashlib.sha256()
-    for file in sorted({file for pattern in DIGESTED for file in path.glob(pattern)}):
+    for file in files:
         whole.update(f"{file.name}\0{sha256_file(file)}\n".encode())
     return whole.hexdigest()
 
