@@ -20,7 +20,7 @@ from test_bleu import by_loops
 from tiny import WORDS, write_tokenizer
 from tokalign import heldout
 from tokalign.alignment_report import Tokens
-from tokalign.alignment_scores import SIMILARITIES, evaluate_alignment, similarity_metrics, unreachable_tokens
+from tokalign.alignment_scores import SIMILARITIES, evaluate_alignment, similarity_metrics
 from tokalign.errors import ArtefactError
 from tokalign.rewriting import NO_SOURCE, Side, best_sources, shared_tokens, unshared_parts
 from tokalign.tokens import encode, load_tokenizer
@@ -238,37 +238,6 @@ def test_documents_that_a_tokenizer_normalises_are_counted_and_left_out(folder, 
     assert (result["documents"], result["documents_not_comparable"]) == (2, 1)
     assert values(result["metrics"], "bleu_1", level="document")["n"] == 2
     assert values(result["metrics"], "bleu_1", "not_shared", "document")["n"] == 1
-
-
-def test_unreachable_tokens(tmp_path):
-    """``xyz`` has no merge that makes it, so `x`, `y` and `z` come instead; a lone byte of é cannot be tried."""
-    write_tokenizer(tmp_path / "t", [WORDS["en"]] * 20, 300)
-    spec = json.loads((tmp_path / "t/tokenizer.json").read_text())
-    number = len(spec["model"]["vocab"])
-    spec["model"]["vocab"]["xyz"] = number
-    (tmp_path / "t/tokenizer.json").write_text(json.dumps(spec))
-    tokenizer = load_tokenizer(tmp_path / "t")
-    write_vocabulary(describe(tokenizer), tmp_path / "t.parquet")
-    found = unreachable_tokens(Side.read(tmp_path / "t", tmp_path / "t.parquet"))
-    assert found["unreachable"] == 1
-    assert found["examples"] == [{"id": number, "text": "xyz", "pieces": ["x", "y", "z"]}]
-    assert found["partial_characters"] == 128  # the bytes from 0x80 on
-    assert found["tested"] == 301 - 1 - 128  # all but <eos> and these
-
-
-def test_pieces_within_words_are_reachable_in_the_manner_of_sentencepiece(tmp_path):
-    """``the`` alone is cut as ``▁the``; behind a newline the piece itself comes."""
-    from tokenizers import Tokenizer, decoders, models, pre_tokenizers
-    from transformers import PreTrainedTokenizerFast
-
-    vocab = {"<s>": 0, "<0x0A>": 1, "▁": 2, "t": 3, "h": 4, "th": 5, "▁th": 6, "zz": 7}
-    tokenizer = Tokenizer(models.BPE(vocab, [("t", "h"), ("▁", "th")], byte_fallback=True))
-    tokenizer.pre_tokenizer = pre_tokenizers.Metaspace(prepend_scheme="first", split=False)
-    tokenizer.decoder = decoders.Sequence([decoders.Metaspace(), decoders.ByteFallback(), decoders.Fuse()])
-    PreTrainedTokenizerFast(tokenizer_object=tokenizer, bos_token="<s>").save_pretrained(tmp_path / "t")
-    write_vocabulary(describe(load_tokenizer(tmp_path / "t")), tmp_path / "t.parquet")
-    found = unreachable_tokens(Side.read(tmp_path / "t", tmp_path / "t.parquet"))
-    assert [e["text"] for e in found["examples"]] == ["zz"]
 
 
 def test_means_of_segments_and_intervals_of_documents():

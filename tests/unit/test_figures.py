@@ -21,6 +21,7 @@ def tokenizer_table():
         for i, t in enumerate(("old", "new"))
         for language, domain, value in (("all", "all", 3.0), ("de", "web", 3.5), ("ja", "web", 2.0))
     ]  # fmt: skip
+    rows.append({"tokenizer": "old", "corpus": "c", "dataset": "flowers", "language": "ru", "domain": "", "parity": 2.0})
     return cells(rows, tables.TOKENIZERS)
 
 

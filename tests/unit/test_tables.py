@@ -94,6 +94,42 @@ def test_metrics_of_a_continued_run(tmp_path):
         tables.read_metrics(tmp_path / "metrics.jsonl")
 
 
+def tokenizer_metric(name, value, ci95=None, language="all", domain="all", dataset="validation", items="documents"):
+    """A metric of a tokenizer."""
+    return {"metric": name, "dataset": dataset, "language": language, "domain": domain, "value": value, "ci95": ci95, "n": 3,
+            "items": items}  # fmt: skip
+
+
+SUMS = {"documents": 3, "bytes": 8, "characters": 8, "words": 2, "tokens": 3, "unknown": 0}
+TOKENIZER_RESULT = {
+    "labels": {"tokenizer": "t", "corpus": "c"},
+    "metrics": [
+        tokenizer_metric("fertility", 1.5, [1.0, 2.0]),
+        tokenizer_metric("fertility", 1.25, [1.0, 1.5], "de", "web"),
+        tokenizer_metric("bytes_per_token", 4.0),
+        tokenizer_metric("continued_words", 0.5, [0.25, 0.75]),
+        tokenizer_metric("renyi_efficiency", 0.625),
+        tokenizer_metric("parity", 2.5, [2.0, 3.0], "ru", "", "flowers", "segments"),
+    ],
+    "more": {"totals": [{"language": "all", "domain": "all", **SUMS}, {"language": "de", "domain": "web", **SUMS, "tokens": 2}]},
+}
+
+
+def test_tokenizer_rows():
+    rows = tables.tokenizer_rows([TOKENIZER_RESULT])
+    assert [(r["dataset"], r["language"], r.get("documents"), r.get("segments"), r.get("tokens")) for r in rows] == [
+        ("validation", "all", 3, None, 3),
+        ("validation", "de", 3, None, 2),
+        ("flowers", "ru", None, 3, None),
+    ]
+    assert [r.get("fertility") for r in rows] == [1.5, 1.25, None]
+    assert [r.get("fertility_ci_high") for r in rows] == [2.0, 1.5, None]
+    assert (rows[0]["continued_words"], rows[0]["renyi_efficiency"]) == (0.5, 0.625)
+    assert (rows[2]["parity"], rows[2]["parity_ci_low"], rows[2]["parity_ci_high"]) == (2.5, 2.0, 3.0)
+    columns = {"fertility", "continued_words", "renyi_efficiency", "parity", "parity_ci_low", "documents", "segments"}
+    assert columns <= set(tables.TOKENIZERS)
+
+
 def score(level, value, ci95):
     """A score of an alignment."""
     why = None if value is not None else "none"
@@ -103,12 +139,7 @@ def score(level, value, ci95):
 
 def test_command_writes_all_tables(tmp_path):
     files = {"perplexity": RESULTS[0]}
-    numbers = {
-        "fertility": 1.5, "fertility_ci95": [1.0, 2.0], "bytes_per_token": 4.0, "bytes_per_token_ci95": None,
-        "characters_per_token": 4.0, "tokens_per_character": 0.25, "unknown_rate": 0.0, "documents": 1, "bytes": 8,
-        "characters": 8, "words": 2, "tokens": 3,
-    }  # fmt: skip
-    files["tokenizers"] = {"labels": {"tokenizer": "t", "corpus": "c"}, "overall": numbers, "groups": []}
+    files["tokenizers"] = TOKENIZER_RESULT
     files["alignments"] = {
         "labels": {"alignment": "a", "source_tokenizer": "old", "tokenizer": "t"}, "categories": {"aligned": {"tokens": 3, "share": 0.75, "corpus_share": None},
         "exact": {"tokens": 1, "share": 0.25, "corpus_share": None}}, "scores": {"quantiles": {"50": 0.5}},

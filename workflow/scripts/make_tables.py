@@ -32,7 +32,7 @@ def main(args: argparse.Namespace) -> None:
     from tokalign.table_files import caption, write_table
 
     perplexity = tables.perplexity_rows(tables.read_results(args.perplexity, ("labels", "metrics")))
-    tokenizers = tables.read_results(args.tokenizers, ("labels", "metrics"))
+    tokenizers = tables.read_results(args.tokenizers, ("labels", "metrics", "more"))
     alignments = tables.read_results(args.alignments, ("labels", "categories", "scores", "source_tokens_used"))
     scores = tables.read_results(args.alignment_scores, ("labels", "metrics", "groups"))
     stages = [

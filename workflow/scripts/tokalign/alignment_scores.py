@@ -9,18 +9,16 @@ from typing import Any
 
 import numpy as np
 
-from tokalign.alignment_report import printable, read_tokens
+from tokalign.alignment_report import read_tokens
 from tokalign.bleu import ORDERS, SMOOTHING, NgramCounts, bleu, corpus_bleu, corpus_intervals
 from tokalign.bootstrap import RESAMPLES, SEED, ratio_interval
 from tokalign.errors import ArtefactError
 from tokalign.heldout import read_heldout
 from tokalign.rewriting import PairSettings, Scored, Side, best_sources, rewritten_segments, score_documents, shared_tokens
 from tokalign.segments import CHARACTERS_PER_WORD
-from tokalign.tokens import encode
+from tokalign.unreachable import unreachable_tokens
 
 log = logging.getLogger(__name__)
-
-EXAMPLES = 20
 
 
 def metric(
@@ -98,49 +96,6 @@ def metrics_of(scored: Scored, rows: np.ndarray) -> list[dict[str, Any]]:
         *bleu_metrics(unshared, "not_shared", none),
         *coverage_metrics({name: counts[rows] for name, counts in scored.running.items()}, every.hypothesis),
     ]
-
-
-def unreachable_tokens(side: Side) -> dict[str, Any]:
-    """Find tokens that their own tokenizer does not make of their own text.
-
-    A token of text counts as unreachable if the tokenizer cuts its text otherwise, both where the text stands alone and where
-    it stands behind a newline (which tells the piece ``the`` from ``▁the`` in the manner of SentencePiece). Tokens that
-    are part of a character cannot be tried and are counted apart.
-
-    Args:
-        side: the tokenizer.
-
-    Returns:
-        ``tested``, ``unreachable`` (numbers of tokens), ``partial_characters``, ``examples`` (the first of them: ``id``, ``text``,
-        ``pieces``, the texts it is cut into).
-    """
-    ids, texts, partial = [], [], 0
-    for i, (data, kind) in enumerate(zip(side.vocabulary.token_bytes, side.vocabulary.kinds, strict=True)):
-        if kind != "text" or not data:
-            continue
-        try:
-            texts.append(data.decode("utf-8"))
-            ids.append(i)
-        except UnicodeDecodeError:
-            partial += 1
-    (newline,) = encode(side.tokenizer, ["\n"])
-    alone = encode(side.tokenizer, texts)
-    behind = encode(side.tokenizer, [f"\n{text}" for text in texts])
-    missed = [
-        (i, cut)
-        for i, cut, after in zip(ids, alone, behind, strict=True)
-        if cut != [i] and after != [*newline, i]
-    ]  # fmt: skip
-    data = side.vocabulary.token_bytes
-    return {
-        "tested": len(ids),
-        "unreachable": len(missed),
-        "partial_characters": partial,
-        "examples": [
-            {"id": i, "text": printable(data[i]), "pieces": [printable(data[piece]) for piece in cut]}
-            for i, cut in missed[:EXAMPLES]
-        ],
-    }
 
 
 SIMILARITIES = {
@@ -235,7 +190,7 @@ def evaluate_alignment(
         "labels": labels,
         "metrics": metrics,
         "groups": groups,
-        "unreachable": unreachable_tokens(target),
+        "unreachable": unreachable_tokens(target.tokenizer, target.vocabulary),
         "documents": len(texts),
         "documents_not_comparable": left_out,
         "pairs_truncated": None if likeness is None else likeness.truncated,

@@ -23,12 +23,17 @@ UNTRAINED = ("source", "initialised")
 PERPLEXITY = (
     *LABELS, "language", "domain", "bits_per_byte", "ci_low", "ci_high", "normalised_perplexity", "perplexity", "documents",
 )  # fmt: skip
+TOKENIZER_INTERVALS = ("bytes_per_token", "fertility", "parity")
+"""Metrics of tokenizers whose intervals are in the table."""
 TOKENIZERS = (
-    "corpus", "tokenizer", "language", "domain",
+    "corpus", "tokenizer", "dataset", "language", "domain",
     "bytes_per_token", "bytes_per_token_ci_low", "bytes_per_token_ci_high",
     "fertility", "fertility_ci_low", "fertility_ci_high",
     "characters_per_token", "tokens_per_character", "unknown_rate",
-    "documents", "bytes", "characters", "words", "tokens",
+    "continued_words", "single_token_words", "renyi_efficiency", "vocabulary_share",
+    "document_fertility", "document_bytes_per_token",
+    "parity", "parity_ci_low", "parity_ci_high",
+    "documents", "segments", "bytes", "characters", "words", "tokens",
 )  # fmt: skip
 ALIGNMENTS = (
     "source_tokenizer", "tokenizer", "corpus", "alignment", "category", "tokens", "share", "corpus_share", "score_median",
@@ -54,11 +59,6 @@ def _labels(value: Mapping[str, Any], names: Sequence[str]) -> Row:
 def _interval(value: Sequence[float] | None) -> tuple[float | None, float | None]:
     """Split an interval that may be missing."""
     return (None, None) if value is None else (value[0], value[1])
-
-
-def _groups(result: Mapping[str, Any]) -> list[Mapping[str, Any]]:
-    """Return a result's overall numbers and those of its groups."""
-    return [{"language": ALL, "domain": ALL, **result["overall"]}, *result["groups"]]
 
 
 def perplexity_rows(results: Sequence[Mapping[str, Any]]) -> list[Row]:
@@ -142,14 +142,22 @@ def stage_rows(rows: Sequence[Row]) -> tuple[list[str], list[Row]]:
 
 
 def tokenizer_rows(results: Sequence[Mapping[str, Any]]) -> list[Row]:
-    """Return a row per tokenizer and group, columns ``TOKENIZERS``."""
-    rows = []
+    """Return a row per tokenizer and group, columns ``TOKENIZERS``; of a parallel test set one for each language."""
+    rows: list[Row] = []
     for result in results:
-        for group in _groups(result):
-            row = {**_labels(result["labels"], ("corpus", "tokenizer")), **group}
-            for name in ("bytes_per_token", "fertility"):
-                row[f"{name}_ci_low"], row[f"{name}_ci_high"] = _interval(row.pop(f"{name}_ci95"))
-            rows.append(row)
+        labels = _labels(result["labels"], ("corpus", "tokenizer"))
+        sums = {(group["language"], group["domain"]): group for group in result["more"]["totals"]}
+        groups: dict[tuple[str, str, str], Row] = {}
+        for metric in result["metrics"]:
+            name, place = metric["metric"], {key: metric[key] for key in ("dataset", "language", "domain")}
+            row = groups.setdefault(tuple(place.values()), {**labels, **place})
+            row[name], row[metric["items"]] = metric["value"], metric["n"]
+            if name in TOKENIZER_INTERVALS:
+                row[f"{name}_ci_low"], row[f"{name}_ci_high"] = _interval(metric["ci95"])
+        for row in groups.values():
+            if "documents" in row:
+                row |= sums[row["language"], row["domain"]]
+        rows += groups.values()
     return rows
 
 
