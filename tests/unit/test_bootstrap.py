@@ -8,7 +8,16 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import stats
 from tokalign import bootstrap
-from tokalign.bootstrap import holm, interval, intervals, jackknife_error, jackknife_interval, paired_difference, ratio_interval
+from tokalign.bootstrap import (
+    holm,
+    interval,
+    intervals,
+    jackknife_error,
+    jackknife_interval,
+    paired_difference,
+    ratio_interval,
+    repeats_interval,
+)
 from tokalign.estimators import exp_ratio, ratio
 
 
@@ -139,6 +148,13 @@ def test_jackknife_of_a_mean_is_the_standard_error():
     assert jackknife_interval(values.mean(), left_out) == pytest.approx(
         [values.mean() - 1.959964 * error, values.mean() + 1.959964 * error]
     )
+
+
+def test_interval_of_repeats_from_a_table():
+    """Of 3 values 2 degrees of freedom: t is 4.302653; their standard deviation is 1."""
+    half = 4.302653 / np.sqrt(3)
+    assert repeats_interval([4.0, 5.0, 6.0]) == pytest.approx([5 - half, 5 + half])
+    assert repeats_interval([2.0, 2.0]) == [2.0, 2.0]
 
 
 def test_holm_by_hand():

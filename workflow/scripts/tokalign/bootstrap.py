@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import ArrayLike
+from scipy import stats
 
 from tokalign.estimators import Estimator, ratio
 
@@ -166,6 +167,17 @@ def jackknife_error(replicates: ArrayLike) -> float:
     values = np.asarray(replicates, dtype=np.float64)
     groups = len(values)
     return float(np.sqrt((groups - 1) / groups * ((values - values.mean()) ** 2).sum()))
+
+
+def repeats_interval(values: ArrayLike) -> list[float]:
+    """Return a 95 % interval of the mean of repeated measurements, by Student's t distribution.
+
+    Args:
+        values: shape (n,), n at least 2.
+    """
+    repeats = np.asarray(values, dtype=np.float64)
+    half = stats.t.ppf(0.975, len(repeats) - 1) * repeats.std(ddof=1) / np.sqrt(len(repeats))
+    return [float(repeats.mean() - half), float(repeats.mean() + half)]
 
 
 def holm(p_values: list[float | None]) -> list[float | None]:
