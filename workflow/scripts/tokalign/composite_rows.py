@@ -13,11 +13,10 @@ Row = dict[str, Any]
 
 SPEEDS = {"chrf_e_bytes": "decode_bytes_per_second", "chrf_e_tokens": "decode_tokens_per_second"}
 """Composite metrics and the throughput that they scale by; that in tokens is as published, that in bytes is fair."""
-MODEL = tuple(label for label in LABELS)
 
 
 def _system(labels: Mapping[str, Any]) -> tuple[Any, ...]:
-    return tuple(labels.get(name) for name in MODEL)
+    return tuple(labels.get(name) for name in LABELS)
 
 
 def costs(entries: Sequence[Entry]) -> dict[tuple[Any, ...], DecodingCost]:
@@ -31,7 +30,7 @@ def costs(entries: Sequence[Entry]) -> dict[tuple[Any, ...], DecodingCost]:
             tokens[_system(result.labels)] = float(statistics(result.items, ("tokens",)).sum())
     return {
         system: DecodingCost(
-            more["output_rows"], more["parameters"] - more["embedding_parameters"], more["hidden_size"], tokens[system]
+            more["embedding_rows"], more["parameters"] - more["embedding_parameters"], more["hidden_size"], tokens[system]
         )
         for system, more in sizes.items()
         if system in tokens
@@ -49,7 +48,7 @@ def composite_rows(rows: Sequence[Row], entries: Sequence[Entry]) -> list[Row]:
     scores = [
         row
         for row in measured
-        if row["suite"] == "translation" and row["metric"] == "chrf" and row.get("baseline_value") is not None
+        if row["suite"] == "translation" and row["metric"] == "chrf++" and row.get("baseline_value") is not None
     ]
     speeds = [row for row in measured if row["suite"] == "efficiency" and row.get("baseline_value") is not None]
     known = costs(entries)

@@ -326,12 +326,15 @@ def metrics_of_runs(runs: Sequence[Run], bytes_per_token: float) -> list[dict[st
 
 
 def sizes(model: PreTrainedModel) -> dict[str, int]:
-    """Return ``parameters``, ``embedding_parameters`` (input and output, once where they are the same) and ``embedding_rows``."""
+    """Return ``parameters``, ``embedding_parameters`` (input and output, once where they are the same), ``embedding_rows`` and
+    ``hidden_size``, the columns of the embedding.
+    """
     weights = {module.weight for module in (model.get_input_embeddings(), model.get_output_embeddings()) if module is not None}
     return {
         "parameters": sum(parameter.numel() for parameter in model.parameters()),
         "embedding_parameters": sum(weight.numel() for weight in weights),
         "embedding_rows": model.get_input_embeddings().weight.shape[0],
+        "hidden_size": model.get_input_embeddings().weight.shape[1],
     }
 
 
