@@ -16,7 +16,8 @@ PARALLEL = "results/testsets/pairs/items.parquet"
 LARGE = ("--max-checksum-file-size", "1")
 """Snakemake compares the contents of small files by itself; with this the tests' files of some bytes are large ones."""
 QUESTIONS = [
-    {"q": f"the model reads {i}?", "options": ["a small text", "the old world", "language"], "key": "ABC"[i % 3]} for i in range(6)
+    {"q": f"the model reads {i}?", "options": ["a small text", "the old world", "language"], "key": "ABC"[i % 3]}
+    for i in range(6)
 ]
 
 

@@ -13,7 +13,12 @@ from tokalign.errors import ConfigurationError
 SCHEMA = load_schema(ROOT / "workflow/schemas/config.schema.yaml")
 TESTSETS = {
     "flores": {"kind": "parallel", "text_files": {"es": "flores.es", "en": "flores.en"}, "fields": {"es": "es", "en": "en"}},
-    "opus": {"kind": "parallel", "hub": "o/opus", "revision": "c0ffee", "fields": {"es": "translation.es", "en": "translation.en"}},
+    "opus": {
+        "kind": "parallel",
+        "hub": "o/opus",
+        "revision": "c0ffee",
+        "fields": {"es": "translation.es", "en": "translation.en"},
+    },
     "exam": {"kind": "choices", "files": ["exam.jsonl"], "fields": {"question": "q", "choices": ["a", "b"], "answer": "key"}},
     "stories": {"kind": "prompts", "files": ["stories.jsonl"], "fields": {"text": "text"}},
 }

@@ -29,6 +29,7 @@ from tokalign.generation_quality import (
 )
 from tokalign.languages import words_of
 from tokalign.results import read_items, read_result
+from tokalign.testsets import Testset, write_testset
 from writers_for_tests import TEXTS, write_writer
 
 SETTINGS = GenerationSettings(
@@ -169,13 +170,14 @@ def test_reading_prompts(tmp_path, caplog):
     assert "30 prompts: results are exploratory below 1000" in caplog.text  # nine prompts once made a headline
     assert all(len(row["text"]) <= 40 and TEXTS[int(row["id"][1:]) % 20].startswith(row["text"]) for row in rows)
     named = GenerationSettings(**{**vars(SETTINGS), "testset": "questions"})
-    pq.write_table(pa.table({"id": ["a", "b"], "text": ["one", " "]}), tmp_path / "items.parquet")
-    assert read_prompts(tmp_path / "items.parquet", named) == [{"id": "a", "text": "one", "language": "en", "domain": "general"}]
+    testset = Testset("questions", "prompts", "de", "news", pa.table({"id": ["a", "b"], "text": ["one", " "]}))
+    write_testset(tmp_path / "items.parquet", testset)
+    assert read_prompts(tmp_path / "items.parquet", named) == [{"id": "a", "text": "one", "language": "de", "domain": "news"}]
     assert "1 of 2 prompts have no text" in caplog.text
     with pytest.raises(ArtefactError, match="no such file"):
         read_prompts(tmp_path / "none.parquet", named)
     pq.write_table(pa.table({"id": ["a"]}), tmp_path / "other.parquet")
-    with pytest.raises(ArtefactError, match="no prompts"):
+    with pytest.raises(ArtefactError, match="not a test set of the kind prompts"):
         read_prompts(tmp_path / "other.parquet", named)
 
 

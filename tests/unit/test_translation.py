@@ -2,13 +2,12 @@
 
 import json
 import random
-import shutil
 import subprocess
 import sys
+from dataclasses import replace
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.parquet as pq
 import pytest
 import translate_segments
 from sacrebleu.metrics import BLEU, CHRF
@@ -18,6 +17,7 @@ from tokalign.generating import Written
 from tokalign.languages import bleu_tokenizer, english_name
 from tokalign.likelihood import load
 from tokalign.results import metrics_of, read_items, read_result
+from tokalign.testsets import Testset, write_testset
 from tokalign.translation import (
     MEASURES,
     Segments,
@@ -184,40 +184,38 @@ def test_languages(caplog):
     ]
 
 
-def write_testset(folder, count=9, **changes):
+def small(count=9, **changes):
+    """Return a test set of segments with their number in them."""
     columns = {
         "id": [f"s{i}" for i in range(count)],
         "es": [f"el gato {i}\nen la mesa" for i in range(count)],
         "en": [f"the cat {i} sat on the mat" for i in range(count)],
     }
-    folder.mkdir(parents=True, exist_ok=True)
-    pq.write_table(pa.table({**columns, **changes}), folder / "items.parquet")
-    return folder / "items.parquet"
+    return Testset("small", "parallel", "es-en", "pets", pa.table({**columns, **changes}))
 
 
-def test_reading_segments(tmp_path):
-    path = write_testset(tmp_path / "small")
-    segments = read_segments(path, "es", "en", shots=2)
+def test_one_direction_of_a_test_set():
+    testset = small()
+    segments = read_segments(testset, "es", "en", shots=2)
     assert segments.dataset == "small:es-en"
+    assert segments.domains == ["pets"] * 7
     assert segments.ids == [f"s{i}" for i in range(7)]
     assert segments.examples == ["s7", "s8"]
     assert segments.sources[0] == "el gato 0 en la mesa"  # a line
     assert segments.shots[1] == ("el gato 8 en la mesa", "the cat 8 sat on the mat")
     with pytest.raises(ConfigurationError, match="no segment"):
-        read_segments(path, "es", "en", shots=9)
+        read_segments(testset, "es", "en", shots=9)
     with pytest.raises(ArtefactError, match="no column fr"):
-        read_segments(path, "fr", "en", shots=0)
-    with pytest.raises(ArtefactError, match="no such file"):
-        read_segments(tmp_path / "none/items.parquet", "es", "en", shots=0)
+        read_segments(testset, "fr", "en", shots=0)
     for empty in ("", None, " \n"):
-        path = write_testset(tmp_path / "small", en=["x"] * 4 + [empty] + ["x"] * 4)
-        with pytest.raises(ArtefactError, match="segment s4 has no text in en"):
-            read_segments(path, "es", "en", shots=0)
+        with pytest.raises(ArtefactError, match="small: segment s4 has no text in en"):
+            read_segments(small(en=["x"] * 4 + [empty] + ["x"] * 4), "es", "en", shots=0)
 
 
 def test_script(tmp_path, run_script):
     write_writer(tmp_path / "model")
-    testset = write_testset(tmp_path / "testsets/small")
+    testset = tmp_path / "small.parquet"
+    write_testset(testset, small())
     settings = {
         "directions": [{"testset": "small", "source": s, "target": t} for s, t in (("es", "en"), ("en", "es"))],
         "prompt": PROMPT, "shots": 1, "max_new_tokens": 12, "batch_tokens": 2000, "document_start": "eos", "precision": "float32",
@@ -247,7 +245,7 @@ def test_script(tmp_path, run_script):
     again = json.loads(output.read_text())
     assert {**again, "seconds": 0} == {**json.loads(first[0]), "seconds": 0}
     assert output.with_suffix(".parquet").read_bytes() == first[1]
-    shutil.move(testset.parent, tmp_path / "testsets/other")
-    code, message = run_script(translate_segments, *words[:3], tmp_path / "testsets/other/items.parquet", *words[4:])
+    write_testset(testset, replace(small(), name="other"))
+    code, message = run_script(translate_segments, *words)
     assert code == 1
     assert "no items of test set small" in message

@@ -13,9 +13,7 @@ def arguments() -> argparse.ArgumentParser:
     parser = cli.parser(__doc__)
     parser.add_argument("--model", type=Path, required=True, help="folder of a model")
     parser.add_argument("--tokenizer", type=Path, help="folder of its tokenizer, where it is not in the model's folder")
-    parser.add_argument(
-        "--testsets", type=Path, nargs="+", required=True, help="items.parquet of each test set, in a folder of its name"
-    )
+    parser.add_argument("--testsets", type=Path, nargs="+", required=True, help="items.parquet of each test set")
     parser.add_argument(
         "--settings",
         type=cli.settings,

@@ -14,7 +14,6 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.parquet as pq
 import sacrebleu
 import torch
 import transformers
@@ -28,6 +27,7 @@ from tokalign.heldout import read_heldout
 from tokalign.languages import bleu_tokenizer, words_of
 from tokalign.likelihood import load
 from tokalign.results import Measure, digest_of, groups_of, metrics_of, write_result
+from tokalign.testsets import read_testset
 
 log = logging.getLogger(__name__)
 
@@ -111,7 +111,7 @@ def read_prompts(path: str | Path, settings: GenerationSettings) -> list[dict[st
     """Read the prompts: of a test set, or beginnings of held-out documents.
 
     Args:
-        path: ``items.parquet`` with ``id`` and ``text``, perhaps ``language`` and ``domain``; or held-out documents.
+        path: ``items.parquet`` of a test set of the kind ``prompts``, or held-out documents.
         settings: which, how many, how long.
 
     Returns:
@@ -126,13 +126,8 @@ def read_prompts(path: str | Path, settings: GenerationSettings) -> list[dict[st
             for row in read_heldout(path).select(["id", "text", "language", "domain"]).to_pylist()
         ]
     else:
-        try:
-            table = pq.read_table(path)
-        except FileNotFoundError as error:
-            raise ArtefactError(f"{path}: no such file", mend="prepare the test set first") from error
-        if not {"id", "text"} <= set(table.column_names):
-            raise ArtefactError(f"{path}: no prompts", found=table.column_names, expected="id and text", mend="make it again")
-        rows = [{"language": "en", "domain": "general", **row} for row in table.to_pylist()]
+        testset = read_testset(path, "prompts")
+        rows = [{**row, "language": testset.language, "domain": testset.domain} for row in testset.items.to_pylist()]
     filled = [row for row in rows if row["text"].strip()]
     if len(filled) < len(rows):
         log.warning(

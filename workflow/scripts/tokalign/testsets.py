@@ -26,7 +26,7 @@ log = logging.getLogger(__name__)
 
 ID = "id"
 METADATA = b"testset"
-"""Key of the Parquet file's metadata with the JSON of name, kind, language, domain and licence: the items say what they are."""
+"""Key of the Parquet file's metadata with the JSON of name, kind, language and domain: the items say what they are."""
 PROVENANCE = "provenance.json"
 LETTERS = "ABCDEFGHIJKLMNOPQRSTUVWXYZ"
 AT_LEAST_TWO = 2
@@ -71,6 +71,31 @@ class DatasetSettings:
         else:
             columns = [("text", pa.string())]
         return pa.schema([(ID, pa.string()), *columns])
+
+
+@dataclass(frozen=True)
+class Testset:
+    """A test set as the suites read it.
+
+    Attributes:
+        name: of its block.
+        kind: ``parallel``, ``choices`` or ``prompts``.
+        language: code; of parallel sets the codes of all languages, joined by a hyphen.
+        domain: kind of text.
+        items: with ``id`` and the columns of the kind.
+    """
+
+    __test__ = False  # for pytest, which takes the name for that of a test
+
+    name: str
+    kind: str
+    language: str
+    domain: str
+    items: pa.Table
+
+    def about(self) -> dict[str, str]:
+        """Return what it is, without its items."""
+        return {key: getattr(self, key) for key in ("name", "kind", "language", "domain")}
 
 
 # ---- reading ----
@@ -377,13 +402,11 @@ def prepare_testset(
     inputs = sorted(fetched.glob("*.parquet")) if fetched else list(text_files.values()) if text_files else list(files)
     records = aligned_records(text_files) if text_files else file_records(inputs)
     table, figures = make_items(records, settings)
-    about = {key: getattr(settings, key) for key in ("kind", "domain", "licence")}
-    about |= {"name": name, "language": "-".join(settings.fields) if settings.kind == "parallel" else settings.language}
-    with atomic_file(items) as partial:
-        described = table.replace_schema_metadata({METADATA: json.dumps(about, sort_keys=True, ensure_ascii=False).encode()})
-        pq.write_table(described, partial, compression="zstd")
+    language = "-".join(settings.fields) if settings.kind == "parallel" else settings.language
+    testset = Testset(name, settings.kind, language, settings.domain, table)
+    write_testset(items, testset)
     record = {
-        **about, **figures, "settings": asdict(settings), "provenance": provenance,
+        **testset.about(), **figures, "licence": settings.licence, "settings": asdict(settings), "provenance": provenance,
         "files": {str(path): {"bytes": Path(path).stat().st_size, "sha256": sha256_file(path)} for path in inputs},
     }  # fmt: skip
     write_json(manifest, record)
@@ -394,25 +417,11 @@ def prepare_testset(
 # ---- what the suites read ----
 
 
-@dataclass(frozen=True)
-class Testset:
-    """A test set as the suites read it.
-
-    Attributes:
-        name: of its block.
-        kind: ``parallel``, ``choices`` or ``prompts``.
-        language: code; of parallel sets the codes of all languages, joined by a hyphen.
-        domain: kind of text.
-        items: with ``id`` and the columns of the kind.
-    """
-
-    __test__ = False  # for pytest, which takes the name for that of a test
-
-    name: str
-    kind: str
-    language: str
-    domain: str
-    items: pa.Table
+def write_testset(path: str | Path, testset: Testset) -> None:
+    """Write the items of a test set; the file says what they are."""
+    described = json.dumps(testset.about(), sort_keys=True, ensure_ascii=False).encode()
+    with atomic_file(path) as partial:
+        pq.write_table(testset.items.replace_schema_metadata({METADATA: described}), partial, compression="zstd")
 
 
 def read_testset(path: str | Path, kind: str) -> Testset:
@@ -439,4 +448,4 @@ def read_testset(path: str | Path, kind: str) -> Testset:
             expected=f"items of the kind {kind}",
             mend="prepare the test set again",
         )
-    return Testset(about["name"], kind, about["language"], about["domain"], table.replace_schema_metadata())
+    return Testset(**about, items=table.replace_schema_metadata())

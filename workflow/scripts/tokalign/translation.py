@@ -16,7 +16,6 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.parquet as pq
 import sacrebleu
 import torch
 import transformers
@@ -29,6 +28,7 @@ from tokalign.generating import Decoding, Writer, Written
 from tokalign.languages import base_code, bleu_tokenizer, english_name, has_spaces, words_of
 from tokalign.likelihood import load
 from tokalign.results import Measure, digest_of, metrics_of, write_result
+from tokalign.testsets import Testset, read_testset
 
 log = logging.getLogger(__name__)
 
@@ -102,29 +102,27 @@ def one_line(text: str) -> str:
     return " ".join(text.splitlines()).strip()
 
 
-def read_segments(path: str | Path, source: str, target: str, shots: int) -> Segments:
-    """Read one direction of a parallel test set.
+def read_segments(testset: Testset, source: str, target: str, shots: int) -> Segments:
+    """Take one direction of a parallel test set.
 
     Args:
-        path: ``items.parquet`` in a folder with the name of the test set: ``id``, a string column for each language, perhaps ``domain``.
-        source: column that is translated from.
-        target: column of the references.
+        testset: with a column for each language.
+        source: language that is translated from.
+        target: language of the references.
         shots: segments, from the end, that are examples.
 
     Raises:
-        ArtefactError: the file is missing, lacks a language, or a segment has no text.
+        ArtefactError: a language is missing, or a segment has no text.
         ConfigurationError: nothing is left beside the examples.
     """
-    try:
-        table = pq.read_table(path)
-    except FileNotFoundError as error:
-        raise ArtefactError(f"{path}: no such file", mend="prepare the test set first") from error
-    missing = [name for name in ("id", source, target) if name not in table.column_names]
+    table = testset.items
+    missing = [name for name in (source, target) if name not in table.column_names]
     if missing:
         raise ArtefactError(
-            f"{path}: no column {missing[0]}", found=table.column_names, expected=f"id, {source}, {target}", mend="make it again"
-        )
-    dataset = f"{Path(path).parent.name}:{source}-{target}"
+            f"test set {testset.name}: no column {missing[0]}", found=table.column_names, expected=f"id, {source}, {target}",
+            mend="make it again",
+        )  # fmt: skip
+    dataset = f"{testset.name}:{source}-{target}"
     if table.num_rows <= shots:
         raise ConfigurationError(
             f"evaluation: translation: no segment of {dataset} is left to translate",
@@ -138,15 +136,14 @@ def read_segments(path: str | Path, source: str, target: str, shots: int) -> Seg
         for name, text in zip(ids, texts[language], strict=True):
             if not text:
                 raise ArtefactError(
-                    f"{path}: segment {name} has no text in {language}",
+                    f"test set {testset.name}: segment {name} has no text in {language}",
                     expected="a source and a reference for every segment",
                     mend="correct the test set: what has no reference cannot be scored",
                 )
-    domains = table["domain"].to_pylist() if "domain" in table.column_names else ["general"] * len(ids)
     rest = len(ids) - shots
     return Segments(
         dataset=dataset, source=source, target=target, ids=ids[:rest], sources=texts[source][:rest],
-        references=texts[target][:rest], domains=domains[:rest],
+        references=texts[target][:rest], domains=[testset.domain] * rest,
         shots=list(zip(texts[source][rest:], texts[target][rest:], strict=True)), examples=ids[rest:],
     )  # fmt: skip
 
@@ -344,7 +341,7 @@ def evaluate(
     Args:
         folder: of the model.
         tokenizer: folder of its tokenizer.
-        testsets: their ``items.parquet``, each in a folder with the name of the test set.
+        testsets: their ``items.parquet``.
         settings: how.
         labels: what this is, copied into the result.
         output: JSON file to write, with its items beside it.
@@ -355,12 +352,13 @@ def evaluate(
     Raises:
         ArtefactError: the items of a test set are missing.
     """
-    files = {Path(path).parent.name: Path(path) for path in testsets}
-    missing = [direction["testset"] for direction in settings.directions if direction["testset"] not in files]
+    read = [read_testset(path, "parallel") for path in testsets]
+    named = {testset.name: testset for testset in read}
+    missing = [direction["testset"] for direction in settings.directions if direction["testset"] not in named]
     if missing:
-        raise ArtefactError(f"translation: no items of test set {missing[0]}", found=", ".join(files), mend="give its file")
+        raise ArtefactError(f"translation: no items of test set {missing[0]}", found=", ".join(named), mend="give its file")
     parts = [
-        read_segments(files[direction["testset"]], direction["source"], direction["target"], settings.shots)
+        read_segments(named[direction["testset"]], direction["source"], direction["target"], settings.shots)
         for direction in settings.directions
     ]
     model, own = load(folder, tokenizer, precision=settings.precision, trust_remote_code=settings.trust_remote_code)
@@ -381,7 +379,7 @@ def evaluate(
         digests={
             "model": digest_of(folder),
             "tokenizer": digest_of(tokenizer),
-            "data": sha256_json({name: digest_of(path) for name, path in files.items()}),
+            "data": sha256_json({testset.name: digest_of(path) for testset, path in zip(read, testsets, strict=True)}),
         },
         versions={"torch": torch.__version__, "transformers": transformers.__version__, "sacrebleu": sacrebleu.__version__},
         device=torch.cuda.get_device_name() if model.device.type == "cuda" else "cpu",
