@@ -18,7 +18,8 @@ from tokalign.choices import ChoicesSettings, answer, batches, encode, evaluate,
 from tokalign.errors import ArtefactError, ConfigurationError
 from tokalign.likelihood import Scorer, load
 from tokalign.results import read_items, read_result
-from tokalign.testsets import DatasetSettings, prepare_testset, read_testset
+from tokalign.testset_preparation import DatasetSettings, prepare_testset
+from tokalign.testsets import read_testset
 from transformers import GPT2Config, GPT2LMHeadModel, LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
 
 SETTINGS = ChoicesSettings(

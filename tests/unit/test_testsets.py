@@ -13,7 +13,8 @@ import pytest
 import zstandard
 from tokalign.errors import ArtefactError, InputError
 from tokalign.files import sha256_file
-from tokalign.testsets import DatasetSettings, answer_index, field_of, prepare_testset, read_testset
+from tokalign.testset_preparation import DatasetSettings, answer_index, field_of, prepare_testset
+from tokalign.testsets import read_testset
 
 CHOICES = DatasetSettings(
     kind="choices", fields={"question": "question", "choices": "choices", "answer": "answer"}, answers="number0", language="en",

@@ -9,7 +9,7 @@ import argparse
 from pathlib import Path
 
 from tokalign import cli
-from tokalign.testsets import DatasetSettings, prepare_testset
+from tokalign.testset_preparation import DatasetSettings, prepare_testset
 
 
 def language_file(text: str) -> tuple[str, Path]:
