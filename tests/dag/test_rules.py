@@ -95,7 +95,7 @@ def test_versions_belong_to_rules():
 def test_only_fetch_rules_use_the_network():
     online = {name for name, text in RULES.items() if re.search(r"OFFLINE|\bcurl\b|\bwget\b|pip (install|download)", text)}
     # fetch_wheel calls pip, which knows no such switch; preflight only asks whether there is access.
-    assert online == {"fetch_hub", "fetch_dataset", "preflight"}
+    assert online == {"fetch_hub", "fetch_dataset", "fetch_testset", "fetch_tasks", "preflight"}
     everywhere = {path.name for path in (ROOT / "rules").glob("*.smk") if re.search(r'OFFLINE="?0', path.read_text())}
     assert everywhere <= {"fetch.smk", "preflight.smk"}
     assert re.search(r'HF_HUB_OFFLINE="1".*HF_DATASETS_OFFLINE="1"', (ROOT / "rules/common.smk").read_text(), re.DOTALL)

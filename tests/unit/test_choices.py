@@ -141,6 +141,24 @@ def test_batches_do_not_matter(loaded, monkeypatch, batch_tokens, bounded):
         assert len(batch) == 1 or len(batch) * max(len(requests[i].tokens) for i in batch) <= batch_tokens
 
 
+def test_choices_of_one_token_are_read_once(loaded, monkeypatch):
+    model, tokenizer = loaded
+    read = []
+
+    class Counting(Scorer):
+        def __call__(self, sequences, *arguments, **options):
+            read.append(len(sequences))
+            return super().__call__(sequences, *arguments, **options)
+
+    monkeypatch.setattr(choices, "Scorer", Counting)
+    requests = encode(tokenizer, "the cat", [".", "?", " sat on a mat", "."], 0, None, "q")
+    found = score(model, requests, 10_000)
+    assert read == [2]  # `.` and `?` after the same tokens, and the longer one
+    assert found[0] == found[3]
+    expected = [by_hand(model, tokenizer, "the cat", text) for text in (".", "?", " sat on a mat")]
+    assert found[:3] == pytest.approx(expected, rel=1e-5)
+
+
 # ------------------------------------------------------------------------------------------------------- encoding
 
 

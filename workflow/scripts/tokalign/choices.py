@@ -161,7 +161,7 @@ def batches(requests: Sequence[Request], batch_tokens: int) -> Iterator[list[int
 
 
 def score(model: PreTrainedModel, requests: Sequence[Request], batch_tokens: int) -> np.ndarray:
-    """Return the log-likelihood of each request, each different one being computed once.
+    """Return the log-likelihood of each request; what is the same is computed once, and choices of a token share what is read.
 
     Args:
         model: in evaluation mode, on its device.
@@ -173,17 +173,25 @@ def score(model: PreTrainedModel, requests: Sequence[Request], batch_tokens: int
     """
     number: dict[tuple[int, bytes], int] = {}
     places = [number.setdefault(request.key, len(number)) for request in requests]
-    different = [requests[i] for i in np.unique(places, return_index=True)[1]] if requests else []
+    different = [requests[i] for i in np.unique(places, return_index=True)[1]]
+    rows_of: dict[bytes, list[int]] = {}
+    for i, request in enumerate(different):
+        rows_of.setdefault(request.tokens[:-1].tobytes(), []).append(i)
+    read = list(rows_of.values())
     scorer = Scorer(model)
     sums = np.zeros(len(different), dtype=np.float64)
     progress = Progress("choices scored", len(different), "choices")
-    for batch in batches(different, scorer.batch_tokens(batch_tokens)):
-        chosen = [different[i] for i in batch]
-        rows = np.concatenate([np.full(len(one.tokens) - one.first, row) for row, one in enumerate(chosen)])
-        positions = np.concatenate([np.arange(one.first, len(one.tokens)) for one in chosen])
-        nats, _ = scorer([one.tokens for one in chosen], rows, positions)
-        sums[batch] = -np.bincount(rows, weights=nats, minlength=len(batch))
-        progress.advance(len(batch))
+    for batch in batches([different[same[0]] for same in read], scorer.batch_tokens(batch_tokens)):
+        chosen = [(row, i) for row, place in enumerate(batch) for i in read[place]]
+        lengths = [len(different[i].tokens) - different[i].first for _, i in chosen]
+        nats, _ = scorer(
+            [different[read[place][0]].tokens for place in batch],
+            np.repeat([row for row, _ in chosen], lengths),
+            np.concatenate([np.arange(different[i].first, len(different[i].tokens)) for _, i in chosen]),
+            labels=np.concatenate([different[i].tokens[different[i].first :] for _, i in chosen]),
+        )
+        sums[[i for _, i in chosen]] = -np.add.reduceat(nats, np.cumsum([0, *lengths[:-1]]))
+        progress.advance(len(chosen))
     progress.close()
     return sums[places]
 
