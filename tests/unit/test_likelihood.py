@@ -7,10 +7,12 @@ import math
 import numpy as np
 import pytest
 import torch
+from hypothesis import given
+from hypothesis import strategies as st
 from models_for_tests import CONFIGS, IDS, SMALL
 from tiny import byte_level
 from tokalign.errors import ArtefactError, ConfigurationError
-from tokalign.likelihood import Scorer, check_fit, context_length, load, start_token
+from tokalign.likelihood import Scorer, by_length, check_fit, context_length, load, start_token
 from transformers import AutoModelForCausalLM, CohereConfig, GraniteConfig, LlamaForCausalLM, MambaConfig
 
 MODELS = {
@@ -140,3 +142,19 @@ def test_start_token():
     assert start_token(tokenizer, "none") is None
     with pytest.raises(ConfigurationError, match="has no bos token"):
         start_token(tokenizer, "bos")
+
+
+@given(st.lists(st.integers(1, 60), max_size=30), st.none() | st.integers(1, 200), st.none() | st.integers(1, 5))
+def test_batches_of_like_length(lengths, most_tokens, most_rows):
+    made = list(by_length(lengths, most_tokens=most_tokens, most_rows=most_rows))
+    assert sorted(index for batch in made for index in batch) == list(range(len(lengths)))
+    for batch in made:
+        size = len(batch) * max(lengths[index] for index in batch)
+        assert most_rows is None or len(batch) <= most_rows
+        assert most_tokens is None or len(batch) == 1 or size <= most_tokens
+        assert sum(lengths[index] for index in batch) >= 0.9 * size - 1e-9
+
+
+def test_equal_lengths_fill_a_batch():
+    assert [len(batch) for batch in by_length([8] * 10, most_tokens=32)] == [4, 4, 2]
+    assert list(by_length([10, 100, 98, 9], most_tokens=400)) == [[1, 2], [0, 3]]

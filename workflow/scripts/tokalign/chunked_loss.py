@@ -149,7 +149,9 @@ LOSSES = {"chunked": chunked_cross_entropy, "fused": _fused_cross_entropy}
 
 def head_only(model: PreTrainedModel, hidden: torch.Tensor, scaling: LogitScaling) -> torch.Tensor:
     """Return the logits that head and scaling give for hidden states."""
-    logits = model.get_output_embeddings()(hidden) * scaling.factor
+    logits = model.get_output_embeddings()(hidden)
+    if scaling.factor != 1:
+        logits = logits * scaling.factor
     return logits if scaling.cap is None else scaling.cap * torch.tanh(logits / scaling.cap)
 
 

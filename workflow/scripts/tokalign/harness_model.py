@@ -10,7 +10,7 @@ from lm_eval.models.huggingface import HFLM
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from tokalign.errors import ArtefactError
-from tokalign.likelihood import Scorer, check_fit
+from tokalign.likelihood import Scorer, by_length, check_fit
 from tokalign.progress import Progress
 
 
@@ -28,7 +28,7 @@ class HarnessModel(HFLM):
     Args:
         model: in evaluation mode, on its device.
         tokenizer: its tokenizer.
-        batch_size: sequences in a forward pass.
+        batch_size: most sequences in a forward pass.
 
     Raises:
         ArtefactError: the tokenizer does not fit the model, or puts special tokens after text.
@@ -61,7 +61,7 @@ class HarnessModel(HFLM):
         Args:
             requests: of each the texts, token ids of the context (at least one) and of the continuation.
             disable_tqdm: not used, there is no bar.
-            override_bs: not used, batches always have the size that was asked for.
+            override_bs: not used, batches have at most the size that was asked for.
 
         Returns:
             Log-likelihood in nats of each continuation, and whether all its tokens are the most likely ones.
@@ -82,11 +82,11 @@ class HarnessModel(HFLM):
         shared: dict[tuple[int, ...], list[int]] = {}
         for number, whole in enumerate(wholes):
             shared.setdefault(tuple(whole[:-1]), []).append(number)
-        order = sorted(shared, key=lambda read: (-len(read), read))
+        reads = sorted(shared, key=lambda read: (-len(read), read))
         found: list[tuple[float, bool]] = [(math.nan, False)] * len(requests)
         progress = Progress("continuations scored", len(requests), "continuations")
-        for begin in range(0, len(order), self.batch_size):
-            batch = order[begin : begin + self.batch_size]
+        for chosen in by_length([len(read) for read in reads], most_rows=self.batch_size):
+            batch = [reads[index] for index in chosen]
             members = [(row, number) for row, read in enumerate(batch) for number in shared[read]]
             sizes = [len(requests[number][2]) for _, number in members]
             rows = np.repeat([row for row, _ in members], sizes)

@@ -6,6 +6,7 @@ Used by everything that scores text with a model: bits per byte, multiple choice
 from __future__ import annotations
 
 import logging
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -21,9 +22,11 @@ from tokalign.initialisation import load_model
 log = logging.getLogger(__name__)
 
 CHUNK_BYTES = 128_000_000
-"""Size of the float32 logits that are normalised at a time; the log-softmax needs as much again."""
+"""Size of the float32 logits that are normalised at a time, in their place."""
 LOGITS_BYTES = 2**30
 """Of an architecture whose logits are made as a whole, batches are smaller where these would take more; a sequence is never split."""
+PADDING = 0.1
+"""Most of a batch that may be padding, as a share: it costs as much as text."""
 
 
 def load(
@@ -91,6 +94,31 @@ def start_token(tokenizer: PreTrainedTokenizerBase, document_start: str) -> int 
 def context_length(model: PreTrainedModel) -> int | None:
     """Return the most tokens that a model can read at once, or ``None`` where its configuration states none."""
     return getattr(model.config.get_text_config(), "max_position_embeddings", None)
+
+
+def by_length(lengths: Sequence[int], *, most_tokens: int | None = None, most_rows: int | None = None) -> Iterator[list[int]]:
+    """Group sequences of like length into batches, longest first, so that little of a batch is padding.
+
+    Args:
+        lengths: tokens of each sequence.
+        most_tokens: of a batch, padding included (a single sequence may have more); ``None`` for any number.
+        most_rows: sequences of a batch; ``None`` for any number.
+
+    Yields:
+        Indices of the sequences of a batch; all are in one.
+    """
+    batch: list[int] = []
+    text = 0
+    for index in sorted(range(len(lengths)), key=lambda i: (-lengths[i], i)):
+        size = (len(batch) + 1) * lengths[batch[0]] if batch else 0
+        full = len(batch) == most_rows or (most_tokens is not None and size > most_tokens)
+        if batch and (full or text + lengths[index] < (1 - PADDING) * size):
+            yield batch
+            batch, text = [], 0
+        batch.append(index)
+        text += lengths[index]
+    if batch:
+        yield batch
 
 
 class Scorer:
@@ -163,7 +191,9 @@ class Scorer:
             chosen = states[torch.from_numpy(rows[some]).to(device), torch.from_numpy(positions[some] - 1).to(device)]
             logits = (head_only(self.model, chosen, self.scaling) if self.bounded else chosen).float()
             wanted = torch.from_numpy(labels[some]).to(device)
-            nats[some] = torch.nn.functional.cross_entropy(logits, wanted, reduction="none").double().cpu().numpy()
             if greedy:
                 best[some] = (logits.argmax(-1) == wanted).cpu().numpy()
+            logits -= logits.amax(-1, keepdim=True)
+            own = logits.gather(1, wanted[:, None])[:, 0]
+            nats[some] = (logits.exp_().sum(-1).log() - own).double().cpu().numpy()
         return nats, best if greedy else None

@@ -18,7 +18,7 @@ from transformers import AutoTokenizer, PreTrainedModel, PreTrainedTokenizerBase
 
 from tokalign.errors import ArtefactError, ConfigurationError
 from tokalign.heldout import read_heldout
-from tokalign.likelihood import Scorer, check_fit, context_length, load, start_token
+from tokalign.likelihood import Scorer, by_length, check_fit, context_length, load, start_token
 from tokalign.progress import Progress
 from tokalign.results import Measure, digest_of, metrics_of, write_result
 
@@ -102,16 +102,9 @@ def windows(document: int, length: int, window: int, stride: int) -> Iterator[Wi
 
 
 def batches(parts: list[Window], batch_tokens: int) -> Iterator[list[Window]]:
-    """Group windows of like length, longest first, so that rows x longest row is at most ``batch_tokens``."""
-    batch: list[Window] = []
-    for part in sorted(parts, key=lambda p: (p.begin - p.end, p.document, p.begin)):
-        longest = batch[0].end - batch[0].begin if batch else 0
-        if batch and (len(batch) + 1) * longest > batch_tokens:
-            yield batch
-            batch = []
-        batch.append(part)
-    if batch:
-        yield batch
+    """Group windows of like length, longest first, so that rows x longest row is at most ``batch_tokens``; see ``by_length``."""
+    for batch in by_length([part.end - part.begin for part in parts], most_tokens=batch_tokens):
+        yield [parts[index] for index in batch]
 
 
 def score_batch(scorer: Scorer, sequences: list[np.ndarray], batch: list[Window]) -> np.ndarray:
