@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import itertools
 import json
 import os
 import statistics
@@ -14,12 +15,13 @@ from typing import Any
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
+import zstandard
 from common import run, write_result
 from tokalign import cli
 from tokalign.documents import read_documents
 from tokalign.errors import InputError
 
-WAYS = ("ours", "one_by_one", "harness")
+WAYS = {"documents": ("ours", "one_by_one", "harness"), "questions": ("ours", "tasks", "one_by_one", "harness")}
 TOLERANCE = 1e-4
 """Largest difference between the values of the ways: float noise."""
 
@@ -29,7 +31,9 @@ def arguments() -> argparse.ArgumentParser:
     parser = cli.parser(__doc__)
     parser.add_argument("--model", type=Path, required=True, metavar="DIR", help="model with its tokenizer")
     parser.add_argument("--documents", type=Path, nargs="+", required=True, metavar="FILE", help="text files, as of a corpus")
-    parser.add_argument("--questions", type=Path, required=True, metavar="FILE", help="JSONL: question, choices, answer")
+    parser.add_argument(
+        "--questions", type=Path, required=True, metavar="FILE", help="JSONL, perhaps .zst: question, choices, answer"
+    )
     parser.add_argument("--bytes", type=int, default=40_000, help="of text that are scored")
     parser.add_argument(
         "--document-bytes", type=int, default=2_500, help="longer documents are left out, so that all fit a window"
@@ -91,7 +95,7 @@ def compare(rows: list[dict[str, Any]]) -> dict[str, float]:
     by = {(row["what"], row["way"]): row for row in rows}
     ratios = {}
     for what, ours, others in (
-        ("documents", "ours", WAYS[1:]), ("questions", "ours", WAYS[1:]), ("vocabulary", "bounded", ("whole",)),
+        ("documents", "ours", WAYS["documents"][1:]), ("questions", "ours", WAYS["questions"][1:]), ("vocabulary", "bounded", ("whole",)),
     ):  # fmt: skip
         own = by[what, ours]
         for other in others:
@@ -112,11 +116,13 @@ def main(args: argparse.Namespace) -> None:
         texts = chosen_documents(args.documents, args.bytes, args.document_bytes)
         documents, questions = Path(folder, "documents.jsonl"), Path(folder, "questions.jsonl")
         documents.write_text("".join(json.dumps({"text": text}) + "\n" for text in texts), encoding="utf-8")
-        questions.write_text("".join(args.questions.read_text(encoding="utf-8").splitlines(keepends=True)[: args.number]))
+        opened = zstandard.open if args.questions.suffix == ".zst" else open
+        with opened(args.questions, "rt", encoding="utf-8") as file:
+            questions.write_text("".join(itertools.islice(file, args.number)), encoding="utf-8")
         rows = []
         for _ in range(args.repeats):
             for what, source in (("documents", documents), ("questions", questions)):
-                rows += [measure(args, what, way, source) for way in WAYS]
+                rows += [measure(args, what, way, source) for way in WAYS[what]]
         rows += [measure(args, "vocabulary", way, None) for way in ("bounded", "whole")]
     measured = summary(rows)
     for row in measured:

@@ -19,6 +19,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 import common  # noqa: F401 - puts the library on the path
 import torch
+from tokalign.choices import encode, score
 from tokalign.harness_model import HarnessModel
 from tokalign.likelihood import Scorer, load
 from tokalign.perplexity import PerplexitySettings, score_documents
@@ -80,6 +81,23 @@ def pairs(questions: list[dict[str, Any]]) -> list[tuple[str, str]]:
 
 
 def questions_ours(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, questions: list[dict[str, Any]]) -> float:
+    """Answer as answer_choices does; return the accuracy."""
+    asked = [
+        one
+        for each in questions
+        for one in encode(
+            tokenizer,
+            f"Question: {each['question']}\nAnswer:",
+            [f" {choice}" for choice in each["choices"]],
+            None,
+            None,
+            "question",
+        )
+    ]
+    return accuracy(score(model, asked, BATCH_TOKENS).tolist(), questions)
+
+
+def questions_tasks(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, questions: list[dict[str, Any]]) -> float:
     """Answer as answer_tasks does; return the accuracy."""
     lm = HarnessModel(model, tokenizer, BATCH)
     return accuracy(
@@ -114,6 +132,7 @@ WAYS: dict[tuple[str, str], Callable[..., float]] = {
     ("documents", "one_by_one"): documents_one_by_one,
     ("documents", "harness"): documents_harness,
     ("questions", "ours"): questions_ours,
+    ("questions", "tasks"): questions_tasks,
     ("questions", "one_by_one"): questions_one_by_one,
     ("questions", "harness"): questions_harness,
 }
@@ -156,7 +175,7 @@ def main() -> None:
     """Load, score and print."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--what", choices=["documents", "questions", "vocabulary"], required=True)
-    parser.add_argument("--way", choices=["ours", "one_by_one", "harness", "bounded", "whole"], required=True)
+    parser.add_argument("--way", choices=["ours", "tasks", "one_by_one", "harness", "bounded", "whole"], required=True)
     parser.add_argument("--model", type=Path, required=True)
     parser.add_argument("--input", type=Path, help="JSONL of documents or questions")
     parser.add_argument("--window", type=int, default=1024)

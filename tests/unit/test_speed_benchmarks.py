@@ -243,3 +243,31 @@ def test_same_ids_are_checked(common, load, tmp_path):
         (tmp_path / "ids.txt").write_text(wrong)
         with pytest.raises(InputError, match=r"document [23]: other ids"):
             check_same([shard], tmp_path / "ids.txt")
+
+
+def scored(what: str, way: str, seconds: float, added: float, value: float = 1.0) -> dict:
+    return {"what": what, "way": way, "seconds": seconds, "cpu_s": seconds / 2, "added_mb": added, "value": value}
+
+
+def test_ways_of_scoring_are_compared_by_their_medians(common, load):
+    scoring = load("speed/scoring")
+    runs = [scored("documents", "ours", seconds, 100) for seconds in (2.0, 9.0, 1.0)]
+    runs += [scored("documents", "one_by_one", 3.0, 150), scored("documents", "harness", 8.0, 400)]
+    runs += [scored("questions", way, 1.0, 50) for way in scoring.WAYS["questions"]]
+    runs += [scored("vocabulary", "bounded", 2.0, 100, 7e4), scored("vocabulary", "whole", 1.0, 1000, 7e4 + 0.5)]
+    ratios = scoring.compare(scoring.summary(runs))
+    assert ratios["documents: one_by_one / ours: time"] == 1.5
+    assert ratios["documents: harness / ours: memory"] == 4.0
+    assert ratios["vocabulary: whole / bounded: time of the processor"] == 0.5
+    assert ratios["vocabulary: whole / bounded: memory"] == 10.0
+    with pytest.raises(InputError, match="questions: harness finds another value"):
+        scoring.compare(scoring.summary([*runs[:-3], scored("questions", "harness", 1.0, 50, 1.1), *runs[-2:]]))
+
+
+def test_documents_of_all_files_in_turn(common, load, tmp_path):
+    for name, texts in (("a", ["a1", "a" * 50, "a2"]), ("b", ["b1"])):
+        (tmp_path / f"{name}.jsonl").write_text("".join(json.dumps({"text": text}) + "\n" for text in texts))
+    chosen = load("speed/scoring").chosen_documents
+    files = [tmp_path / "a.jsonl", tmp_path / "b.jsonl"]
+    assert chosen(files, 100, 10) == ["a1", "b1", "a2"]
+    assert chosen(files, 3, 10) == ["a1", "b1"]

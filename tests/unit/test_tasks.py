@@ -231,7 +231,7 @@ def test_demo_task(only_own):
     (task,) = resolve(["go_terms"], str(folder), None)["tasks"]
     assert (task["own"], task["language"]) == (True, "en")
     loaded = tasks.load_task(task_manager(str(folder)), "go_terms")["tasks"]["go_terms"]
-    assert len(loaded.test_docs()) == 100
+    assert len(loaded.test_docs()) == 200
     assert len({loaded.doc_to_target(question) for question in loaded.test_docs()}) == 4
 
 

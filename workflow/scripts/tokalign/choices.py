@@ -26,7 +26,7 @@ from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from tokalign.errors import ArtefactError, ConfigurationError
 from tokalign.files import sha256_json
-from tokalign.likelihood import Scorer, check_fit, context_length, load, start_token
+from tokalign.likelihood import Scorer, by_length, check_fit, context_length, load, start_token
 from tokalign.progress import Progress
 from tokalign.results import Measure, digest_of, metrics_of, write_result
 from tokalign.testsets import Testset, read_testset
@@ -149,15 +149,8 @@ def encode(
 
 
 def batches(requests: Sequence[Request], batch_tokens: int) -> Iterator[list[int]]:
-    """Group requests of like length, longest first, so that rows x longest row is at most ``batch_tokens``; yield their indices."""
-    batch: list[int] = []
-    for index in sorted(range(len(requests)), key=lambda i: (-len(requests[i].tokens), i)):
-        if batch and (len(batch) + 1) * len(requests[batch[0]].tokens) > batch_tokens:
-            yield batch
-            batch = []
-        batch.append(index)
-    if batch:
-        yield batch
+    """Yield the indices of requests of like length, longest first, so that rows x longest row is at most ``batch_tokens``."""
+    yield from by_length([len(request.tokens) for request in requests], most_tokens=batch_tokens)
 
 
 def score(model: PreTrainedModel, requests: Sequence[Request], batch_tokens: int) -> np.ndarray:
