@@ -8,10 +8,11 @@ import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
+from models_for_tests import CONFIGS
 from tokalign.errors import ArtefactError, ConfigurationError
 from tokalign.generating import Decoding, Writer, batches, draw, tokens_with, uniform_numbers
 from tokalign.likelihood import load
-from transformers import AutoTokenizer
+from transformers import AutoModelForCausalLM, AutoTokenizer
 from writers_for_tests import CONTEXT, greedy_tokens, prompt_ids, write_writer
 
 GREEDY = Decoding(temperature=0, top_p=1, seed=1)
@@ -52,6 +53,24 @@ def test_equals_one_prompt_at_a_time(loaded):
         assert 0 not in expected
         assert written.text == tokenizer.decode(expected)
         assert (written.tokens, written.ended, written.prompt_cut) == (NEW, False, False)
+
+
+@pytest.mark.parametrize("name", ["gpt2, tied", "opt, tied", "gemma2, tied"])
+def test_padding_does_not_matter_to_any_architecture(words, name):
+    """Positions that are learned, that are shifted, and windows that slide."""
+    settings = CONFIGS[name].to_dict() | {"vocab_size": 304, "bos_token_id": None, "eos_token_id": 0}
+    torch.manual_seed(0)
+    model = AutoModelForCausalLM.from_config(
+        type(CONFIGS[name]).from_dict(settings | ({"sliding_window": 8} if "gemma2" in name else {}))
+    ).eval()
+    with torch.no_grad():
+        for parameter in model.parameters():
+            if parameter.dim() > 1:
+                parameter.normal_(0, 0.3)
+    for prompt, written in zip(PROMPTS, write(model, words, max_new_tokens=8), strict=True):
+        expected = greedy_tokens(model, prompt_ids(words, prompt), 8)
+        expected = expected[: expected.index(0)] if 0 in expected else expected
+        assert written.text == words.decode(expected)
 
 
 @pytest.mark.parametrize("decoding", [GREEDY, NUCLEUS])

@@ -20,8 +20,8 @@ def arguments() -> argparse.ArgumentParser:
         "--settings",
         type=cli.settings,
         required=True,
-        help="JSON: testset (null for documents.parquet), prompts, prompt_characters, max_new_tokens, decodings, self_bleu_references, "
-        "batch_tokens, document_start, precision, trust_remote_code",
+        help="JSON: testset (null for documents.parquet), prompts, prompt_characters, max_new_tokens, decodings, "
+        "self_bleu_references, batch_tokens, document_start, precision, trust_remote_code",
     )
     parser.add_argument("--labels", type=cli.settings, default={}, help="JSON object copied into the result")
     parser.add_argument("--threads", type=int, default=1, help="CPU threads")

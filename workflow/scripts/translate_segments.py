@@ -18,7 +18,8 @@ def arguments() -> argparse.ArgumentParser:
         "--settings",
         type=cli.settings,
         required=True,
-        help="JSON: directions, prompt, shots, max_new_tokens, decodings, batch_tokens, document_start, precision, trust_remote_code",
+        help="JSON: directions, prompt, shots, max_new_tokens, decodings, batch_tokens, document_start, precision, "
+        "trust_remote_code",
     )
     parser.add_argument("--labels", type=cli.settings, default={}, help="JSON object copied into the result")
     parser.add_argument("--threads", type=int, default=1, help="CPU threads")

@@ -69,8 +69,8 @@ def uniform_numbers(seed: int, name: str, count: int) -> np.ndarray:
 def draw(logits: torch.Tensor, numbers: torch.Tensor, temperature: float, top_p: float, likely: int = LIKELY) -> torch.Tensor:
     """Draw a token for each row: the one at which the summed probability, most likely tokens first, passes a number.
 
-    Of equally likely tokens the one of the lower id comes first. As a rule the ``likely`` first tokens tell; where they do not, all are
-    sorted, to the same result.
+    Of equally likely tokens the one of the lower id comes first. As a rule the ``likely`` first tokens tell; where they do not,
+    all are sorted, to the same result.
 
     Args:
         logits: float32, shape (rows, vocabulary).
@@ -279,7 +279,7 @@ class Writer:
         return [written[index] for index in range(len(prompts))]
 
     def encode(self, names: list[str], prompts: list[str]) -> tuple[list[list[int]], list[bool]]:
-        """Return the token ids of each prompt, the document start first, and whether its beginning was left out to fit the context.
+        """Return the token ids of each prompt, the document start first, and whether its beginning was left out to fit.
 
         Raises:
             ConfigurationError: a prompt has no tokens, and nothing comes before it.

@@ -1,7 +1,7 @@
 """Translation by prompts: a model goes on after a segment, and what it writes up to the line break is its translation.
 
-Every segment of a test set is translated and scored, an empty translation, too. BLEU, chrF++ and TER are sacrebleu's: its counts of
-each segment are stored, and the metric is a function of their sums.
+Every segment of a test set is translated and scored, an empty translation, too. BLEU, chrF++ and TER are sacrebleu's: its counts
+of each segment are stored, and the metric is a function of their sums.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ REPETITIVE = 0.4
 LENGTH_RATIOS = (0.3, 3.0)
 """A translation that is shorter or longer than so many times its reference failed [tokalign-baseline]."""
 COPIED = 0.5
-"""A translation of which a greater share of words stands in the source and not in the reference was left in the source language."""
+"""A translation of which a greater share of words is in the source and not in the reference was left in the source language."""
 CHARACTERS_OF_A_PIECE = 4
 """Of languages without spaces, repetition is that of pieces of so many characters."""
 
@@ -190,7 +190,8 @@ def counts_of(
         target: code of their language.
 
     Returns:
-        ``bleu`` (10 numbers for each segment), ``chrf`` (24), ``ter`` (2) as ``tokalign.estimators`` wants them; signatures by name.
+        ``bleu`` (10 numbers for each segment), ``chrf`` (24), ``ter`` (2) as ``tokalign.estimators`` wants them; signatures by
+        name.
 
     Raises:
         ArtefactError: there are not as many translations as references.
@@ -216,7 +217,7 @@ def sentence_bleu(row: Sequence[float]) -> float:
 
 
 def is_repetitive(text: str, language: str) -> bool:
-    """Say whether fewer than ``REPETITIVE`` of a text's words differ; of pieces of characters where no spaces are between words."""
+    """Say whether fewer than ``REPETITIVE`` of a text's words differ; of pieces of characters in languages without spaces."""
     units: list[Any] = words_of(text, language)
     if not has_spaces(language):
         units = ["".join(units[i : i + CHARACTERS_OF_A_PIECE]) for i in range(len(units) - CHARACTERS_OF_A_PIECE + 1)]
