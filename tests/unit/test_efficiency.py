@@ -160,7 +160,8 @@ def test_sizes_count_shared_embeddings_once():
         model = LlamaForCausalLM(LlamaConfig(vocab_size=304, **SIZES, tie_word_embeddings=tied))
         body = 2 * (4 * 32 * 32 + 3 * 32 * 64 + 2 * 32) + 32
         embeddings = 304 * 32 * (1 if tied else 2)
-        assert sizes(model) == {"parameters": body + embeddings, "embedding_parameters": embeddings, "embedding_rows": 304}
+        counted = {"parameters": body + embeddings, "embedding_parameters": embeddings, "embedding_rows": 304, "hidden_size": 32}
+        assert sizes(model) == counted
 
 
 def test_all_systems_read_the_same_text(ending, tokenizer):

@@ -11,7 +11,7 @@ from tokalign.errors import ArtefactError
 
 
 def cells(rows, columns):
-    return [{c: tables._cell(row.get(c)) for c in columns} for row in rows]
+    return [{c: tables.cell_text(row.get(c)) for c in columns} for row in rows]
 
 
 def tokenizer_table():

@@ -158,13 +158,12 @@ def test_command_writes_all_tables(tmp_path):
     line = {"step": 1, "tokens": 8, "loss": 3.0, "learning_rate": 0.1, "grad_norm": None, "extra": 2}
     (stage / "metrics.jsonl").write_text(json.dumps(line) + "\n")
     (stage / "training.json").write_text(json.dumps({"labels": {"stage": "warm", "seed": 3}}))
-    command += ["--stages", stage]
-    names = ("perplexity", "bits-per-byte", "tokenizers", "alignments", "alignment-scores", "training")
-    for name in names:
-        command += [f"--{name}-csv", tmp_path / f"{name}.csv"]
+    captions = Path(tables.__file__).parents[2] / "report/tables"
+    command += ["--stages", stage, "--captions", captions, "--folder", tmp_path / "made"]
     subprocess.run(command, check=True, capture_output=True)
-    made = {name: tables.read_csv(tmp_path / f"{name}.csv") for name in names}
-    assert made["bits-per-byte"][0]["source"] == "1"
+    made = {path.stem: tables.read_csv(path) for path in (tmp_path / "made").glob("*.csv")}
+    assert {"comparison", "criteria", "perplexity", "results", "runs", "seeds"} <= set(made)
+    assert made["bits_per_byte"][0]["source"] == "1"
     assert (made["tokenizers"][0]["fertility_ci_high"], made["tokenizers"][0]["bytes_per_token_ci_low"]) == ("2", "")
     columns = ("source_tokenizer", "tokenizer", "category", "share", "score_median")
     assert [[row[c] for c in columns] for row in made["alignments"]] == [
@@ -172,7 +171,7 @@ def test_command_writes_all_tables(tmp_path):
         ["old", "t", "exact", "0.25", ""],
     ]
     columns = ("evaluation", "alignment", "language", "level", "value", "ci_low", "ci_high", "reason")
-    assert [[row[c] for c in columns] for row in made["alignment-scores"]] == [
+    assert [[row[c] for c in columns] for row in made["alignment_scores"]] == [
         ["e", "a", "all", "corpus", "0.5", "0.25", "1", ""],
         ["e", "a", "all", "document", "", "", "", "none"],
         ["e", "a", "de", "corpus", "0.75", "", "", ""],

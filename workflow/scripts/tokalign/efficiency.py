@@ -326,8 +326,11 @@ def metrics_of_runs(runs: Sequence[Run], bytes_per_token: float) -> list[dict[st
 
 
 def sizes(model: PreTrainedModel) -> dict[str, int]:
-    """Return ``parameters``, ``embedding_parameters`` (input and output, once where they are the same), ``embedding_rows`` and
-    ``hidden_size``, the columns of the embedding.
+    """Return what the cost of a token depends on.
+
+    Returns:
+        ``parameters``, ``embedding_parameters`` (input and output, once where they are the same), ``embedding_rows`` and
+        ``hidden_size``, the columns of the embedding.
     """
     weights = {module.weight for module in (model.get_input_embeddings(), model.get_output_embeddings()) if module is not None}
     return {

@@ -184,13 +184,14 @@ def unigram_metrics(
     def of_group(place: tuple[str, str, str, str], documents: int, folds: np.ndarray) -> Iterator[dict[str, Any]]:
         for name, unit, better, estimate in wanted:
             value, replicates = left_out(folds, estimate)
-            finite = bool(replicates) and bool(np.isfinite(replicates).all())
-            yield {
+            finite = len(replicates) > 0 and bool(np.isfinite(replicates).all())
+            found = {
                 **dict(zip(("dataset", "condition", "language", "domain"), place, strict=True)),
                 "metric": name, "value": value if math.isfinite(value) else None, "unit": unit, "better": better,
                 "ci95": jackknife_interval(value, replicates) if finite else None, "n": documents, "items": "documents",
-                "level": "corpus", "replicates": {"kind": "jackknife", "values": replicates if finite else []},
+                "level": "corpus",
             }  # fmt: skip
+            yield found | {"replicates": {"kind": "jackknife", "values": replicates}} if finite else found
 
     total = np.zeros((JACKKNIFE_GROUPS, vocabulary.size), dtype=np.int64)
     at_once = max(1, COUNTS_BYTES // total.nbytes)
