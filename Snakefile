@@ -34,6 +34,7 @@ include: "rules/generate.smk"
 include: "rules/scores.smk"
 include: "rules/compare.smk"
 include: "rules/report.smk"
+include: "rules/figures.smk"
 include: "rules/plan.smk"
 include: "rules/preflight.smk"
 
@@ -52,7 +53,7 @@ rule all:
         adapted_models(),
         TABLES.values(),
         "results/summary.md",
-        FIGURES.values(),
+        figure_files(),
 
 
 rule fetched:

@@ -17,7 +17,7 @@ from common import ROOT
 from matplotlib import pyplot as plt
 from matplotlib.figure import Figure
 from matplotlib.ticker import NullLocator
-from tokalign.figures import DASHES, MARKERS, STYLE
+from tokalign.figures.common import DASHES, MARKERS, STYLE
 from tokalign.files import atomic_file, read_json
 
 TITLES = {

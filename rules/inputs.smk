@@ -365,13 +365,6 @@ TABLE_TITLES = {
 TABLES = {name: f"results/tables/{name}.csv" for name in TABLE_TITLES}
 
 
-FIGURES = {
-    f"{name}_{kind}": f"results/figures/{name}.{kind}"
-    for name in ("compression", "bits_per_byte", "loss", "progress", "alignment")
-    for kind in ("svg", "png")
-}
-
-
 def tokenizer_results(wildcards):
     return unique(
         f"results/evaluations/{run.evaluation}/tokenizers/{tokenizer}.json"

@@ -29,5 +29,5 @@ VERSIONS = {
     "comparison": 1,
     "alignment_scores": 1,
     "tables": 2,
-    "figures": 2,
+    "figures": 3,
 }
