@@ -389,10 +389,3 @@ def alignment_score_results(wildcards):
 
 def stage_results(wildcards):
     return unique(adapted_path(run, stage) for run in RUNS for stage in stages(run.recipe))
-
-
-def shown(path, caption, category, title):
-    """A file as it stands in the report."""
-    return report(
-        path, caption=f"../workflow/report/{caption}.rst", category=category, labels={"what": title}
-    )

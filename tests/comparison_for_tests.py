@@ -4,12 +4,9 @@ from __future__ import annotations
 
 from typing import Any
 
-COLUMNS = (
-    "evaluation", "suite", "system", "role", "model", "tokenizer", "corpus", "alignment", "recipe", "seed", "stage",
-    "dataset", "condition", "language", "domain", "metric", "value", "ci_low", "ci_high", "n", "items", "unit", "better", "level",
-    "baseline", "baseline_value", "difference", "difference_ci_low", "difference_ci_high", "relative_difference", "p",
-    "p_corrected", "tests", "cohens_d", "verdict", "origin",
-)  # fmt: skip
+from tokalign.comparison import COLUMNS
+from tokalign.tables import cell_text
+
 SYSTEMS = (
     ("source", "source"), ("stage2", "adapted"), ("initialised: random", "baseline"), ("initialised: tokalign", "initialised"),
     ("stage1", "stage"), ("16k seed 2 stage2", "adapted"), ("16k decomposition stage2", "adapted"),
@@ -45,7 +42,7 @@ METRICS = {
         for condition in ("greedy",)
         for metric, value, factor, unit, better in (
             ("bleu", 16.0, 0.88, "%", "higher"), ("chrf", 33.0, 1.13, "%", "higher"), ("ter", 88.0, 1.1, "%", "lower"),
-            ("length_ratio", 0.8, 1.2, "ratio", "neither"), ("comet", 0.71, 0.92, "", "higher"),
+            ("length_ratio", 0.8, 1.2, "of the reference", "neither"), ("comet", 0.71, 0.92, "", "higher"),
         )
     ],
     "generation": [
@@ -80,12 +77,8 @@ ITEMS = {"tokenizers": ("documents", 20000), "perplexity": ("documents", 900), "
          "efficiency": ("texts", 64), "composite": ("segments", 1012)}  # fmt: skip
 
 
-def text(value: Any) -> str:
-    return "" if value is None else f"{value:.6g}" if isinstance(value, float) else str(value)
-
-
 def cells(row: dict[str, Any]) -> dict[str, str]:
-    return {column: text(row.get(column)) for column in COLUMNS}
+    return {column: cell_text(row.get(column)) for column in COLUMNS}
 
 
 def _rows(suite: str, spec: tuple, systems: tuple, languages: tuple, evaluation: str, intervals: bool) -> list[dict[str, str]]:

@@ -17,6 +17,7 @@ from tokalign.figures.systems import (
     Key,
     System,
     axis_label,
+    count_of,
     errors_of,
     evaluations,
     interval_of,
@@ -76,7 +77,6 @@ def accuracies(comparison: Table) -> Table:
 
 def _label(axes: Axes, points: list[tuple[float, float, System]]) -> None:
     """Write the name of each system beside its point, above one another where they would overlap."""
-    axes.figure.canvas.draw()  # places are known only now
     line = 11.0 * axes.figure.dpi / 72
     placed: list[tuple[float, float, float]] = []
     for x, y, system in sorted(points, key=lambda point: (point[1], point[0])):
@@ -143,12 +143,15 @@ def quality_speed(comparison: Table) -> Figure:
             if not points:
                 place.set_axis_off()
                 continue
-            place.set_title(titled(name, len(blocks) > 1, condition))
-            place.set_xlabel(axis_label(own, names.METRICS[names.WRITTEN_BYTES]))
             tasks = max((count for _, count in means.values()), default=0)
-            label = axis_label(list(quality.values()), names.METRICS[names.BITS_PER_BYTE]) if column == 0 else (
-                f"mean accuracy over {tasks} tasks\n(more is better)"
-            )  # fmt: skip
+            text, label = (
+                " ".join(count_of(quality.values())),
+                axis_label(list(quality.values()), names.METRICS[names.BITS_PER_BYTE]),
+            )
+            if column:
+                text, label = f"{tasks} tasks", "mean accuracy\n(more is better)"
+            place.set_title(f"{titled(name, len(blocks) > 1, condition)}\nn = {text}")
+            place.set_xlabel(axis_label(own, names.METRICS[names.WRITTEN_BYTES]))
             place.set_ylabel(label)
             place.margins(x=0.15, y=0.18)
             place.set_xlim(left=0)
@@ -157,6 +160,7 @@ def quality_speed(comparison: Table) -> Figure:
                 place.xaxis.set_major_formatter(EngFormatter(sep=" "))
             place.grid(**GRID)
             labelled.append((place, points))
+    figure.canvas.draw()  # places are known only now
     for place, points in labelled:
         _label(place, points)
     return figure
