@@ -12,7 +12,7 @@ from tiny import ROOT, Project
 from tokalign.planned_jobs import parse_dry_run
 
 SLURM = ("sinfo", "squeue", "sacct", "sacctmgr", "sbatch", "scancel", "scontrol")
-LOCAL = ("all", "fetch_wheel", "fetch_hub", "fetch_dataset", "make_tables", "draw_figures")
+LOCAL = ("all", "fetch_wheel", "fetch_hub", "fetch_dataset", "make_tables", "draw_figure")
 
 
 def preflight(project: Project, *arguments: str, profile: str = "profiles/local") -> subprocess.CompletedProcess[str]:

@@ -47,7 +47,7 @@ def test_configuration_can_be_planned(path: Path, profile: str, tmp_path: Path):
     output = snakemake(tmp_path, "-n", "--quiet", "host", *arguments)
     jobs = {name: int(count) for name, count in re.findall(r"^(\w+) +(\d+)$", output.split("Job stats:")[1], re.MULTILINE)}
     assert jobs["train_stage"] == expected_trainings(yaml.safe_load(path.read_text(encoding="utf-8"))) > 0
-    assert jobs["make_tables"] == jobs["draw_figures"] == 1
+    assert jobs["make_tables"] == 1 and jobs["draw_figure"] >= 8
     assert not list(tmp_path.glob("results"))
 
 

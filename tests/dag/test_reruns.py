@@ -21,7 +21,7 @@ import pytest
 from copies import CODE, OwnCode
 from tiny import Project, write_model
 
-SHOWN = {"make_tables": 1, "draw_figures": 1}
+SHOWN = {"compare_models": 1, "make_tables": 1, "write_summary": 1, "draw_figure": 8}
 ALIGNED_MODEL = {"initialize_model": 1, "train_stage": 2, "evaluate_perplexity": 3}  # of tokalign: initialised, two stages
 ALL_MODELS = {"initialize_model": 2, "train_stage": 2, "evaluate_perplexity": 4}  # and the baseline, initialised
 

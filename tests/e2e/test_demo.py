@@ -17,12 +17,16 @@ from xml.etree import ElementTree
 import pytest
 import yaml
 from tiny import ROOT
+from tokalign.config import load_schema, validate
+from tokalign.figure_sources import figures_of
 
 RESULTS = ROOT / "results"
+SCHEMA = ROOT / "workflow/schemas/config.schema.yaml"
 SNAKEMAKE = [sys.executable, "-m", "snakemake", "--profile", "profiles/local"]
 ADAPTED = RESULTS / "adapted/smollm2-135m--demo-16k/demo/fitted/demo/s1/stage2"
 TABLES = ("perplexity", "bits_per_byte", "tokenizers", "alignments", "alignment_scores", "training")
-FIGURES = ("compression", "bits_per_byte", "loss", "progress", "alignment")
+CONFIGURATION = validate(yaml.safe_load((ROOT / "config/config.yaml").read_text(encoding="utf-8")), load_schema(SCHEMA))
+FIGURES = figures_of(CONFIGURATION["evaluations"].values())
 ALL = {"language": "all", "domain": "all"}
 
 pytestmark = pytest.mark.slow
@@ -64,6 +68,7 @@ def test_figure_can_be_shown(name: str):
     assert drawing.tag == "{http://www.w3.org/2000/svg}svg"
     assert len(list(drawing.iter("{http://www.w3.org/2000/svg}path"))) > 10
     assert (RESULTS / f"figures/{name}.png").read_bytes().startswith(b"\x89PNG\r\n\x1a\n")
+    assert (RESULTS / f"figures/{name}.pdf").read_bytes().startswith(b"%PDF-")
 
 
 def test_every_step_makes_the_model_better():
