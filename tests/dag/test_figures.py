@@ -51,7 +51,9 @@ def test_a_missing_format_draws_one_figure(project: Project):
 def test_a_raised_version_draws_all_figures(project: Project, tmp_path: Path):
     edited = OwnCode(project, tmp_path / "code")
     versions = edited.code / "workflow/scripts/tokalign/versions.py"
-    text, count = re.subn(r'"figures": (\d+)', lambda found: f'"figures": {int(found[1]) + 1}', versions.read_text(encoding="utf-8"))
+    text, count = re.subn(
+        r'"figures": (\d+)', lambda found: f'"figures": {int(found[1]) + 1}', versions.read_text(encoding="utf-8")
+    )
     assert count == 1
     versions.write_text(text, encoding="utf-8")
     assert edited.planned() == {"draw_figure": len(DRAWN)}

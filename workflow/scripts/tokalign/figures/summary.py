@@ -107,13 +107,13 @@ def summary_radar(comparison: Table) -> Figure:
             mend="add source and adapted to the checkpoints of the suites, or leave the figure out",
         )
     shown = systems_in((row for _, heads, _ in plots for row in heads.values()), comparison)
-    width = 7.4 * min(2, len(plots))
+    width = 7.0 * min(2, len(plots))
     lines = -(-len(plots) // 2)
     figure, axes = plt.subplots(
-        lines, min(2, len(plots)), figsize=(width, 5.6 * lines), layout="constrained", squeeze=False,
+        lines, min(2, len(plots)), figsize=(width, 5.0 * lines), layout="constrained", squeeze=False,
         subplot_kw={"projection": "polar"},
     )  # fmt: skip
-    figure.get_layout_engine().set(rect=(0.04, 0, 0.92, 1), wspace=0.25, w_pad=0.9)
+    figure.get_layout_engine().set(w_pad=0.25, wspace=0.1)
     for place in axes.flat[len(plots) :]:
         place.set_axis_off()
     for place, (name, heads, common) in zip(axes.flat, plots, strict=False):
