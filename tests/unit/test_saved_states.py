@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import errno
+import fcntl
+import logging
 import os
 import shutil
 import threading
+import time
 from collections import namedtuple
 from dataclasses import replace
 
@@ -99,3 +103,42 @@ def test_only_one_process_trains_at_a_time(tmp_path):
         events.append("first")
     thread.join(30)
     assert events == ["first", "second"]
+
+
+@pytest.mark.parametrize("number", [errno.ENOSYS, errno.ENOLCK, errno.EOPNOTSUPP])
+def test_file_system_without_locks(tmp_path, monkeypatch, caplog, number):
+    """The training goes on with a warning that says what can happen and how to avoid it; other errors are not taken for it."""
+
+    def refuse(*_: object) -> None:
+        raise OSError(number, os.strerror(number))
+
+    path = tmp_path / "state.lock"
+    path.write_text("process 7 on node1\n")
+    monkeypatch.setattr(fcntl, "flock", refuse)
+    with caplog.at_level(logging.WARNING), exclusive(path):
+        assert path.read_text() == f"process {os.getpid()} on {os.uname().nodename}\n"
+    (message,) = caplog.messages
+    assert "knows no locks" in message and "process 7 on node1" in message and "cancel_orphans.py" in message
+    number = errno.EIO
+    with pytest.raises(OSError, match="Input/output"), exclusive(path):
+        pass
+
+
+def test_lock_of_a_node_that_failed(tmp_path, caplog):
+    """A server may keep the lock of a node that is gone; removing the file, as the message says, lets the next process go on."""
+    path, inside = tmp_path / "state.lock", threading.Event()
+
+    def second() -> None:
+        with exclusive(path, poll=0.01):
+            inside.set()
+
+    thread = threading.Thread(target=second)
+    with caplog.at_level(logging.WARNING), exclusive(path):
+        thread.start()
+        end = time.monotonic() + 30
+        while f"rm {path}" not in caplog.text:
+            assert time.monotonic() < end and not inside.is_set()
+            time.sleep(0.01)
+        path.unlink()
+        assert inside.wait(30)
+    thread.join(30)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import fcntl
 import logging
 import os
@@ -12,7 +13,7 @@ import time
 import zlib
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 from tokalign.errors import ArtefactError, InputError
 from tokalign.files import read_json, write_json
@@ -23,6 +24,8 @@ log = logging.getLogger(__name__)
 COMPLETE = "complete.json"
 """Written into a saved state when all its files are on the disk; a state without it is never continued."""
 CHUNK = 1 << 24
+NO_LOCKS = (errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP)
+"""What flock says where it does not work: NFS without lockd, Lustre mounted without flock, some FUSE file systems."""
 
 
 def checksum(path: Path) -> int:
@@ -183,24 +186,66 @@ def check_room(state: Path, output: Path, trained: int, checkpoint: int) -> None
 
 @contextlib.contextmanager
 def exclusive(path: Path, poll: float = 1.0) -> Iterator[None]:
-    """Hold a lock file, waiting for another process that trains the same; the lock ends with its process, however that ends."""
+    """Hold a lock file, waiting for another process that trains the same; the lock ends with its process, however that ends.
+
+    A file system of a cluster may know no locks, or keep that of a node that failed. In the first case there is a warning and no lock;
+    in the second, who waits goes on when the file is removed.
+
+    Args:
+        path: lock file; it says which process took it last.
+        poll: seconds between two attempts.
+    """
     path.parent.mkdir(parents=True, exist_ok=True)
-    with path.open("a+") as file:
-        waited = 0.0
-        while True:
-            try:
-                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                break
-            except BlockingIOError:
-                if waited % 30 == 0:
-                    file.seek(0)
-                    log.warning(
-                        "another process (%s) is at this training; waiting for it to end", file.read().strip() or "unknown"
-                    )
-                time.sleep(poll)
-                waited += poll
-        file.seek(0)
-        file.truncate()
-        file.write(f"process {os.getpid()} on {socket.gethostname()}\n")
-        file.flush()
-        yield
+    waited = 0.0
+    while True:
+        with path.open("a+") as file:
+            file.seek(0)
+            holder = file.read().strip() or "unknown"
+            if _lock(file, holder) and _is_at(file, path):
+                file.seek(0)
+                file.truncate()
+                file.write(f"process {os.getpid()} on {socket.gethostname()}\n")
+                file.flush()
+                yield
+                return
+        if waited % 30 == 0:
+            log.warning(
+                "another process (%s) is at this training; waiting for it to end (should its node have failed for good: rm %s)",
+                holder,
+                path,
+            )
+        time.sleep(poll)
+        waited += poll
+
+
+def _lock(file: IO[str], holder: str) -> bool:
+    """Try to lock a file; where the file system knows no locks, warn and do as if it was locked.
+
+    Args:
+        file: open for writing.
+        holder: the process that had it last.
+    """
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    except OSError as error:
+        if error.errno not in NO_LOCKS:
+            raise
+        log.warning(
+            "%s: the file system knows no locks (%s), so nothing keeps two processes from training this at the same time; the last one"
+            " that began was %s. If a snakemake was killed, end its jobs before you start another:"
+            " python workflow/scripts/cancel_orphans.py",
+            file.name,
+            error.strerror,
+            holder,
+        )
+    return True
+
+
+def _is_at(file: IO[str], path: Path) -> bool:
+    """Say whether an open file is still the one at a path."""
+    try:
+        return os.path.samestat(os.fstat(file.fileno()), path.stat())
+    except FileNotFoundError:
+        return False
