@@ -315,6 +315,7 @@ def test_numbers_that_do_not_fit_together(config):
         ({"tokens": 1000}, f"{place}: steps or tokens"),
         ({"steps": None}, f"{place}: steps or tokens"),
         ({"quantisation": "4bit"}, f"{place}.quantisation: only frozen weights"),
+        ({"train": "lora", "quantisation": "8bit", "zero": 3}, f"{place}.zero: ZeRO-3 shares out weights"),
         ({"publish": "best", "heldout_steps": 0}, f"{place}.publish: best needs measurements"),
         ({"mixture": {"corpus": "tyni", "share": 0.5}}, f"{place}.mixture.corpus: no block of this name"),
     ):

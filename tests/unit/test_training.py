@@ -325,6 +325,21 @@ def test_other_architectures_are_continued_too(name, what, blocks, tmp_path, mon
     assert comparable(tmp_path / "1") == comparable(tmp_path / "2")
 
 
+def test_how_often_it_saves_and_logs_may_change(blocks, tmp_path, monkeypatch, uninterrupted):
+    """A state remembers how often it was to be saved; what the continued run is told counts."""
+    with monkeypatch.context() as patch:
+        at_block(patch, 13, crash)  # within step 4
+        with pytest.raises(RuntimeError):
+            train(blocks, tmp_path)
+    with monkeypatch.context() as patch:
+        at_block(patch, 22, crash)  # within step 6
+        with pytest.raises(RuntimeError):
+            train(blocks, tmp_path, SETTINGS, replace(EXECUTION, save_steps=3, log_steps=2))
+    assert states(tmp_path) == ["checkpoint-2", "checkpoint-3"]
+    assert [row["step"] for row in metrics(tmp_path)] == [1, 2, 4]
+    assert_same_bits(train(blocks, tmp_path), uninterrupted[0])
+
+
 def cut(path: Path) -> None:
     path.write_bytes(path.read_bytes()[:-1])
 

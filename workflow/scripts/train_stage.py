@@ -21,7 +21,7 @@ import torch
 import transformers
 from tokalign import cli
 from tokalign.device import choose_attention, choose_precision
-from tokalign.errors import EXIT_CONTINUE, ConfigurationError, StageStoppedError
+from tokalign.errors import EXIT_CONTINUE, StageStoppedError
 from tokalign.files import atomic_directory, read_json, sha256_file, write_json
 from tokalign.heldout_bits import HeldoutText
 from tokalign.initialisation import load_model, quantised_loading
@@ -83,33 +83,22 @@ def stage_data(args: argparse.Namespace, execution: Execution) -> StageData:
     )
 
 
-def check(settings: StageSettings, execution: Execution, args: argparse.Namespace) -> None:
-    """Compare settings with each other.
-
-    Raises:
-        ConfigurationError: they do not fit.
-    """
-    if settings.publish != "last" and not (execution.heldout_steps and args.heldout):
-        raise ConfigurationError(
-            f"{settings.name}: publish: best", found="heldout_steps: 0", expected="a number of steps between measurements"
-        )
-    if execution.quantisation != "none" and settings.train != "lora":
-        raise ConfigurationError(
-            f"{settings.name}: quantisation: {execution.quantisation}", found=f"train: {settings.train}", expected="train: lora"
-        )
-    if settings.train == "lora" and execution.zero == 3 and execution.quantisation != "none":
-        raise ConfigurationError(f"{settings.name}: zero: 3", found="quantised weights", expected="zero 0 or 2")
-
-
 def fingerprint_of(args: argparse.Namespace, settings: StageSettings) -> dict[str, Any]:
     """Return what the training depends on."""
     files = {file.name: file for file in sorted(args.model.glob("*.safetensors"))}
     files |= {"config.json": args.model / "config.json", "blocks": args.blocks}
-    for name, path in (("mixed blocks", args.mixed_blocks), ("alignment", args.alignment_tokens)):
+    measured = args.heldout if settings.publish != "last" else None  # then it decides which weights are published
+    for name, path in (("mixed blocks", args.mixed_blocks), ("alignment", args.alignment_tokens), ("heldout", measured)):
         if path:
             files[name] = path
     digests = {name: sha256_file(path) for name, path in files.items()}
     return fingerprint(digests, settings, args.seed, args.used_sequences, VERSIONS["training"])
+
+
+def is_finished(output: Path, print_of: dict[str, Any]) -> bool:
+    """Say whether a checkpoint of this very training has been published."""
+    summary = output / "training.json"
+    return summary.exists() and read_json(summary)["fingerprint"] == print_of
 
 
 def main(args: argparse.Namespace) -> None:
@@ -120,8 +109,6 @@ def main(args: argparse.Namespace) -> None:
     chosen = dict(args.settings)
     trust = chosen.pop("trust_remote_code")
     settings, execution = StageSettings.of(chosen), Execution(**args.execution)
-    check(settings, execution, args)
-    print_of = fingerprint_of(args, settings)
     processes = join()
     transformers.utils.logging.disable_progress_bar()
     if not processes.is_first:
@@ -129,9 +116,8 @@ def main(args: argparse.Namespace) -> None:
         transformers.utils.logging.set_verbosity_error()
     lock = exclusive(args.state.with_name(args.state.name + ".lock")) if processes.is_first else contextlib.nullcontext()
     with lock:
-        processes.wait()
-        finished = args.output / "training.json"
-        if finished.exists() and read_json(finished)["fingerprint"] == print_of:
+        print_of = fingerprint_of(args, settings) if processes.is_first else {}
+        if processes.any(processes.is_first and is_finished(args.output, print_of)):
             leave(processes)  # a process that outlived its workflow finished this training while we waited for it
             return
         if processes.is_first:

@@ -309,6 +309,10 @@ def _check_stage(place: str, stage: dict[str, Any], block: int) -> None:
             found=f"train: {stage['train']}",
             expected="train: lora",
         )
+    if stage["quantisation"] != "none" and stage["zero"] == 3:
+        raise ConfigurationError(
+            f"{place}.zero: ZeRO-3 shares out weights, and quantised ones cannot be", found="zero: 3", expected="zero: 0 or 2"
+        )
     if stage["publish"] == "best" and not stage["heldout_steps"]:
         raise ConfigurationError(
             f"{place}.publish: best needs measurements", found="heldout_steps: 0", expected="steps between two measurements"

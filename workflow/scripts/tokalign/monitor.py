@@ -101,13 +101,11 @@ class StageCallback(TrainerCallback):
         self, args: TrainingArguments, state: TrainerState, control: TrainerControl, model: nn.Module | None = None, **_: Any
     ) -> None:
         """Forget lines of metrics behind the state that is continued, measure the start, and start the clock."""
+        state.compute_steps(args, state.max_steps)  # a saved state has the steps between lines and states of when it was saved
         self.first_step = state.global_step
-        lines = self.metrics.read_text().splitlines(True) if self.metrics.exists() else []
-        whole = (line for line in lines if line.endswith("\n"))  # a full disk may have cut the last one
-        kept = [line for line in whole if json.loads(line)["step"] <= state.global_step]
+        kept = self.processes.from_first(self._lines_until(state.global_step) if self.processes.is_first else None)
         for line in kept:
             self._take_in(json.loads(line))
-        self.processes.wait()
         if self.processes.is_first:
             self.metrics.write_text("".join(kept))
             self.board = Board(self.metrics.parent / "tensorboard", state.global_step + 1)
@@ -117,6 +115,12 @@ class StageCallback(TrainerCallback):
             self.measured = None
         self.started = self.last_step_at = time.monotonic()
         self.paused = 0.0
+
+    def _lines_until(self, step: int) -> list[str]:
+        """Return the lines of metrics up to a step."""
+        lines = self.metrics.read_text().splitlines(True) if self.metrics.exists() else []
+        whole = (line for line in lines if line.endswith("\n"))  # a full disk may have cut the last one
+        return [line for line in whole if json.loads(line)["step"] <= step]
 
     def _take_in(self, record: dict[str, Any]) -> None:
         """Take a line of metrics into what guard and choice of the best remember."""

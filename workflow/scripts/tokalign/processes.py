@@ -9,6 +9,7 @@ import subprocess
 import sys
 from dataclasses import dataclass
 from datetime import timedelta
+from typing import Any
 
 import torch
 from torch import distributed
@@ -57,6 +58,17 @@ class Processes:
     def any(self, flag: bool) -> bool:
         """Say whether a process says yes; all have to ask."""
         return bool(self.largest(float(flag)))
+
+    def from_first(self, value: Any) -> Any:
+        """Return what the first process gives, which may be anything that can be pickled; all have to ask.
+
+        Where all have to do the same, one looks at the disk and the others follow: on a shared file system they may see it as it was.
+        """
+        if self.world == 1:
+            return value
+        values = [value]
+        distributed.broadcast_object_list(values, src=0, device=self.device)
+        return values[0]
 
     def sums(self, values: list[float]) -> list[float]:
         """Return sums over the processes; all have to ask."""

@@ -256,12 +256,10 @@ def train_stage(
         callbacks=[callback],
     )
     trainer.remove_callback(PrinterCallback)
-    if processes.is_first:
-        last_state(state)  # removes damaged ones, before the others look
-    processes.wait()
-    start = last_state(state)
+    start = last_state(state) if processes.is_first else None
     if start:
         check_layout(start, {"zero": execution.zero, "processes": processes.world})
+    start = processes.from_first(start)
     at_once, times = accumulation(batch, processes.world, execution.device_sequences)
     log.info(
         "%s trains %s of %s parameters on sequences %d ... %d of %d tokens, %d a step (%d processes x %d x %d accumulated);"
