@@ -9,13 +9,14 @@ def option_value(resources, name):
 
 
 def partitions():
-    """Names in the profile's file of partitions, or none."""
+    """Partitions in the profile's file and how many GPUs a job may have there, or none."""
     path = getattr(workflow.executor_settings, "partition_config", None)
     if not path:
-        return []
+        return {}
     import yaml
 
-    return list(yaml.safe_load(Path(path).read_text(encoding="utf-8"))["partitions"])
+    listed = yaml.safe_load(Path(path).read_text(encoding="utf-8"))["partitions"]
+    return {name: (limits or {}).get("max_gpu", 0) for name, limits in listed.items()}
 
 
 def dry_run_command():

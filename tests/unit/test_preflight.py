@@ -195,7 +195,7 @@ def test_trainings_are_planned_once(tmp_path: Path):
     assert preflight.training_memory_mb([second], 7000) is None
 
 
-SITE = {"slurm": True, "partitions": ["cpu", "h100"], "account": "research"}
+SITE = {"slurm": True, "partitions": {"cpu": 0, "h100": 8}, "account": "research"}
 
 
 def fake_slurm(monkeypatch: pytest.MonkeyPatch, **answers: str) -> None:
@@ -220,15 +220,32 @@ def test_cluster_with_room(monkeypatch: pytest.MonkeyPatch):
 
 def test_cluster_that_does_not_fit(monkeypatch: pytest.MonkeyPatch):
     fake_slurm(monkeypatch, sinfo="cpu|down|infinite|2|32|128000|(null)\nbig|up|60:00|1|8|64000|(null)\n", sacctmgr="other\n")
-    checks = preflight.check_slurm([Request("train_stage", 64000, 8, 1440)], None, {**SITE, "partitions": ["cpu", "h100", "big"]})
+    checks = preflight.check_slurm(
+        [Request("train_stage", 64000, 8, 1440)], None, {**SITE, "partitions": {"cpu": 0, "h100": 8, "big": 0}}
+    )
     found = {check.name: check for check in checks}
     assert [check.ok for check in checks] == [False, False, True, False, False]
     assert (found["partition cpu"].found, found["partition h100"].found) == ("not up", "not there")
     assert found["room for train_stage"].found == "partition cpu: it is not up"
     assert "resources.train_stage" in found["room for train_stage"].mend
     assert found["account research"].found == "other"
-    (*_, room, _) = preflight.check_slurm([Request("train_stage", 64000, 8, 60)], 70000, {**SITE, "partitions": ["big"]})
+    (*_, room, _) = preflight.check_slurm([Request("train_stage", 64000, 8, 60)], 70000, {**SITE, "partitions": {"big": 0}})
     assert room.found == "partition big: 70000 MB, a node has 64000"
+
+
+def test_more_gpus_than_the_profile_lets_a_job_have(monkeypatch: pytest.MonkeyPatch):
+    """The Slurm plugin would find no partition for it, though the nodes are there."""
+    fake_slurm(
+        monkeypatch, sinfo="cpu|up|infinite|2|32|128000|(null)\nh100|up|infinite|4|32|256000|gpu:h100:4\n", sacctmgr="research\n"
+    )
+    (*_, room, _) = preflight.check_slurm([Request("train_stage", 64000, 8, 1440, 4, "h100", 3)], None, SITE)
+    assert (room.ok, room.found) == (False, "partition h100: 12 GPUs in all, max_gpu in partitions.yaml is 8")
+    assert "raise max_gpu" in room.mend
+    for request, site in (
+        (Request("train_stage", gpus=4, nodes=2), SITE),
+        (Request("x", gpus=4, nodes=3), {**SITE, "partitions": {}}),
+    ):
+        assert all(check.ok for check in preflight.check_slurm([request], None, site))
 
 
 def test_accounting_that_does_not_answer(monkeypatch: pytest.MonkeyPatch):

@@ -62,7 +62,7 @@ def main() -> None:
         words = command(args.nodes, args.processes, args.threads, sys.argv[split + 1 :], allocated="SLURM_JOB_ID" in os.environ)
     except ConfigurationError as error:
         sys.exit(f"launch_training.py: error: {error}")
-    os.environ.setdefault("OMP_NUM_THREADS", str(max(1, args.threads // args.processes)))
+    os.environ["OMP_NUM_THREADS"] = str(max(1, args.threads // args.processes))  # Snakemake sets it to all threads of the job
     os.execvp(words[0], words)
 
 

@@ -129,6 +129,7 @@ class Nodes:
         threads: of each.
         mem_mb: of each. [MB]
         gpus: number by model; the model is "" where the site names none.
+        max_gpu: GPUs that a job may have on all its nodes, as the profile says; ``None`` where it lists no partitions.
     """
 
     partition: str
@@ -138,6 +139,7 @@ class Nodes:
     threads: int
     mem_mb: int
     gpus: dict[str, int]
+    max_gpu: int | None = None
 
     def lacks(self, request: Request) -> list[str]:
         """Say what a job asks for that these nodes do not have."""
@@ -156,6 +158,8 @@ class Nodes:
         if request.gpus > of_model:
             what = f"{request.gpus} GPUs" + (f" {request.gpu_model}" if request.gpu_model else "")
             lacking.append(f"{what}, a node has {', '.join(f'{n} {model}'.strip() for model, n in self.gpus.items()) or 'none'}")
+        if self.max_gpu is not None and request.gpus * request.nodes > self.max_gpu:
+            lacking.append(f"{request.gpus * request.nodes} GPUs in all, max_gpu in partitions.yaml is {self.max_gpu}")
         return lacking
 
 

@@ -366,7 +366,8 @@ def check_slurm(requests: Iterable[Request], training_mb: int | None, settings: 
     Args:
         requests: of the jobs that would be submitted.
         training_mb: main memory of a training, where it is better known than in the requests. [MB]
-        settings: ``slurm`` (whether the profile submits to it), ``partitions`` (names in the profile), ``account``.
+        settings: ``slurm`` (whether the profile submits to it), ``partitions`` (by name, the ``max_gpu`` of the
+            profile), ``account``.
     """
     if not settings["slurm"]:
         return check_machine(training_mb)
@@ -378,21 +379,23 @@ def check_slurm(requests: Iterable[Request], training_mb: int | None, settings: 
     except InputError as error:
         return [Check("Slurm", error.where, "sinfo lists the partitions", False, f"wait until the cluster answers ({error})")]
     known = {kind.partition: kind.up for kind in nodes}
-    wanted = settings["partitions"] or sorted(known)
+    limits = settings["partitions"] or dict.fromkeys(sorted(known))
     checks = []
-    for name in wanted:
+    for name in limits:
         found = "not there" if name not in known else "up" if known[name] else "not up"
         there = ", ".join(sorted(known))
         checks.append(Check(f"partition {name}", found, "up", found == "up", f"name in partitions.yaml one of: {there}"))
-    usable = [kind for kind in nodes if kind.partition in wanted]
+    usable = [replace(kind, max_gpu=limits[kind.partition]) for kind in nodes if kind.partition in limits]
     if training_mb is not None:
         requests = [replace(request, mem_mb=training_mb) if request.rule == "train_stage" else request for request in requests]
     reasons = without_room(requests, usable)
     for request, reason in reasons.items():
         advice = f"lower `resources.{request.rule}` in the configuration, or group-components in the profile; or add a partition"
+        if "max_gpu" in reason:
+            advice = "raise max_gpu in partitions.yaml of the profile, if the site allows it; or lower gpus or nodes of the stage"
         checks.append(Check(f"room for {request.rule}", reason, describe(request), False, advice))
     if not reasons:
-        checks.append(Check("room for all jobs", f"on {', '.join(wanted)}", "memory, threads, time and GPUs of each job", True))
+        checks.append(Check("room for all jobs", f"on {', '.join(limits)}", "memory, threads, time and GPUs of each job", True))
     if settings["account"]:
         checks.append(check_account(settings["account"]))
     return checks
