@@ -4,7 +4,17 @@ from __future__ import annotations
 
 import pytest
 from tokalign.errors import InputError
-from tokalign.planned_jobs import Nodes, Request, gpus_of, minutes_of, parse_dry_run, parse_sinfo, together, without_room
+from tokalign.planned_jobs import (
+    Nodes,
+    Request,
+    gpus_of,
+    minutes_of,
+    parse_dry_run,
+    parse_sinfo,
+    seconds_of,
+    together,
+    without_room,
+)
 
 # As snakemake 9.27 prints it, shortened.
 DRY_RUN = """Building DAG of jobs...
@@ -72,6 +82,10 @@ def test_gpus_by_gres():
 )
 def test_time_limits_of_slurm(limit: str, minutes: int | None):
     assert minutes_of(limit) == minutes
+
+
+def test_times_left():
+    assert [seconds_of(time) for time in ("1-00:00:01", "2:05", "0:00", "UNLIMITED")] == [86401, 125, 0, None]
 
 
 @pytest.mark.parametrize(

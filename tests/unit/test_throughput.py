@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import os
 import sys
+import time
 from pathlib import Path
 
 import pytest
 import torch
+import train_stage
 from launch_training import command
 from tokalign.errors import ConfigurationError
 from tokalign.policies import select_parameters
-from tokalign.processes import FIRST_PORT, PORTS, slurm_address
+from tokalign.processes import FIRST_PORT, PORTS, slurm_address, time_left
 from tokalign.throughput import operations_per_token, peak_memory, peak_operations
 from training_for_tests import MODELS, VOCABULARY
 
@@ -74,3 +76,28 @@ def test_where_processes_of_a_step_meet():
     assert slurm_address(unknown) == ("10.0.0.7", port)
     with pytest.raises(ConfigurationError, match="SLURM_STEP_NODELIST"):
         slurm_address({"SLURM_JOB_ID": "1"})
+
+
+@pytest.mark.parametrize(
+    ("answer", "status", "left"),
+    [("9:43", 0, 583), ("1-00:00:00", 0, 86400), ("UNLIMITED", 0, None), ("", 1, None), ("?", 0, None)],
+)
+def test_time_that_a_job_has_left(tmp_path, monkeypatch, answer, status, left):
+    """As squeue says it; a Slurm that does not answer ends no training."""
+    program = tmp_path / "squeue"
+    program.write_text(f'#!/bin/sh\necho "{answer}"\nexit {status}\n')
+    program.chmod(0o755)
+    monkeypatch.setenv("PATH", f"{tmp_path}{os.pathsep}{os.environ['PATH']}")
+    assert time_left({"SLURM_JOB_ID": "7"}) == left
+    assert time_left({}) is None
+
+
+def test_deadline(monkeypatch):
+    """The earlier one of what the workflow says and what Slurm says; without Slurm the time before this script is guessed."""
+    monkeypatch.setattr(train_stage, "time_left", lambda _: None)
+    assert train_stage.deadline_of(None, 1000.0) is None
+    assert train_stage.deadline_of(10, 1000.0) == 1000 + 600 - train_stage.STARTUP_SECONDS
+    monkeypatch.setattr(train_stage, "time_left", lambda _: 500)
+    now = time.monotonic()
+    assert now + 500 <= train_stage.deadline_of(60, now) <= time.monotonic() + 500
+    assert train_stage.deadline_of(1, now) == now + 60

@@ -15,7 +15,7 @@ import numpy as np
 import pytest
 import torch
 from shards_for_tests import write_shard
-from tokalign import training
+from tokalign import monitor, training
 from tokalign.errors import ConfigurationError, InputError, StageStoppedError
 from tokalign.heldout_bits import HeldoutText
 from tokalign.packing import PackedBlocks, data_order, pack_shards
@@ -270,6 +270,13 @@ def test_stopped_before_the_time_limit_and_continued(blocks, tmp_path, uninterru
         assert [row["step"] for row in metrics(tmp_path)] == list(range(1, step + 1))
     assert_same_bits(train(blocks, tmp_path, deadline=time.monotonic() + 1), uninterrupted[0])
     assert comparable(tmp_path) == uninterrupted[1]
+
+
+def test_time_to_save_is_kept_free_before_anything_was_saved(blocks, tmp_path, monkeypatch):
+    """At a guessed rate: a state that would take hours is saved hours before the limit."""
+    monkeypatch.setattr(monitor, "SAVE_RATE", 1.0)
+    with pytest.raises(StageStoppedError, match="time limit of the job is near; step 1 of 6"):
+        train(blocks, tmp_path, SETTINGS, replace(EXECUTION, save_steps=6), deadline=time.monotonic() + 3600)
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])

@@ -11,6 +11,7 @@ import argparse
 import contextlib
 import gc
 import logging
+import os
 import shutil
 import sys
 import time
@@ -29,7 +30,7 @@ from tokalign.model_card import write_model_card
 from tokalign.monitor import write_board
 from tokalign.packing import PackedBlocks
 from tokalign.policies import finished_model, new_row_mask, select_parameters, trained_parameters
-from tokalign.processes import Processes, join, leave
+from tokalign.processes import Processes, join, leave, time_left
 from tokalign.saved_states import check_fingerprint, check_room, exclusive, fingerprint
 from tokalign.stage_settings import Execution, StageSettings
 from tokalign.tokens import load_tokenizer
@@ -37,7 +38,7 @@ from tokalign.training import StageData, train_stage
 from tokalign.versions import VERSIONS
 
 STARTUP_SECONDS = 60
-"""What a cluster job has used of its time before this script starts: Snakemake starts twice in it."""
+"""What a job is taken to have used of its time before this script starts, where Slurm does not say it: Snakemake starts twice in it."""
 
 
 def arguments() -> argparse.ArgumentParser:
@@ -95,6 +96,21 @@ def fingerprint_of(args: argparse.Namespace, settings: StageSettings) -> dict[st
     return fingerprint(digests, settings, args.seed, args.used_sequences, VERSIONS["training"])
 
 
+def deadline_of(minutes: float | None, started: float) -> float | None:
+    """Return when the job will be ended from outside (``time.monotonic``), or ``None`` if it will not.
+
+    Args:
+        minutes: time limit of the job; ``None`` for no limit.
+        started: when this script started.
+    """
+    if minutes is None:
+        return None
+    left = time_left(dict(os.environ))
+    if left is None:
+        return started + 60 * minutes - STARTUP_SECONDS
+    return min(started + 60 * minutes, time.monotonic() + left)
+
+
 def is_finished(output: Path, print_of: dict[str, Any]) -> bool:
     """Say whether a checkpoint of this very training has been published."""
     summary = output / "training.json"
@@ -104,12 +120,12 @@ def is_finished(output: Path, print_of: dict[str, Any]) -> bool:
 def main(args: argparse.Namespace) -> None:
     """Train, publish, clean up."""
     started = time.monotonic()
-    deadline = None if args.minutes is None else started + 60 * args.minutes - STARTUP_SECONDS
     torch.set_num_threads(args.threads)
     chosen = dict(args.settings)
     trust = chosen.pop("trust_remote_code")
     settings, execution = StageSettings.of(chosen), Execution(**args.execution)
     processes = join()
+    deadline = deadline_of(args.minutes, started) if processes.is_first else None
     transformers.utils.logging.disable_progress_bar()
     if not processes.is_first:
         logging.getLogger().setLevel(logging.WARNING)

@@ -29,6 +29,8 @@ log = logging.getLogger(__name__)
 GUARD_WINDOW = 10
 """Logged losses whose mean the guard looks at."""
 RESERVE_SECONDS = 30
+SAVE_RATE = 5e8
+"""Bytes per second at which a state is taken to be written and read back for its checksums, until one was saved."""
 
 
 @dataclass(frozen=True)
@@ -42,6 +44,7 @@ class Plan:
         bytes_per_token: of the training text.
         operations: floating point operations per token.
         peak: operations per second of all devices together.
+        state: size of a saved state. [bytes]
     """
 
     block: int
@@ -50,6 +53,7 @@ class Plan:
     bytes_per_token: float
     operations: float
     peak: float
+    state: int
 
 
 class StageCallback(TrainerCallback):
@@ -88,7 +92,8 @@ class StageCallback(TrainerCallback):
         self.signal: str | None = None
         self.started = self.last_step_at = time.monotonic()
         self.first_step = 0
-        self.longest_step = self.save_seconds = self.paused = 0.0
+        self.longest_step = self.paused = 0.0
+        self.save_seconds, self.has_saved = plan.state / SAVE_RATE, False
         self.losses: list[float] = []
         self.lowest = float("inf")
         self.best = float("inf")
@@ -237,8 +242,9 @@ class StageCallback(TrainerCallback):
             mark_complete(folder, state.global_step, {"zero": self.execution.zero, "processes": self.processes.world})
         self.processes.wait()
         now = time.monotonic()
-        self.save_seconds = max(self.save_seconds, now - self.last_step_at)
-        self.paused += now - self.last_step_at
+        took = now - self.last_step_at
+        self.save_seconds, self.has_saved = max(self.save_seconds, took) if self.has_saved else took, True
+        self.paused += took
         self.last_step_at = now
         log.info("saved the state of step %d", state.global_step)
 

@@ -11,7 +11,8 @@ from tokalign.errors import InputError
 
 GROUP = re.compile(r"^(?:\[[^\]]*\] )?Group job (\S+) \(jobs in lexicogr\. order\):$")
 JOB = re.compile(r"^( *)(?:local)?(?:rule|checkpoint) (\w+):$")
-INFINITE = "infinite"
+UNLIMITED = ("infinite", "n/a", "UNLIMITED", "NOT_SET", "INVALID")
+"""What sinfo and squeue write where there is no limit, or none is known."""
 
 
 @dataclass(frozen=True)
@@ -190,16 +191,22 @@ def plain(number: str) -> int:
     return int(number.rstrip("+"))
 
 
-def minutes_of(limit: str) -> int | None:
-    """Return a time limit of Slurm in minutes: ``1-12:00:00`` is 2160, ``infinite`` is ``None``."""
-    if limit in (INFINITE, "n/a"):
+def seconds_of(limit: str) -> int | None:
+    """Return a time of Slurm in seconds: ``1-12:00:00`` is 129600, ``30:00`` is 1800, ``infinite`` is ``None``."""
+    if limit in UNLIMITED:
         return None
     days, _, clock = limit.rpartition("-")
     parts = [int(part) for part in clock.split(":")]
     seconds = 0
     for part in [0] * (3 - len(parts)) + parts:
         seconds = 60 * seconds + part
-    return int(days or 0) * 1440 + seconds // 60
+    return int(days or 0) * 86400 + seconds
+
+
+def minutes_of(limit: str) -> int | None:
+    """Return a time limit of Slurm in minutes: ``1-12:00:00`` is 2160, ``infinite`` is ``None``."""
+    seconds = seconds_of(limit)
+    return None if seconds is None else seconds // 60
 
 
 def gpus_of(gres: str) -> dict[str, int]:

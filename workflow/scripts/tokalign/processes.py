@@ -15,6 +15,7 @@ import torch
 from torch import distributed
 
 from tokalign.errors import ConfigurationError
+from tokalign.planned_jobs import seconds_of
 
 log = logging.getLogger(__name__)
 
@@ -96,6 +97,21 @@ def slurm_address(environment: dict[str, str]) -> tuple[str, int]:
         host = environment["SLURM_LAUNCH_NODE_IPADDR"]  # a name that only Slurm knows; srun runs on the first node
     job, step = int(environment["SLURM_JOB_ID"]), int(environment.get("SLURM_STEP_ID", 0))
     return host, FIRST_PORT + (job * 31 + step) % PORTS
+
+
+def time_left(environment: dict[str, str]) -> int | None:
+    """Return the seconds until Slurm ends this job; ``None`` where there is no job, no limit, or no answer."""
+    job = environment.get("SLURM_JOB_ID")
+    if job is None:
+        return None
+    try:
+        done = subprocess.run(
+            ["squeue", "--noheader", "--job", job, "--format", "%L"], capture_output=True, text=True, check=True
+        )
+        return seconds_of(done.stdout.strip())
+    except (OSError, subprocess.CalledProcessError, ValueError) as error:
+        log.warning("Slurm does not say how much time this job has left (%s)", error)
+        return None
 
 
 def join() -> Processes:

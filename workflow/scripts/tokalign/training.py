@@ -29,7 +29,7 @@ from tokalign.packing import PackedBlocks, mixed_order
 from tokalign.policies import put_in, trained_parameters
 from tokalign.processes import Processes, prepare_deepspeed
 from tokalign.progress import quantity
-from tokalign.saved_states import check_layout, last_state
+from tokalign.saved_states import check_layout, last_state, state_bytes
 from tokalign.stage_settings import Execution, StageSettings, accumulation, training_arguments
 from tokalign.throughput import operations_per_token, peak_operations
 
@@ -232,7 +232,10 @@ def train_stage(
         prepare_deepspeed(processes)
     precision = choose_precision(settings.precision)
     peak, of_what = peak_operations(processes.device, precision)
-    plan = Plan(block, batch, sum(data.used) * block, data.bytes_per_token, operations_per_token(model), peak * processes.world)
+    trained = sum(parameter.numel() for parameter in trained_parameters(model).values())
+    plan = Plan(
+        block, batch, sum(data.used) * block, data.bytes_per_token, operations_per_token(model), peak * processes.world, state_bytes(trained)
+    )  # fmt: skip
     sources = [data.blocks, *([data.mixed] if data.mixed else [])]
     trainer: StageTrainer
 
@@ -265,7 +268,7 @@ def train_stage(
         "%s trains %s of %s parameters on sequences %d ... %d of %d tokens, %d a step (%d processes x %d x %d accumulated);"
         " %s loss, %s, ZeRO-%d; utilisation is of %s; %s",
         settings.name,
-        quantity(sum(getattr(p, "ds_numel", p.numel()) for p in trained_parameters(model).values())),
+        quantity(trained),
         quantity(sum(p.numel() for p in model.parameters())),
         sum(data.used),
         sum(data.used) + count - 1,
