@@ -10,6 +10,7 @@ from models_for_tests import CONFIGS, IDS, make
 from tokalign import chunked_loss
 from tokalign.chunked_loss import IGNORED, LogitScaling, chunked_cross_entropy, explains_logits, install, uninstall
 from tokalign.errors import ConfigurationError
+from tokalign.policies import LoraSettings, select_parameters
 from torch.nn import functional
 from transformers import CohereConfig, CohereForCausalLM, GraniteConfig, GraniteForCausalLM, PreTrainedModel
 
@@ -132,6 +133,15 @@ def test_unknown_logits_are_left_to_the_model():
     assert "forward" not in model.__dict__
     with pytest.raises(ConfigurationError, match="Doubled, whose logits are not LM head times"):
         install(model, "chunked")
+
+
+def test_head_with_an_adapter_is_left_to_the_model():
+    """The chunks would be made with its frozen weight, and the adapter would never get a gradient."""
+    model = select_parameters(make("llama, untied"), "lora", lora=LoraSettings(2, 4.0, 0.0, ["lm_head"], embeddings=False))
+    assert install(model, "auto") == "plain"
+    ids = torch.arange(8)[None]
+    model(input_ids=ids, labels=ids).loss.backward()
+    assert float(model.lm_head.lora_B["default"].weight.grad.abs().sum()) > 0
 
 
 def test_fused_kernel_needs_a_gpu():

@@ -159,6 +159,8 @@ def explains_logits(model: PreTrainedModel) -> bool:
     """Say whether the logits of a model are those of its head on its last hidden state, by a comparison on a few tokens."""
     if getattr(model.config.get_text_config(), "output_router_logits", False):
         return False  # its loss has a part that the logits do not give
+    if not isinstance(model.get_output_embeddings(), nn.Linear):
+        return False  # as one with a LoRA adapter, whose weight alone is not what is multiplied with
     scaling, training = LogitScaling.of(model.config), model.training
     ids = torch.arange(8, device=model.device)[None] % model.get_input_embeddings().weight.shape[0]
     model.eval()
