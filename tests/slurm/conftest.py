@@ -15,8 +15,10 @@ from tiny import ROOT
 SCRIPT = Path(__file__).with_name("slurm-local.sh")
 SITE = Path("/etc/slurm/slurm.conf")
 
-# Nodes as big as the workflow's rules ask for; they are declared, not real.
-NODES = {"SLURM_LOCAL_CPU_CPUS": "32", "SLURM_LOCAL_CPU_MEM": "128000", "SLURM_LOCAL_GPU_CPUS": "32"}
+# Nodes as big as the workflow's rules ask for; they are declared, not real. Two may train while the third one fails or is free.
+NODES = {
+    "SLURM_LOCAL_CPU_NODES": "3", "SLURM_LOCAL_CPU_CPUS": "32", "SLURM_LOCAL_CPU_MEM": "128000", "SLURM_LOCAL_GPU_CPUS": "32",
+}  # fmt: skip
 
 
 @pytest.fixture(scope="session")

@@ -7,6 +7,8 @@
 #   slurm-local.sh status [DIR]   daemons and sinfo; exit 0 only if everything is healthy
 #   slurm-local.sh env    [DIR]   print `export ...` lines:  eval "$(slurm-local.sh env)"
 #   slurm-local.sh purge  [DIR]   stop, then remove DIR
+#   slurm-local.sh lose   DIR NODE   a node fails: its slurmd and all that it runs get SIGKILL, and it is down
+#   slurm-local.sh mend   DIR NODE   it comes back
 #
 # Every file lives under DIR (default $SLURM_LOCAL_DIR or ${TMPDIR:-/tmp}/tokalign-slurm).  The only
 # file outside is the link /etc/slurm/slurm.conf -> DIR/etc/slurm.conf, made by `start`
@@ -453,6 +455,25 @@ stop_all() {
     rm -f "$BASE"/run/*.sock "$BASE"/run/*.lock
 }
 
+lose_node() { # NODE: as if its plug were pulled, and Slurm had noticed
+    local pid t p steps=() tasks=()
+    read -r pid t <"$BASE/pids/slurmd-$1"
+    for p in /proc/[0-9]*; do # what jobs run has the node's name in its environment, and a slurmstepd as parent
+        grep -qzx "SLURMD_NODENAME=$1" "$p/environ" 2>/dev/null || continue
+        tasks+=("${p#/proc/}")
+        t=$(awk '/^PPid:/ { print $2 }' "$p/status" 2>/dev/null || true)
+        [ "$(cat "/proc/$t/comm" 2>/dev/null || true)" != slurmstepd ] || steps+=("$t")
+    done
+    kill -KILL "$pid" ${steps[@]+"${steps[@]}"} ${tasks[@]+"${tasks[@]}"} 2>/dev/null || true
+    scontrol update "nodename=$1" state=down reason=lost # else slurmctld would find out after SlurmdTimeout
+}
+mend_node() { # NODE
+    alive "slurmd-$1" || spawn "slurmd-$1" slurmd -D -N "$1"
+    # it registers, and ReturnToService takes it back
+    # shellcheck disable=SC2016
+    wait_for 30 "node $1" slurmctld bash -c 'sinfo -h -n "$0" -o %T | grep -qE "^(idle|mixed|allocated|completing)$"' "$1"
+}
+
 show_status() {
     local d rc=0
     for d in munged mariadb slurmdbd slurmctld $(nodes | sed 's/^/slurmd-/'); do
@@ -514,6 +535,12 @@ purge)
     locked
     stop_all
     rm -rf "$BASE"
+    ;;
+lose | mend)
+    [ "$(id -u)" = 0 ] || die "must run as root"
+    [ -e "$BASE/pids/slurmd-${3:-}" ] || die "no node ${3:-} in $BASE"
+    locked
+    "${VERB}_node" "$3"
     ;;
 status) show_status ;;
 env) cat "$BASE/env.sh" ;;

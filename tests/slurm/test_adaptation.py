@@ -1,18 +1,19 @@
 """A recipe of three stages on two nodes, with all that a cluster does to it: it ends as if nothing had happened.
 
 Two processes on two nodes, through gloo. What happens: the time limit, twice; `scancel`; preemption by a job of a higher QOS;
-SIGKILL of a trainer; SIGKILL of snakemake. The reference is trained by two processes without snakemake and Slurm.
+SIGKILL of a trainer; SIGKILL of snakemake; a node that fails. The reference is trained by two processes without snakemake and Slurm.
 """
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import re
 import signal
 import subprocess
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -24,6 +25,7 @@ from trainer import run, stage_command
 
 pytestmark = pytest.mark.slurm
 
+SCRIPT = Path(__file__).with_name("slurm-local.sh")
 PATIENCE = 600
 STEPS = 400
 STAGES = ("warm-up", "embeddings", "whole")
@@ -96,6 +98,29 @@ class Adaptation(Slurm):
         """Return the numbers of the trainings that Slurm runs now."""
         lines = self.slurm("squeue", "-h", "-t", "RUNNING", "-o", "%A %k %Z").splitlines()
         return [line.split()[0] for line in lines if "rule_train_stage" in line and line.endswith(str(self.project.folder))]
+
+    def nodes(self, job: str) -> list[str]:
+        """Return the nodes that a job runs on, the first one first; none while it does not run."""
+        names = self.slurm("squeue", "-h", "-t", "RUNNING", "-j", job, "-o", "%N").strip()
+        return self.slurm("scontrol", "show", "hostnames", names).split() if names else []
+
+    def continued_from(self, job: str) -> int:
+        """Return the step that the last start of a job went on from, as its log says; -1 if it does not yet."""
+        logs = [path.read_text() for path in (self.project.folder / "slurm-logs").rglob(f"{job}.log")]
+        return max(
+            (int(re.findall(r"continued from step (\d+)", text)[-1]) for text in logs if "continued from step" in text),
+            default=-1,
+        )
+
+    @contextlib.contextmanager
+    def without(self, node: str) -> Iterator[None]:
+        """Take a node away for a time, with all that runs on it."""
+        folder = Path(self.environment["SLURM_CONF"]).parents[1]
+        self.slurm(str(SCRIPT), "lose", str(folder), node)
+        try:
+            yield
+        finally:
+            self.slurm(str(SCRIPT), "mend", str(folder), node)
 
     def slurm(self, *command: str) -> str:
         return subprocess.run(command, env=self.environment, text=True, stdout=subprocess.PIPE, check=True).stdout
@@ -170,6 +195,20 @@ def test_everything_that_a_cluster_does(adaptation: Adaptation):
     here.wait_for(lambda: "COMPLETED" in here.slurm("sacct", "-n", "-X", "-j", high, "-o", "State"), "the job of the higher QOS")
     events.append(f"job {preempted} preempted by job {high}")
     here.wait_for(lambda: here.running() == [preempted], "the preempted job")
+
+    # One of its two nodes fails. Slurm puts the training back into the queue, and it goes on with the third node.
+    before = here.saved("embeddings")
+    here.wait_for(lambda: here.saved("embeddings") >= before + 20 and here.nodes(preempted), "progress after preemption")
+    first, lost = here.nodes(preempted)
+    before = here.saved("embeddings")
+    with here.without(lost):
+        here.wait_for(lambda: (now := here.running()) and here.nodes(now[0]), "the training on other nodes")
+        (moved,) = here.running()
+        assert lost not in here.nodes(moved)
+        events.append(
+            f"{lost} fails behind step {before} of embeddings; job {preempted} on {first} and {lost}, then {moved} on {here.nodes(moved)}"
+        )
+        here.wait_for(lambda: here.continued_from(moved) >= before, "a start from the state that was saved before")
 
     # SIGKILL of one of the two trainers of the last stage, then of snakemake.
     here.wait_for(lambda: here.finished("embeddings") and here.saved("whole") >= 20 and here.running(), "the last stage")
