@@ -14,7 +14,16 @@ from dataclasses import replace
 
 import pytest
 from tokalign.errors import ArtefactError, InputError
-from tokalign.saved_states import check_fingerprint, check_layout, check_room, exclusive, fingerprint, last_state, mark_complete
+from tokalign.saved_states import (
+    check_fingerprint,
+    check_layout,
+    check_room,
+    exclusive,
+    fingerprint,
+    last_state,
+    mark_complete,
+    state_bytes,
+)
 from training_for_tests import SETTINGS
 
 DIGESTS = {"model.safetensors": "aa", "blocks": "bb"}
@@ -74,16 +83,16 @@ def test_room(tmp_path, monkeypatch):
     usage = namedtuple("usage", "total used free")
     state, output = tmp_path / "work/state", tmp_path / "results/out"
     monkeypatch.setattr(shutil, "disk_usage", lambda _: usage(0, 0, 3 * 12 * 1000 + 500))
-    check_room(state, output, 1000, 500)
+    check_room(state, output, state_bytes(1000), 500)
     with pytest.raises(InputError) as caught:
-        check_room(state, output, 1_000_000_000, 2_000_000_000)
+        check_room(state, output, state_bytes(1_000_000_000), 2_000_000_000)
     assert "found:    0.00 GB free" in str(caught.value)
     assert "expected: 38.00 GB: 3 saved states of 12.00 GB" in str(caught.value)
     with pytest.raises(InputError):
-        check_room(state, output, 1001, 500)
+        check_room(state, output, state_bytes(1001), 500)
     state.mkdir(parents=True)
     (state / "old").write_bytes(bytes(36))
-    check_room(state, output, 1001, 500)
+    check_room(state, output, state_bytes(1001), 500)
 
 
 def test_only_one_process_trains_at_a_time(tmp_path):

@@ -19,6 +19,7 @@ from tokalign import monitor, training
 from tokalign.errors import ConfigurationError, InputError, StageStoppedError
 from tokalign.heldout_bits import HeldoutText
 from tokalign.packing import PackedBlocks, data_order, pack_shards
+from tokalign.policies import select_parameters
 from tokalign.saved_states import COMPLETE, last_state
 from tokalign.stage_settings import Execution, StageSettings, accumulation, deepspeed_configuration, training_arguments
 from training_for_tests import (
@@ -270,6 +271,19 @@ def test_stopped_before_the_time_limit_and_continued(blocks, tmp_path, uninterru
         assert [row["step"] for row in metrics(tmp_path)] == list(range(1, step + 1))
     assert_same_bits(train(blocks, tmp_path, deadline=time.monotonic() + 1), uninterrupted[0])
     assert comparable(tmp_path) == uninterrupted[1]
+
+
+def test_size_of_a_saved_state(blocks, tmp_path):
+    """What lies on the disk after a stage: 12 bytes for each trained parameter, and little else; DeepSpeed saves all weights besides."""
+    settings = replace(SETTINGS, train="embeddings", steps=1)
+    train(blocks, tmp_path, settings, make=MODELS["untied"])
+    model = select_parameters(MODELS["untied"](), "embeddings")
+    large = sum((tmp_path / "checkpoint-1" / name).stat().st_size for name in (training.TRAINED, "optimizer.pt"))
+    assert training.size_of_state(model, 0, "bfloat16") == 12 * 2 * VOCABULARY * 16
+    assert large == pytest.approx(12 * 2 * VOCABULARY * 16, rel=0.2)
+    everything = sum(parameter.numel() for parameter in model.parameters())
+    assert training.size_of_state(model, 2, "bfloat16") == 12 * 2 * VOCABULARY * 16 + 2 * everything
+    assert training.size_of_state(model, 3, "float32") == 12 * 2 * VOCABULARY * 16 + 4 * everything
 
 
 def test_time_to_save_is_kept_free_before_anything_was_saved(blocks, tmp_path, monkeypatch):

@@ -29,12 +29,12 @@ from tokalign.initialisation import load_model, quantised_loading
 from tokalign.model_card import write_model_card
 from tokalign.monitor import write_board
 from tokalign.packing import PackedBlocks
-from tokalign.policies import finished_model, new_row_mask, select_parameters, trained_parameters
+from tokalign.policies import finished_model, new_row_mask, select_parameters
 from tokalign.processes import Processes, join, leave, time_left
 from tokalign.saved_states import check_fingerprint, check_room, exclusive, fingerprint
 from tokalign.stage_settings import Execution, StageSettings
 from tokalign.tokens import load_tokenizer
-from tokalign.training import StageData, train_stage
+from tokalign.training import StageData, size_of_state, train_stage
 from tokalign.versions import VERSIONS
 
 STARTUP_SECONDS = 60
@@ -167,8 +167,8 @@ def train_and_publish(
     new_rows = new_row_mask(args.alignment_tokens, rows) if settings.train == "new_rows" else None
     select_parameters(model, settings.train, lora=settings.lora, new_rows=new_rows)
     if processes.is_first:
-        trained = sum(parameter.numel() for parameter in trained_parameters(model).values())
-        check_room(args.state, args.output, trained, sum(file.stat().st_size for file in args.model.glob("*.safetensors")))
+        size = size_of_state(model, execution.zero, choose_precision(settings.precision))
+        check_room(args.state, args.output, size, sum(file.stat().st_size for file in args.model.glob("*.safetensors")))
     values = train_stage(
         model,
         stage_data(args, execution),

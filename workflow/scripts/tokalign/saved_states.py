@@ -148,38 +148,42 @@ def check_fingerprint(state: Path, expected: dict[str, Any]) -> None:
         )
 
 
-def state_bytes(trained: int) -> int:
-    """Return the size of a saved state: a weight and two moments of AdamW for each trained parameter, float32."""
-    return 12 * trained
+def state_bytes(trained: int, whole: int = 0) -> int:
+    """Return the size of a saved state: a weight and two moments of AdamW for each trained parameter, float32.
+
+    Args:
+        trained: parameters that are trained.
+        whole: bytes of the weights of the whole model, which DeepSpeed saves besides.
+    """
+    return 12 * trained + whole
 
 
-def check_room(state: Path, output: Path, trained: int, checkpoint: int) -> None:
+def check_room(state: Path, output: Path, size: int, checkpoint: int) -> None:
     """Compare the free space with what the stage is going to write.
 
     Args:
         state: working folder, for saved states.
         output: folder of the finished checkpoint.
-        trained: parameters that are trained.
+        size: of a saved state. [bytes]
         checkpoint: bytes of the finished checkpoint.
 
     Raises:
         InputError: a file system has too little room.
     """
     there = sum(file.stat().st_size for file in state.rglob("*") if file.is_file()) if state.exists() else 0
-    needs = {state: max(0, (SAVED_STATES + 1) * state_bytes(trained) - there), output: checkpoint}
+    needs = {state: max(0, (SAVED_STATES + 1) * size - there), output: checkpoint}
     by_device: dict[int, tuple[Path, int]] = {}
-    for folder, size in needs.items():
+    for folder, needed in needs.items():
         place = next(p for p in (folder, *folder.absolute().parents) if p.is_dir())
         first, before = by_device.get(place.stat().st_dev, (place, 0))
-        by_device[place.stat().st_dev] = first, before + size
-    for place, size in by_device.values():
+        by_device[place.stat().st_dev] = first, before + needed
+    for place, needed in by_device.values():
         free = shutil.disk_usage(place).free
-        if free < size:
+        if free < needed:
             raise InputError(
                 f"{place}: not enough room for this stage",
                 found=f"{free / 1e9:.2f} GB free",
-                expected=f"{size / 1e9:.2f} GB: {SAVED_STATES + 1} saved states of {state_bytes(trained) / 1e9:.2f} GB"
-                f" and the checkpoint",
+                expected=f"{needed / 1e9:.2f} GB: {SAVED_STATES + 1} saved states of {size / 1e9:.2f} GB and the checkpoint",
                 mend="free space there, or run the workflow in a folder on a larger file system; nothing was written",
             )
 

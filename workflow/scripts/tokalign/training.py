@@ -143,6 +143,17 @@ class StageTrainer(Trainer):
         return values
 
 
+def count_trained(model: nn.Module) -> int:
+    """Return how many parameters are trained, wherever they are (ZeRO-3 leaves a part of each in a process)."""
+    return sum(getattr(parameter, "ds_numel", parameter.numel()) for parameter in trained_parameters(model).values())
+
+
+def size_of_state(model: nn.Module, zero: int, precision: str) -> int:
+    """Return the size of a saved state in bytes: of what is trained, and with ZeRO of all weights in the precision of the arithmetic."""
+    weights = sum(parameter.numel() for parameter in model.parameters()) if zero else 0
+    return state_bytes(count_trained(model), weights * (2 if precision == "bfloat16" else 4))
+
+
 def finite_weights(model: nn.Module) -> bool:
     """Say whether the trained weights that this process holds are finite (ZeRO-3: its part of them)."""
     return all(bool(torch.isfinite(getattr(p, "ds_tensor", p)).all()) for p in model.parameters() if p.requires_grad)
@@ -232,10 +243,9 @@ def train_stage(
         prepare_deepspeed(processes)
     precision = choose_precision(settings.precision)
     peak, of_what = peak_operations(processes.device, precision)
-    trained = sum(parameter.numel() for parameter in trained_parameters(model).values())
-    plan = Plan(
-        block, batch, sum(data.used) * block, data.bytes_per_token, operations_per_token(model), peak * processes.world, state_bytes(trained)
-    )  # fmt: skip
+    size = size_of_state(model, execution.zero, precision)
+    operations = operations_per_token(model)
+    plan = Plan(block, batch, sum(data.used) * block, data.bytes_per_token, operations, peak * processes.world, size)
     sources = [data.blocks, *([data.mixed] if data.mixed else [])]
     trainer: StageTrainer
 
@@ -268,7 +278,7 @@ def train_stage(
         "%s trains %s of %s parameters on sequences %d ... %d of %d tokens, %d a step (%d processes x %d x %d accumulated);"
         " %s loss, %s, ZeRO-%d; utilisation is of %s; %s",
         settings.name,
-        quantity(trained),
+        quantity(count_trained(model)),
         quantity(sum(p.numel() for p in model.parameters())),
         sum(data.used),
         sum(data.used) + count - 1,
