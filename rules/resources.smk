@@ -95,13 +95,16 @@ def file_size(path):
     return Path(path).stat().st_size if Path(path).exists() else None
 
 
+def in_profile(rule, resource):
+    """What the profile (or the command line) sets a resource of a rule to, as text, or None."""
+    stated = workflow.resource_settings._parsed_overwrite_resources.get(rule, {})
+    return str(stated[resource].raw) if resource in stated else None
+
+
 def gpu_model(rule):
     """Model of the GPU that the profile names for a rule, or None: `gpu_model: h100`, or the middle of `gres: gpu:h100:1`."""
-    profile = workflow.resource_settings._parsed_overwrite_resources.get(rule, {})
-    if "gpu_model" in profile:
-        return str(profile["gpu_model"].raw)
-    parts = str(profile["gres"].raw).split(":") if "gres" in profile else []
-    return parts[1] if len(parts) == 3 else None
+    parts = (in_profile(rule, "gres") or "").split(":")
+    return in_profile(rule, "gpu_model") or (parts[1] if len(parts) == 3 else None)
 
 
 # ---- vectors and alignments ----

@@ -129,8 +129,26 @@ def several_nodes(value):
     return resource
 
 
-def stage_tasks(wildcards):
-    return stage_nodes(wildcards) * stage_processes(wildcards)
+def tasks_one_a_node(wildcards):
+    """Tasks of the job where each node has one; else None, and the number for a node is stated instead."""
+    return stage_nodes(wildcards) if stage_processes(wildcards) == 1 else None
+
+
+def tasks_of_a_node(wildcards):
+    """Tasks of each node where it has several: by their number in all, Slurm would share them out unevenly."""
+    return stage_processes(wildcards) if stage_processes(wildcards) > 1 else None
+
+
+def gpus_of_a_node(wildcards):
+    """The option of sbatch for the GPUs of each node: by the number of the job (`gpu`), Slurm may share them out unevenly.
+
+    A profile with `gres` states the number for a node itself.
+    """
+    gpus = stage_block(wildcards)["gpus"]
+    if not gpus or in_profile("train_stage", "gres"):
+        return None
+    model = gpu_model("train_stage")
+    return f"--gpus-per-node={model}:{gpus}" if model else f"--gpus-per-node={gpus}"
 
 
 def stage_labels(wildcards):

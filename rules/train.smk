@@ -37,10 +37,12 @@ rule train_stage:
         processes=stage_processes,
         training_nodes=stage_nodes,
         nodes=several_nodes(stage_nodes),
-        tasks=several_nodes(stage_tasks),
+        tasks=several_nodes(tasks_one_a_node),
+        tasks_per_node=several_nodes(tasks_of_a_node),
         tasks_per_gpu=several_nodes(0),
         cpus_per_task=several_nodes(threads_of_process),
         mpi=several_nodes("srun"),
+        slurm_extra=several_nodes(gpus_of_a_node),
     params:
         settings=stage_settings,
         used=used_sequences,

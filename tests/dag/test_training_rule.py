@@ -65,16 +65,34 @@ def test_a_whole_node_is_one_task_that_starts_torchrun(fresh: Project):
 
 
 def test_several_nodes_are_a_task_for_each_gpu(fresh: Project):
-    """The plugin must not take the number of tasks for tasks of a GPU."""
+    """Tasks and GPUs are stated for a node: Slurm would share out those of the job as it likes, say 3 and 1.
+
+    And the plugin must not take the number of tasks for tasks of a GPU.
+    """
     resources, threads, command = planned(fresh, {"gpus": 2, "nodes": 2})
-    assert {key: resources[key] for key in ("gpu", "nodes", "tasks", "tasks_per_gpu", "mpi", "cpus_per_task")} == {
-        "gpu": 4, "nodes": 2, "tasks": 4, "tasks_per_gpu": 0, "mpi": "srun", "cpus_per_task": 8,
+    assert {key: resources.get(key) for key in ("gpu", "nodes", "tasks", "tasks_per_node", "tasks_per_gpu", "mpi", "cpus_per_task")} == {
+        "gpu": 4, "nodes": 2, "tasks": None, "tasks_per_node": 2, "tasks_per_gpu": 0, "mpi": "srun", "cpus_per_task": 8,
     }  # fmt: skip
     assert command == f"--nodes 2 --processes 2 --threads {threads} --"
     line = sbatch(resources, threads)
-    for option in ("--nodes=2", "--ntasks=4", "--cpus-per-task=8", "--gpus=h100:4"):
+    for option in ("--nodes=2", "--ntasks-per-node=2", "--cpus-per-task=8", "--gpus=h100:4", "--gpus-per-node=h100:2"):
         assert option in line, line
-    assert "ntasks-per-gpu" not in line
+    assert "ntasks-per-gpu" not in line and "--ntasks=" not in line
+
+
+def test_a_gpu_on_each_of_several_nodes(fresh: Project):
+    """The plugin takes no `tasks_per_node` of 1."""
+    resources, threads, _ = planned(fresh, {"gpus": 1, "nodes": 4})
+    line = sbatch(resources, threads)
+    for option in ("--nodes=4", "--ntasks=4", "--gpus=h100:4", "--gpus-per-node=h100:1"):
+        assert option in line, line
+    assert "ntasks-per" not in line
+
+
+def test_several_nodes_without_gpus(fresh: Project):
+    resources, threads, _ = planned(fresh, {"gpus": 0, "processes": 2, "nodes": 2})
+    line = sbatch(resources, threads)
+    assert "--nodes=2" in line and "--ntasks-per-node=2" in line and "gpus-per-node" not in line
 
 
 EXECUTION = {
