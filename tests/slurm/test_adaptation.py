@@ -13,6 +13,7 @@ import re
 import signal
 import subprocess
 import time
+from collections import Counter
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -57,6 +58,8 @@ class Adaptation(Slurm):
                 {"name": "whole", "train": "all", "learning_rate": 0.0005, **stage, "zero": 2},
             ],
         }
+        spread = {"name": "spread", "train": "embeddings", "learning_rate": 0.001, **stage, "steps": 2, "processes": 2}
+        self.project.config["recipes"]["spread"] = {"block": 32, "stages": [spread]}
         self.project.config["alignments"]["random"]["methods"] = ["special", "exact", "random"]
         self.project.config["experiments"][0] |= {"alignment": "random", "baselines": [], "recipe": "three"}
         self.project.write()
@@ -255,3 +258,11 @@ def test_it_ends_as_if_nothing_had_happened(adaptation: Adaptation):
         print(f"{stage}: {len(same)} of {len(other)} tensors have the same bits")
         for key, value in other.items():
             torch.testing.assert_close(own[key], value, rtol=1e-3, atol=1e-4)
+
+
+def test_nodes_have_as_many_processes_each(adaptation: Adaptation):
+    """Slurm would put three of four tasks that fit there on the first node."""
+    adaptation.snakemake("results/adapted/llama--new/tiny/random/spread/s1/spread")
+    (log,) = (adaptation.project.folder / "logs/train_stage").rglob("spread.log")
+    nodes = re.findall(r"process \d of 4 on (\S+) waits for the others", log.read_text())
+    assert sorted(Counter(nodes).values()) == [2, 2], nodes

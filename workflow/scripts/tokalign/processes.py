@@ -140,7 +140,8 @@ def join() -> Processes:
         device = torch.device("cpu")
         os.environ.setdefault("DS_ACCELERATOR", "cpu")  # else DeepSpeed warns that it found no other
     if world > 1:
-        log.info("process %d of %d on %s waits for the others", rank + 1, world, socket.gethostname())
+        node = os.environ.get("SLURMD_NODENAME") or socket.gethostname()
+        log.info("process %d of %d on %s waits for the others", rank + 1, world, node)
         distributed.init_process_group("nccl" if device.type == "cuda" else "gloo", timeout=PATIENCE)
     return Processes(rank, world, device)
 
