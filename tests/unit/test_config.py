@@ -312,6 +312,7 @@ def test_numbers_that_do_not_fit_together(config):
         ({"batch_tokens": 100}, f"{place}.batch_tokens: no multiple of block"),
         ({"processes": 3}, f"{place}.batch_tokens: cannot be shared out over the processes"),
         ({"nodes": 8}, f"{place}.batch_tokens: cannot be shared out over the processes"),
+        ({"gpus": 1, "processes": 2}, f"{place}.processes: more than GPUs"),
         ({"tokens": 1000}, f"{place}: steps or tokens"),
         ({"steps": None}, f"{place}: steps or tokens"),
         ({"quantisation": "4bit"}, f"{place}.quantisation: only frozen weights"),

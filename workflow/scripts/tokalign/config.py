@@ -303,6 +303,12 @@ def _check_stage(place: str, stage: dict[str, Any], block: int) -> None:
             found=f"{sequences} sequences of {block} tokens for {processes} processes",
             expected=f"a multiple of {processes * block} tokens", mend="change batch_tokens, gpus, nodes or processes",
         )  # fmt: skip
+    if stage["gpus"] and (stage["processes"] or 0) > stage["gpus"]:
+        raise ConfigurationError(
+            f"{place}.processes: more than GPUs, and processes cannot share one",
+            found=f"{stage['processes']} processes on {stage['gpus']} GPUs of a node",
+            expected="at most one for each GPU", mend="leave processes out, or change gpus",
+        )  # fmt: skip
     if stage["quantisation"] != "none" and stage["train"] != "lora":
         raise ConfigurationError(
             f"{place}.quantisation: only frozen weights can be quantised",
