@@ -11,7 +11,15 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from tokalign.errors import ArtefactError
-from tokalign.files import atomic_directory, atomic_file, read_json, sha256_file, sha256_json, write_json
+from tokalign.files import (
+    atomic_directory,
+    atomic_file,
+    read_json,
+    remove_partial_directories,
+    sha256_file,
+    sha256_json,
+    write_json,
+)
 
 
 def everything(folder: Path) -> dict[str, str]:
@@ -128,3 +136,16 @@ def test_sha256_file(tmp_path):
     assert sha256_file(tmp_path / "a") == "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad"
     (tmp_path / "b").write_bytes(bytes(range(256)) * 9000)
     assert sha256_file(tmp_path / "b") == hashlib.sha256(bytes(range(256)) * 9000).hexdigest()
+
+
+def test_what_a_killed_process_left(tmp_path):
+    """A folder that was being written goes, finished ones and those of others stay."""
+    with pytest.raises(KeyboardInterrupt), atomic_directory(tmp_path / "stage") as partial:
+        left = partial.with_name(f"{partial.name}0")  # of another process
+        (left / "deep").mkdir(parents=True)
+        raise KeyboardInterrupt
+    kept = [tmp_path / "stage", tmp_path / ".stage2.partial-7"]
+    for folder in kept:
+        folder.mkdir()
+    remove_partial_directories(tmp_path / "stage")
+    assert sorted(tmp_path.iterdir()) == sorted(kept)

@@ -23,7 +23,7 @@ import transformers
 from tokalign import cli
 from tokalign.device import choose_attention, choose_precision
 from tokalign.errors import EXIT_CONTINUE, StageStoppedError
-from tokalign.files import atomic_directory, read_json, sha256_file, write_json
+from tokalign.files import atomic_directory, read_json, remove_partial_directories, sha256_file, write_json
 from tokalign.heldout_bits import HeldoutText
 from tokalign.initialisation import load_model, quantised_loading
 from tokalign.model_card import write_model_card
@@ -137,6 +137,7 @@ def main(args: argparse.Namespace) -> None:
             leave(processes)  # a process that outlived its workflow finished this training while we waited for it
             return
         if processes.is_first:
+            remove_partial_directories(args.output)
             args.state.mkdir(parents=True, exist_ok=True)
             check_fingerprint(args.state, print_of)
         processes.wait()

@@ -96,6 +96,12 @@ def atomic_directory(path: str | Path) -> Iterator[Path]:
         shutil.rmtree(partial, ignore_errors=True)
 
 
+def remove_partial_directories(path: Path) -> None:
+    """Remove what processes that were killed left beside a folder that they were writing; nobody may be writing it now."""
+    for folder in path.parent.glob(f".{path.name}.partial-*"):
+        shutil.rmtree(folder)
+
+
 def publish_directory(finished: Path, path: Path) -> None:
     """Move a finished folder to ``path``, in place of what is there; both lie on one file system."""
     if path.is_dir() and not path.is_symlink():
