@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
@@ -14,6 +15,8 @@ from tokalign.estimators import Estimator, ratio
 RESAMPLES = 1000
 SEED = 42
 BLOCK_BYTES = 64_000_000
+RARE = 10
+"""Permutations below which their count says little about a p-value."""
 JACKKNIFE_GROUPS = 20
 """Groups of which one is left out at a time, for metrics that are no function of sums."""
 
@@ -98,7 +101,9 @@ class PairedDifference:
         difference: second minus first.
         ci95: bootstrap interval of it, the same items being drawn for both; ``None`` where there is none.
         p: two-sided p-value of an approximate permutation test that exchanges the systems item by item (Noreen 1989; Riezler and
-            Maxwell 2005); at least 1 / (resamples + 1). ``None`` where a value is not defined.
+            Maxwell 2005). Where fewer than ``RARE`` permutations are as extreme, the tail of a normal distribution with their
+            deviation is taken if it is smaller (a count could not fall below 1 / (resamples + 1), which no correction for many
+            tests survives), but never less than the 2 / 2^items of all exchanges. ``None`` where a value is not defined.
     """
 
     difference: float
@@ -136,15 +141,21 @@ def paired_difference(
     random = np.random.default_rng(seed)
     change = second - first
     block = max(1, BLOCK_BYTES // (8 * len(first)))
-    extreme = 0
-    finite = True
+    parts = []
     for start in range(0, resamples, block):
         swapped = random.integers(0, 2, size=(min(block, resamples - start), len(first)), dtype=np.int8).astype(np.float64)
         moved = swapped @ change
-        permuted = scale * (estimator(sums[1] - moved) - estimator(sums[0] + moved))
-        finite &= bool(np.isfinite(permuted).all())
-        extreme += int((np.abs(permuted) >= least).sum())
-    return PairedDifference(difference, _quantiles(np.concatenate(drawn)), (1 + extreme) / (1 + resamples) if finite else None)
+        parts.append(scale * (estimator(sums[1] - moved) - estimator(sums[0] + moved)))
+    permuted = np.concatenate(parts)
+    ends = _quantiles(np.concatenate(drawn))
+    if not np.isfinite(permuted).all():
+        return PairedDifference(difference, ends, None)
+    extreme = int((np.abs(permuted) >= least).sum())
+    p = (1 + extreme) / (1 + resamples)
+    spread = float(np.sqrt((permuted**2).mean()))  # about 0, where the distribution is centred
+    if extreme < RARE and spread > 0:
+        p = min(p, max(math.erfc(abs(difference) / spread / math.sqrt(2)), 2.0 ** (1 - len(first))))
+    return PairedDifference(difference, ends, p)
 
 
 def jackknife_interval(value: float, replicates: ArrayLike) -> list[float]:
