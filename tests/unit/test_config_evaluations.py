@@ -142,7 +142,6 @@ def test_files_of_test_sets_and_suites(config, tmp_path, monkeypatch):
         ("testsets.flores.text_files.es", "flores.spa", "testsets.flores.text_files.es: no such file"),
         ("testsets.flores.text_files.es", "flores.*", "testsets.flores.text_files.es: a pattern"),
         (f"{SUITE}.tasks", {"names": ["x"], "include": "none"}, f"{SUITE}.tasks.include: no such folder"),
-        (f"{SUITE}.translation.comet", "none", f"{SUITE}.translation.comet: no such folder"),
         (f"{SUITE}.comparison", {"merge": ["none"]}, f"{SUITE}.comparison.merge[0]: no such folder"),
         (f"{SUITE}.comparison", {"references": ["none.csv"]}, f"{SUITE}.comparison.references: no such file"),
     ]:
