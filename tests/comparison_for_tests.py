@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from tokalign.comparison import COLUMNS
+from tokalign.result_columns import COLUMNS
 from tokalign.tables import cell_text
 
 SYSTEMS = (

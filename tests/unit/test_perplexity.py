@@ -19,8 +19,9 @@ from tokalign import perplexity
 from tokalign.bootstrap import ratio_interval
 from tokalign.errors import ArtefactError, ConfigurationError
 from tokalign.likelihood import Scorer, load
-from tokalign.perplexity import PerplexitySettings, batches, evaluate, score_documents, windows
+from tokalign.perplexity import PerplexitySettings, evaluate, score_documents
 from tokalign.results import read_items, read_result
+from tokalign.windows import batches, windows
 from transformers import LlamaConfig, LlamaForCausalLM
 
 SETTINGS = PerplexitySettings(

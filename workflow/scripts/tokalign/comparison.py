@@ -19,20 +19,13 @@ from tokalign.bootstrap import holm, jackknife_error, paired_difference
 from tokalign.errors import ArtefactError, ConfigurationError, InputError
 from tokalign.estimators import ESTIMATORS
 from tokalign.progress import Progress
-from tokalign.results import ITEM_COLUMNS, groups_of, read_items, read_result, statistics
+from tokalign.result_columns import COLUMNS, GROUP, ITEM_COLUMNS, LABELS
+from tokalign.results import groups_of, read_items, read_result, statistics
 
 log = logging.getLogger(__name__)
 
 Row = dict[str, Any]
 
-LABELS = ("model", "tokenizer", "corpus", "alignment", "recipe", "seed", "stage")
-GROUP = ("dataset", "condition", "language", "domain")
-COLUMNS = (
-    "evaluation", "suite", "system", "role", *LABELS, *GROUP, "metric", "value", "ci_low", "ci_high", "n", "items", "unit",
-    "better", "level", "baseline", "baseline_value", "difference", "difference_ci_low", "difference_ci_high",
-    "relative_difference", "p", "p_corrected", "tests", "cohens_d", "verdict", "origin",
-)  # fmt: skip
-"""Of a row of the comparison: a metric of a system on a group of items, beside that of its baseline on the same items."""
 PUBLISHED_REQUIRED = ("system", "suite", "metric", "value", "citation")
 
 

@@ -5,8 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from tokalign.comparison import COLUMNS, GROUP, LABELS
-from tokalign.results import ALL
+from tokalign.result_columns import ALL, COLUMNS, GROUP, LABELS
 
 Row = dict[str, Any]
 

@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from tokalign.comparison import LABELS, Entry, Result
+from tokalign.comparison import Entry, Result
 from tokalign.composite import DecodingCost, chrf_e, fertility_trap
-from tokalign.results import ALL, statistics
+from tokalign.result_columns import ALL, LABELS
+from tokalign.results import statistics
 
 Row = dict[str, Any]
 

@@ -27,7 +27,8 @@ from tokalign.errors import ArtefactError, ConfigurationError
 from tokalign.heldout import cut, read_heldout
 from tokalign.likelihood import context_length, load
 from tokalign.progress import Progress
-from tokalign.results import ALL, digest_of, write_result
+from tokalign.result_columns import ALL
+from tokalign.results import digest_of, write_result
 
 log = logging.getLogger(__name__)
 

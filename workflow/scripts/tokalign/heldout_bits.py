@@ -10,9 +10,9 @@ from transformers import PreTrainedModel
 
 from tokalign.errors import ArtefactError
 from tokalign.likelihood import Scorer
-from tokalign.perplexity import Window, batches, score_batch, windows
 from tokalign.processes import Processes
 from tokalign.shards import read_shard
+from tokalign.windows import Window, batches, score_batch, windows
 
 BATCH_TOKENS = 4096
 

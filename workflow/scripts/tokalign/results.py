@@ -22,11 +22,8 @@ from tokalign.bootstrap import RESAMPLES, SEED, intervals
 from tokalign.errors import ArtefactError
 from tokalign.estimators import ESTIMATORS
 from tokalign.files import atomic_file, read_json, sha256_file, write_json
+from tokalign.result_columns import ALL, ITEM_COLUMNS
 
-ALL = "all"
-ITEM_COLUMNS = ("dataset", "condition", "language", "domain", "id")
-"""Of each item (strings): the text or task it is from, how it was done (such as ``greedy``; empty where there is one way), and its
-name, which together are unique."""
 METRIC_KEYS = (
     "metric", "dataset", "condition", "language", "domain", "value", "ci95", "n", "items", "unit", "better", "level",
 )  # fmt: skip

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from tokalign.comparison_tables import whole
-from tokalign.results import ALL
+from tokalign.result_columns import ALL
 
 Row = dict[str, Any]
 

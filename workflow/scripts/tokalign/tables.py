@@ -12,6 +12,7 @@ from typing import Any
 
 from tokalign.errors import ArtefactError
 from tokalign.files import atomic_file, read_json
+from tokalign.result_columns import ALL
 
 log = logging.getLogger(__name__)
 
@@ -44,7 +45,6 @@ ALIGNMENT_SCORES = (
     "value", "ci_low", "ci_high", "n", "unit", "reason",
 )  # fmt: skip
 TRAINING = ("model", "tokenizer", "corpus", "alignment", "recipe", "seed", "stage", "step", "tokens", "loss", "learning_rate")
-ALL = "all"
 FLOOR = "initialised:"
 """Begins the names of columns of other initialisations than the one that was trained."""
 BLOCK = ("evaluation", "model", "language", "domain")

@@ -9,7 +9,7 @@ matplotlib.use("Agg")
 import numpy as np
 
 from tokalign.errors import ArtefactError
-from tokalign.tables import ALL
+from tokalign.result_columns import ALL
 
 Table = list[dict[str, str]]
 Row = dict[str, str]

@@ -12,7 +12,7 @@ from matplotlib.patches import Patch
 
 from tokalign.errors import ArtefactError
 from tokalign.figures.common import DASHES, LIGHT, MARKERS, PALETTE, Row, Table, hatch_of, need, number
-from tokalign.tables import ALL
+from tokalign.result_columns import ALL
 
 PUBLISHED = "published"
 ROLES = ("tokenizer", "source", "baseline", "initialised", "stage", "adapted")

@@ -10,7 +10,8 @@ from matplotlib.ticker import ScalarFormatter
 
 from tokalign.errors import ArtefactError
 from tokalign.figures.common import DASHES, MARKERS, PALETTE, Table, group_names, need, number
-from tokalign.tables import ALL, BLOCK, EXPERIMENT, FLOOR
+from tokalign.result_columns import ALL
+from tokalign.tables import BLOCK, EXPERIMENT, FLOOR
 
 MOST_POINTS = 50
 """Above this many points a loss curve is also drawn as a running mean."""
