@@ -220,7 +220,7 @@ def metrics_and_items(answers: Answers, expected: dict[str, Any]) -> tuple[list[
         measures.append(sums[0])
         for name, column in sums[1].items():
             items = items.append_column(name, pa.array(column, pa.float64())) if name not in items.column_names else items
-    metrics = metrics_of(items, measures, QUESTIONS) + metrics
+    metrics = (metrics_of(items, measures, QUESTIONS) if measures else []) + metrics
     for found in metrics:
         metric, _, filtered = found["metric"].partition(",")
         theirs = expected[f"{metric},{filtered or 'none'}"]
