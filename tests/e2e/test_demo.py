@@ -24,7 +24,9 @@ RESULTS = ROOT / "results"
 SCHEMA = ROOT / "workflow/schemas/config.schema.yaml"
 SNAKEMAKE = [sys.executable, "-m", "snakemake", "--profile", "profiles/local"]
 ADAPTED = RESULTS / "adapted/smollm2-135m--demo-16k/demo/fitted/demo/s1/stage2"
-TABLES = ("perplexity", "bits_per_byte", "tokenizers", "alignments", "alignment_scores", "training")
+TABLES = (
+    "results", "criteria", "comparison", "runs", "perplexity", "bits_per_byte", "tokenizers", "alignments", "alignment_scores", "training",
+)  # fmt: skip
 CONFIGURATION = validate(yaml.safe_load((ROOT / "config/config.yaml").read_text(encoding="utf-8")), load_schema(SCHEMA))
 FIGURES = figures_of(CONFIGURATION["evaluations"].values())
 ALL = {"language": "all", "domain": "all"}
@@ -177,8 +179,42 @@ def test_report_needs_no_network():
     references = References()
     references.feed(page)
     assert [place for place in references.found if re.match(r"\s*(https?:)?//", place)] == []
-    for name in ("bits_per_byte.csv", "tokenizers.csv", "compression.svg", "loss.svg", "report.json"):
+    for name in (
+        "summary.html",
+        "results.html",
+        "bits_per_byte.html",
+        "compression.svg",
+        "machine_translation.svg",
+        "report.json",
+    ):
         assert name in page
+
+
+def test_every_suite_compares_source_and_adapted_on_the_same_items():
+    suites = ("perplexity", "tasks", "choices", "translation", "generation", "efficiency")
+    for suite in suites:
+        table = rows("comparison", suite=suite)
+        assert {row["role"] for row in table} >= {"source", "adapted"}
+        assert all(float(row["n"]) > 0 for row in table)
+        compared = [row for row in table if row["role"] == "adapted" and row["difference"]]
+        assert compared
+        assert all(row["baseline"] == "source" for row in compared)
+    tested = rows("comparison", role="adapted", metric="bits_per_byte", **ALL)
+    assert len(tested) == 1
+    assert float(tested[0]["difference_ci_low"]) <= float(tested[0]["difference"]) <= float(tested[0]["difference_ci_high"])
+    assert 0 < float(tested[0]["p"]) <= float(tested[0]["p_corrected"]) <= 1
+
+
+def test_summary_answers_in_five_lines():
+    text = (RESULTS / "summary.md").read_text(encoding="utf-8")
+    heads = ("Tokens saved", "Quality", "Speed", "What failed", "What to do next")
+    assert [f"{number}. **{head}:**" in text for number, head in enumerate(heads, 1)] == [True] * 5
+    assert "not measured" not in text
+
+
+def test_criteria_have_outcomes():
+    assert {row["passed"] for row in rows("criteria")} <= {"yes", "no"}
+    assert len({row["criterion"] for row in rows("criteria")}) == 3
 
 
 def test_report_checks_itself():
