@@ -26,11 +26,11 @@ METRICS = {
         ("heldout", "", "perplexity", 14.2, 1.5, "per own token", "neither", "corpus"),
     ],
     "tasks": [
-        ("arc_easy", "", "acc", 0.62, 0.97, "share", "higher", "item"),
-        ("arc_easy", "", "acc_norm", 0.58, 0.97, "share", "higher", "item"),
-        ("hellaswag", "", "acc_norm", 0.43, 0.98, "share", "higher", "item"),
-        ("lambada_openai", "", "acc", 0.51, 0.95, "share", "higher", "item"),
-        ("lambada_openai", "", "perplexity", 9.1, 1.2, "", "lower", "item"),
+        ("arc_easy", "0-shot", "acc", 0.62, 0.97, "share", "higher", "item"),
+        ("arc_easy", "0-shot", "acc_norm", 0.58, 0.97, "share", "higher", "item"),
+        ("hellaswag", "0-shot", "acc_norm", 0.43, 0.98, "share", "higher", "item"),
+        ("lambada_openai", "0-shot", "acc", 0.51, 0.95, "share", "higher", "item"),
+        ("lambada_openai", "0-shot", "perplexity", 9.1, 1.2, "", "lower", "item"),
     ],
     "choices": [
         ("office", condition, "accuracy", value, 0.98, "share", "higher", "item")
@@ -41,7 +41,7 @@ METRICS = {
         for direction in ("office-es-en", "office-en-es")
         for condition in ("greedy",)
         for metric, value, factor, unit, better in (
-            ("bleu", 16.0, 0.88, "%", "higher"), ("chrf", 33.0, 1.13, "%", "higher"), ("ter", 88.0, 1.1, "%", "lower"),
+            ("bleu", 16.0, 0.88, "%", "higher"), ("chrf++", 33.0, 1.13, "%", "higher"), ("ter", 88.0, 1.1, "%", "lower"),
             ("length_ratio", 0.8, 1.2, "of the reference", "neither"), ("comet", 0.71, 0.92, "", "higher"),
         )
     ],
@@ -136,8 +136,8 @@ def comparison(
             shared = {"evaluation": evaluation, "system": "pythia-1b qwen2 (published: Doe 2025)", "role": "published",
                       "origin": "published", "language": "all", "domain": "all", "better": "neither"}  # fmt: skip
             for suite, dataset, condition, metric, value in (
-                ("translation", "office-es-en", "greedy", "bleu", 14.1), ("translation", "office-es-en", "greedy", "chrf", 37.3),
-                ("translation", "office-es-en", "greedy", "ter", 95.0), ("tasks", "hellaswag", "", "acc_norm", 0.41),
+                ("translation", "office-es-en", "greedy", "bleu", 14.1), ("translation", "office-es-en", "greedy", "chrf++", 37.3),
+                ("translation", "office-es-en", "greedy", "ter", 95.0), ("tasks", "hellaswag", "0-shot", "acc_norm", 0.41),
                 ("efficiency", "heldout", "batch 8", "decode_bytes_per_second", 610.0),
                 ("perplexity", "heldout", "", "bits_per_byte", 1.1),
             ):  # fmt: skip

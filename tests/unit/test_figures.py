@@ -90,7 +90,7 @@ def test_each_figure_has_a_source_and_a_caption():
 @pytest.mark.parametrize("name", figures.FIGURES)
 def test_drawn_twice_the_same(name, tmp_path):
     kinds = ("svg", "pdf", "png") if name == "loss" else ("svg", "pdf")  # pixels are slow
-    for number, drawn in ((1, {*kinds, "png"}), (2, kinds)):
+    for number, drawn in ((1, ("png", "svg", "pdf")), (2, kinds)):
         figures.draw(name, TABLES[name](), [tmp_path / f"{number}.{kind}" for kind in drawn])
     svg = (tmp_path / "1.svg").read_bytes()
     for kind in kinds:

@@ -39,8 +39,8 @@ FIGURES: dict[str, Callable[[Table], Figure]] = {
     "paper_summary": paper.paper_summary,
 }
 """The function that draws each figure of ``SOURCES`` from its table."""
-METADATA = {"svg": {"Date": None}, "png": {"Software": None}, "pdf": {"CreationDate": None}}
-"""Formats, and what must be left out of their files for equal bytes."""
+METADATA = {"svg": {"Date": None}, "pdf": {"CreationDate": None}, "png": {"Software": None}}
+"""Formats in the order in which they are drawn (a layout depends on the one before), and what is left out for equal bytes."""
 
 
 def draw(name: str, table: Table, outputs: Sequence[str | Path]) -> None:
@@ -59,7 +59,7 @@ def draw(name: str, table: Table, outputs: Sequence[str | Path]) -> None:
     with plt.rc_context({**matplotlib.rcParamsDefault, **STYLE, "backend": "Agg"}):
         try:
             figure = FIGURES[name](table)
-            for path in paths:
+            for path in sorted(paths, key=lambda path: list(METADATA).index(path.suffix.removeprefix("."))):
                 kind = path.suffix.removeprefix(".")
                 with atomic_file(path) as partial:
                     figure.savefig(partial, format=kind, metadata=METADATA[kind])

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import textwrap
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 import numpy as np
 from matplotlib import pyplot as plt
@@ -25,7 +25,6 @@ from tokalign.figures.systems import (
     key_of,
     number,
     systems_in,
-    systems_of,
 )
 
 log = logging.getLogger(__name__)
@@ -66,18 +65,16 @@ class Panel:
     value: Callable[[Row], float] = _own_value
     bounds: Callable[[Row], tuple[float, float]] = interval_of
     reference: Callable[[Row], float] | None = None
-    systems: Systems = field(init=False)
 
     def __post_init__(self) -> None:
-        """Leave out published values in another unit than the measured ones, and find the systems."""
-        units = {row["unit"] for row in self.rows if row["origin"] != PUBLISHED}
+        """Leave out published values in another unit than the measured ones."""
+        units = {row["unit"] for row in self.rows if row["origin"] != PUBLISHED} - {""}
         for rows in self.groups.values():
             for row in [row for row in rows if row["origin"] == PUBLISHED and units and row["unit"] not in ("", *units)]:
                 log.warning("warning: %s of %s is not drawn: its unit is %s, here it is %s",
                             row["metric"], row["system"], row["unit"], ", ".join(sorted(units)))  # fmt: skip
                 rows.remove(row)
         self.groups = {name: rows for name, rows in self.groups.items() if rows}
-        self.systems = systems_of(row for rows in self.groups.values() for row in rows)
 
     @property
     def rows(self) -> Table:
@@ -85,14 +82,19 @@ class Panel:
         return [row for rows in self.groups.values() for row in rows]
 
     @property
+    def most(self) -> int:
+        """Systems in the largest group."""
+        return max((len(rows) for rows in self.groups.values()), default=1)
+
+    @property
     def thickness(self) -> float:
         """Height of a bar in inches."""
-        return {1: 0.26, 2: 0.2, 3: 0.16, 4: 0.15}.get(len(self.systems), 0.13)
+        return {1: 0.26, 2: 0.2, 3: 0.16, 4: 0.15}.get(self.most, 0.13)
 
     @property
     def pitch(self) -> float:
         """Height of a group in inches."""
-        return max(0.34, self.thickness * len(self.systems) + 0.14)
+        return max(0.34, self.thickness * self.most + 0.14)
 
     @property
     def height(self) -> float:
@@ -131,14 +133,13 @@ def draw_panel(axes: Axes, panel: Panel, systems: Systems, height: float) -> Non
         systems: of the whole figure, so that each looks the same in all panels.
         height: of the line in inches; a panel with fewer groups than its neighbour has the same bars, and room below them.
     """
-    slots = {key: place for place, key in enumerate(key for key in systems if key in panel.systems)}
     size = panel.thickness / panel.pitch
-    texts = len(panel.groups) * len(slots) <= 24 and panel.thickness >= 0.13
+    texts = len(panel.groups) * panel.most <= 24
     extremes = [0.0] if panel.kind == "bar" else []
     for level, rows in enumerate(panel.groups.values()):
-        for row in rows:
+        for slot, row in enumerate(sorted(rows, key=lambda row: systems[key_of(row)].index)):
             system = systems[key_of(row)]
-            y = level + (slots[key_of(row)] - (len(slots) - 1) / 2) * size
+            y = level + (slot - (len(rows) - 1) / 2) * size
             value, bounds = panel.value(row), panel.bounds(row)
             extent = errors_of(value, bounds)
             known = not np.isnan(bounds).any()

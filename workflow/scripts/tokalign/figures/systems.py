@@ -255,7 +255,8 @@ def direction(rows: Iterable[Row]) -> str:
 
 def axis_label(rows: Sequence[Row], name: str) -> str:
     """Return the label of an axis: what is shown, its unit where the name does not say it, and on a second line what is good."""
-    units = {row["unit"] for row in rows if row["unit"]}
+    measured = [row for row in rows if row["origin"] != PUBLISHED]
+    units = {row["unit"] for row in measured or rows if row["unit"]}
     unit = units.pop() if len(units) == 1 else ""
     said = any(word in name for word in (" per ", " / ", "ratio", "×")) or unit == "share"
     shown = f"{name} [{unit}]" if unit and not said else name
