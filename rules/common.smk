@@ -20,6 +20,7 @@ from tokalign.config import (
 from tokalign.config_lookup import local_files
 from tokalign.digests import DigestCache
 from tokalign.errors import TokalignError
+from tokalign.figure_sources import SOURCES, figures_of
 from tokalign.mixture import mixed_in, stage_steps
 from tokalign.task_files import task_names
 from tokalign.versions import VERSIONS

@@ -1,27 +1,9 @@
 # REQUIRED INPUTS  results/tables/{table}.csv; tokalign/figure_sources.py says which table each figure is drawn from
 # OUTPUTS          results/figures/{figure}.svg, .png and .pdf, for the figures whose suites the evaluations have
 
-from tokalign.figure_sources import SOURCES, figures_of
-
-FIGURES = figures_of(config["evaluations"][name] for name in unique(run.evaluation for run in RUNS))
-
 
 localrules:
     draw_figure,
-
-
-def figure_files():
-    return [
-        f"results/figures/{figure}.{kind}" for figure in FIGURES for kind in ("svg", "png", "pdf")
-    ]
-
-
-def figure_table(wildcards):
-    return f"results/tables/{SOURCES[wildcards.figure].table}.csv"
-
-
-def figure_labels(wildcards):
-    return {"what": SOURCES[wildcards.figure].title}
 
 
 rule draw_figure:

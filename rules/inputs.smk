@@ -389,3 +389,22 @@ def alignment_score_results(wildcards):
 
 def stage_results(wildcards):
     return unique(adapted_path(run, stage) for run in RUNS for stage in stages(run.recipe))
+
+
+# ---- figures ----
+
+FIGURES = figures_of(config["evaluations"][name] for name in unique(run.evaluation for run in RUNS))
+
+
+def figure_files():
+    return [
+        f"results/figures/{figure}.{kind}" for figure in FIGURES for kind in ("svg", "png", "pdf")
+    ]
+
+
+def figure_table(wildcards):
+    return f"results/tables/{SOURCES[wildcards.figure].table}.csv"
+
+
+def figure_labels(wildcards):
+    return {"what": SOURCES[wildcards.figure].title}

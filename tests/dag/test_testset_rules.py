@@ -43,7 +43,7 @@ def with_testsets(folder: Path) -> Project:
 
 @pytest.fixture(scope="session")
 def answered(once) -> Path:
-    return once("answered", lambda folder: with_testsets(folder).run(CHOICES, PARALLEL))
+    return once("exam", lambda folder: with_testsets(folder).run(CHOICES, PARALLEL))
 
 
 @pytest.fixture
