@@ -287,7 +287,7 @@ def test_fetched_rows_with_their_provenance(prepare, tmp_path):
         ("x.jsonl", b'{"text": "a"}\n{"text": \n', "x.jsonl line 2: not JSON"),
         ("x.jsonl", b'{"text": "a"}\n["b"]\n', "x.jsonl line 2: not a JSON object"),
         ("x.jsonl", b'{"text": "\xff"}\n', "x.jsonl line 1: not UTF-8"),
-        ("x.jsonl.gz", gzip.compress(b'{"text": "a"}\n' * 99)[:-9], "x.jsonl.gz: the compressed file is truncated"),
+        ("x.jsonl.gz", gzip.compress(b'{"text": "a"}\n' * 99, mtime=0)[:-9], "x.jsonl.gz: the compressed file is truncated"),
         ("x.parquet", b"PAR1", "x.parquet: not a readable Parquet file"),
         ("x.csv", b"text\na\n", "x.csv: unknown kind of file"),
         ("x.txt", b"a\n", "x.txt: a test set is not plain text"),

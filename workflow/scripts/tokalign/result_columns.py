@@ -8,8 +8,8 @@ ITEM_COLUMNS = (*GROUP, "id")
 """Of each item (strings); together they are unique."""
 LABELS = ("model", "tokenizer", "corpus", "alignment", "recipe", "seed", "stage")
 COLUMNS = (
-    "evaluation", "suite", "system", "role", *LABELS, *GROUP, "metric", "value", "ci_low", "ci_high", "n", "items", "unit",
-    "better", "level", "baseline", "baseline_value", "difference", "difference_ci_low", "difference_ci_high",
-    "relative_difference", "p", "p_corrected", "tests", "cohens_d", "verdict", "origin",
+    "suite", "system", *GROUP, "metric", "value", "ci_low", "ci_high", "n", "items", "unit", "better", "baseline", "baseline_value",
+    "difference", "difference_ci_low", "difference_ci_high", "relative_difference", "p", "p_corrected", "tests", "cohens_d", "verdict",
+    "level", "origin", "role", "evaluation", *LABELS,
 )  # fmt: skip
 """Of a row of the comparison: a metric of a system on a group of items, beside that of its baseline on the same items."""

@@ -27,9 +27,9 @@ STYLE = {
     "figure.dpi": 100,
     "savefig.dpi": 150,
 }
-PALETTE = ("#0072B2", "#E69F00", "#009E73", "#CC79A7", "#56B4E9", "#D55E00", "#F0E442", "#000000")
+PALETTE = ("#0072B2", "#E69F00", "#009E73", "#CC79A7", "#56B4E9", "#D55E00", "#8C7A00", "#000000")
 """Okabe and Ito (2008): distinguishable with colour blindness."""
-LIGHT = ("#E69F00", "#56B4E9", "#F0E442")
+LIGHT = ("#E69F00", "#56B4E9", "#8C7A00")
 """Colours of it on which hatches are drawn dark."""
 MARKERS = "osD^vPX*"
 DASHES = ("-", "--", "-.", ":")

@@ -11,7 +11,7 @@ import numpy as np
 from matplotlib import pyplot as plt
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.ticker import EngFormatter, MaxNLocator
+from matplotlib.ticker import EngFormatter, MaxNLocator, NullFormatter
 
 from tokalign.figures.common import GRID, Row, Table
 from tokalign.figures.systems import (
@@ -33,6 +33,8 @@ SURROUND = 1.05
 """Height of title, axis and label of a panel in inches."""
 LARGE = 10_000
 """From here on numbers are written as 12 k, 3.4 M."""
+WIDE = 20
+"""Points that span more than this factor are drawn on a logarithmic scale."""
 STEPS = (1, 2, 2.5, 5, 10)
 """Of ticks."""
 LINE = 44
@@ -177,7 +179,13 @@ def draw_panel(axes: Axes, panel: Panel, systems: Systems, height: float) -> Non
     count = f"n = {' '.join(filter(None, counts[0]))}" if same and counts[0][0] else ""
     axes.set_title("\n".join(filter(None, (textwrap.fill(panel.title, LINE), count))))
     axes.set_xlabel("\n".join(textwrap.fill(line, LINE) for line in panel.label.split("\n")))
-    axes.xaxis.set_major_locator(MaxNLocator(5, steps=STEPS))
+    if panel.kind == "point" and low > 0 and high > WIDE * low:
+        axes.set_xscale("log")
+        axes.set_xlim(low / 1.3, high * (2.5 if texts else 1.3))
+        axes.xaxis.set_major_formatter(EngFormatter(sep=" "))
+        axes.xaxis.set_minor_formatter(NullFormatter())
+    else:
+        axes.xaxis.set_major_locator(MaxNLocator(5, steps=STEPS))
     if max(abs(low), abs(high)) >= LARGE:
         axes.xaxis.set_major_formatter(EngFormatter(sep=" "))
     axes.grid(axis="x", **GRID)

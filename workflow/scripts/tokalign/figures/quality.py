@@ -58,7 +58,11 @@ def perplexity(comparison: Table) -> Figure:
     metrics = (names.BITS_PER_BYTE, names.NORMALISED_PERPLEXITY)
     rows = by_language(wanted(comparison, "perplexity", metrics, "perplexity"))
     blocks = evaluations(rows)
-    return figure_of([metric_panels(rows, metrics, name, len(blocks) > 1) for name in blocks], comparison)
+    lines = [metric_panels(rows, metrics, name, len(blocks) > 1) for name in blocks]
+    for line in lines:
+        for panel in line[1:]:
+            panel.kind = "point"  # a bar would have no beginning where the scale has to be logarithmic
+    return figure_of(lines, comparison)
 
 
 def languages(comparison: Table) -> Figure:
