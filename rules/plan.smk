@@ -33,8 +33,14 @@ def network_sources():
         kind, *names = Path(path).parts[2:]
         if kind == "wheels":
             sources.append({"path": path, "kind": "wheel", "name": names[0]})
-        elif kind == "datasets":
-            block = config["corpora"][names[0]]["sources"][names[1]]
+        elif kind == "tasks":
+            continue  # which data sets these need is known to the harness alone; resolve_tasks checks their names
+        elif kind in ("datasets", "testsets"):
+            block = (
+                config["testsets"][names[0]]
+                if kind == "testsets"
+                else config["corpora"][names[0]]["sources"][names[1]]
+            )
             sources.append(
                 {
                     "path": path,

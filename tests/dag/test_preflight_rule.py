@@ -65,6 +65,19 @@ def test_checks_that_fail(fresh: Project):
     assert "hub -> new" in result.stdout and "checks fail" in result.stdout
 
 
+def test_testsets_and_tasks_from_the_network_are_planned(fresh: Project):
+    """Test sets of the hub are sources like others; what tasks need is known to the harness alone."""
+    fields = {"question": "q", "choices": "c", "answer": "a"}
+    testset = {"kind": "choices", "hub": "owner/questions", "revision": "abc", "fields": fields}
+    fresh.config["testsets"] = {"questions": testset}
+    fresh.config["evaluations"]["heldout"] |= {"choices": {"testsets": ["questions"]}, "tasks": {"names": ["arc_easy"]}}
+    fresh.write()
+    result = preflight(fresh)
+    assert "skipped: no network (HF_HUB_OFFLINE)" in result.stdout, result.stdout
+    for rule in ("fetch_testset", "fetch_tasks", "resolve_tasks"):
+        assert rule in result.stdout
+
+
 def test_slurm_profile_without_slurm(fresh: Project):
     result = preflight(fresh, "--slurm-init-seconds-before-status-checks", "1", profile="profiles/slurm")
     assert result.returncode != 0 and "Slurm is not on this machine" in result.stdout
