@@ -8,10 +8,10 @@ import numpy as np
 import pyarrow as pa
 import pytest
 from tokalign.bootstrap import JACKKNIFE_GROUPS
-from tokalign.comparison import Entry, compare, judge, merged_entries, over_seeds, published_rows, system_names
+from tokalign.comparison import Entry, compare, judge, merged_entries, over_seeds, published_rows, runs, system_names
 from tokalign.composite import DecodingCost, chrf_e, fertility_trap
 from tokalign.errors import ArtefactError, ConfigurationError, InputError
-from tokalign.results import Measure, metrics_of, write_result
+from tokalign.results import Measure, metrics_of, read_result, write_result
 
 SETTINGS = {"resamples": 400, "seed": 1, "significance": 0.05}
 BITS = Measure("bits_per_byte", "ratio", ("nll", "bytes"), "bits/byte", "lower")
@@ -22,18 +22,21 @@ BYTES = RANDOM.integers(50, 500, 60)
 NLL = BYTES * RANDOM.uniform(0.5, 1.5, 60)
 
 
-def write(path, labels, nll, languages=("en", "de"), suite="perplexity", measures=(BITS,), metrics=None, ids=None, **more):
+def write(
+    path, labels, nll, languages=("en", "de"), suite="perplexity", measures=(BITS,), metrics=None, ids=None, settings=None,
+    columns=None, device="cpu", **more,
+):  # fmt: skip
     n = len(nll)
     items = pa.table(
         {
             "dataset": ["heldout"] * n, "condition": [""] * n, "language": [languages[i % len(languages)] for i in range(n)],
             "domain": ["web"] * n, "id": ids or [f"d{i}" for i in range(n)], "nll": np.asarray(nll, dtype=float), "bytes": BYTES[:n],
-            "tokens": BYTES[:n] // 4,
+            "tokens": BYTES[:n] // 4, **(columns or {}),
         }
     )  # fmt: skip
     write_result(
-        path, suite=suite, labels=labels, settings={}, items=items, metrics=metrics or metrics_of(items, measures, "documents"),
-        digests={"model": "0" * 64}, versions={}, device="cpu", precision="float32", seconds=2.0, more=more,
+        path, suite=suite, labels=labels, settings=settings or {}, items=items, metrics=metrics or metrics_of(items, measures, "documents"),
+        digests={"model": "0" * 64}, versions={}, device=device, precision="float32", seconds=2.0, more=more,
     )  # fmt: skip
     return str(path)
 
@@ -77,6 +80,55 @@ def test_other_items_are_refused(tmp_path, source):
     with pytest.raises(ArtefactError, match="not the same items") as error:
         compare([Entry(source, "source", None), Entry(fewer, "adapted", source)], "e", SETTINGS)
     assert "d59" in str(error.value)
+
+
+def test_other_text_behind_the_same_names_is_refused(tmp_path):
+    texts = [f"text {i}" for i in range(60)]
+    source = write(tmp_path / "a.json", SOURCE, NLL, suite="choices", columns={"question": texts})
+    other = write(tmp_path / "b.json", ADAPTED, NLL, suite="choices", columns={"question": [*texts[:-1], "changed"]})
+    with pytest.raises(ArtefactError, match="not the same items") as error:
+        compare([Entry(source, "source", None), Entry(other, "adapted", source)], "e", SETTINGS)
+    assert "another `question`" in str(error.value) and "d59" in str(error.value)
+
+
+def test_speeds_of_different_machines_are_not_compared(tmp_path, caplog):
+    rates = Measure("rate", "ratio", ("nll", "bytes"), "bytes/s", "higher")
+    make = {"suite": "efficiency", "measures": (rates,), "languages": ("all",)}
+    source = write(tmp_path / "a.json", SOURCE, NLL, **make, device="A", threads=4)
+    other = write(tmp_path / "b.json", ADAPTED, NLL, **make, device="B", threads=4)
+    same = write(tmp_path / "c.json", {**ADAPTED, "seed": 2}, NLL, **make, device="A", threads=2)  # on a GPU these change nothing
+    entries = [Entry(source, "source", None), Entry(other, "adapted", source), Entry(same, "adapted", source)]
+    rows = compare(entries, "e", SETTINGS)
+    assert [row.get("difference") for row in rows] == [None, None, 0]
+    assert "device: A and B" in caplog.text
+
+
+def test_results_of_another_form_are_refused(tmp_path, source):
+    content = json.loads((tmp_path / "source.json").read_text())
+    for change, message in (
+        ({"more": None}, "no more"),
+        ({"metrics": [{"metric": "bits_per_byte", "value": 1.0}]}, r"no metrics\[\]\.dataset"),
+    ):
+        old = {key: value for key, value in {**content, **change}.items() if value is not None}
+        (tmp_path / "old.json").write_text(json.dumps(old))
+        with pytest.raises(ArtefactError, match=message):
+            read_result(tmp_path / "old.json")
+
+
+def test_a_tokenizer_that_replaces_those_of_two_models_is_compared_with_both(tmp_path):
+    labels = [{"tokenizer": name} for name in ("a", "b", "new")]
+    paths = [
+        write(tmp_path / f"{own['tokenizer']}.json", own, NLL * factor, suite="tokenizers")
+        for own, factor in zip(labels, (1.0, 2.0, 1.5), strict=True)
+    ]
+    entries = [Entry(paths[0], "tokenizer", None), Entry(paths[2], "tokenizer", paths[0]),
+               Entry(paths[1], "tokenizer", None), Entry(paths[2], "tokenizer", paths[1])]  # fmt: skip
+    rows = [row for row in compare(entries, "e", SETTINGS) if row["language"] == "all"]
+    assert [(row["system"], row.get("baseline")) for row in rows] == [
+        ("a", None), ("new", "a"), ("b", None), ("new (beside b)", "b"),
+    ]  # fmt: skip
+    assert [row["verdict"] for row in rows] == [None, "worse", None, "better"]
+    assert len(runs(entries)) == 3
 
 
 def replicated(value, values, kind):
@@ -131,6 +183,18 @@ def test_criteria_pass_fail_and_name_what_is_missing(tmp_path, source):
     with pytest.raises(ConfigurationError, match="nothing was measured") as error:
         judge(rows, [criterion(metric="accuracy", relative_loss=0.05)])
     assert "bits_per_byte" in str(error.value)
+
+
+def test_a_relative_criterion_of_a_baseline_of_zero(tmp_path):
+    empty = Measure("empty_rate", "ratio", ("nll", "bytes"), "%", "lower")
+    make = {"suite": "translation", "measures": (empty,)}
+    source = write(tmp_path / "a.json", SOURCE, 0 * NLL, **make)
+    same = write(tmp_path / "b.json", ADAPTED, 0 * NLL, **make)
+    more = write(tmp_path / "c.json", {**ADAPTED, "seed": 2}, NLL, **make)
+    rows = compare([Entry(source, "source", None), Entry(same, "adapted", source), Entry(more, "adapted", source)], "e", SETTINGS)
+    outcomes = judge(rows, [criterion(suite="translation", metric="empty_rate", relative_loss=0.05)])
+    assert [(outcome["loss"], outcome["passed"]) for outcome in outcomes] == [(0.0, True), (None, False)]
+    json.dumps(outcomes, allow_nan=False)  # infinity could not be written
 
 
 def test_a_gain_is_a_negative_loss_where_more_is_better(tmp_path):
@@ -189,6 +253,7 @@ def test_published_numbers_are_marked_and_checked(tmp_path):
         ("system,suite,metric,value,citation,typo\n", "unknown column typo"),
         ("system,suite,metric,value,citation\nP,t,f,many,X\n", "line 2: value is no number"),
         ("system,suite,metric,value,citation\nP,t,f,1,\n", "line 2: no citation"),
+        ("system,suite,metric,value,citation\nP,t,f,nan,X\n", "line 2: value is no number"),
     ):
         file.write_text(text)
         with pytest.raises(InputError, match=message):
@@ -208,8 +273,27 @@ def test_results_of_another_run_are_merged(tmp_path, source):
         ("merged", True),
     ]
     assert rows[2]["relative_difference"] == pytest.approx(0.1)
+    assert rows[2]["system"].endswith(f"(merged: {tmp_path / 'other'})")
     with pytest.raises(InputError, match="no results"):
         list(merged_entries(tmp_path / "none", measured))
+
+
+def test_merged_results_of_two_runs_have_names_of_their_own(tmp_path, source):
+    measured = [Entry(source, "source", None)]
+    for name in ("first", "second"):
+        write(tmp_path / name / "perplexity" / "same.json", ADAPTED, NLL)
+    entries = [*measured, *(entry for name in ("first", "second") for entry in merged_entries(tmp_path / name, measured))]
+    assert len({row["system"] for row in compare(entries, "e", SETTINGS)}) == 3
+
+
+def test_merged_results_of_other_settings_are_shown_without_a_difference(tmp_path, source, caplog):
+    measured = [Entry(source, "source", None)]
+    folder = tmp_path / "other"
+    write(folder / "perplexity" / "window.json", ADAPTED, NLL, settings={"window": 8, "batch_tokens": 1})
+    write(folder / "perplexity" / "x.json", {**ADAPTED, "seed": 2}, NLL, settings={"batch_tokens": 1})
+    rows = compare([*measured, *merged_entries(folder, measured)], "e", SETTINGS)
+    assert [row.get("difference") for row in rows if row["language"] == "all"] == [None, None, 0]
+    assert "settings: window None and 8" in caplog.text
 
 
 def test_composites_by_hand():

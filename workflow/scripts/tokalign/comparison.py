@@ -27,6 +27,18 @@ log = logging.getLogger(__name__)
 Row = dict[str, Any]
 
 PUBLISHED_REQUIRED = ("system", "suite", "metric", "value", "citation")
+CONTENT = {
+    "tokenizers": ("bytes", "characters"),
+    "perplexity": ("bytes", "characters", "reference_tokens"),
+    "tasks": ("question_hash", "prompt_hash"),
+    "choices": ("question", "choices", "answer"),
+    "translation": ("source", "reference"),
+    "generation": ("prompt",),
+    "efficiency": ("prompt_bytes",),
+}
+"""Columns of items, by suite, that say what was asked and not what a system made of it: equal for all systems."""
+OF_THE_RUN = ("trust_remote_code", "batch_tokens", "batch_size", "include")
+"""Settings of suites that say how they are run, and change no result."""
 
 
 @dataclass(frozen=True)
@@ -38,12 +50,14 @@ class Entry:
         role: ``source``, ``baseline``, ``initialised``, ``stage``, ``adapted`` or ``tokenizer``.
         baseline: JSON file of the result that it is compared with; ``None`` for none.
         origin: ``measured``, or ``merged`` for a result of another run.
+        folder: of the other run, where merged.
     """
 
     path: str
     role: str
     baseline: str | None
     origin: str = "measured"
+    folder: str | None = None
 
 
 class Result:
@@ -82,12 +96,36 @@ def _key(metric: Mapping[str, Any]) -> tuple[Any, ...]:
     return tuple(metric[name] for name in ("metric", "level", *GROUP))
 
 
-def same_items(first: Result, second: Result) -> bool:
-    """Say whether two results measured the same items.
+def other_items(first: Result, second: Result) -> str | None:
+    """Say what tells the items of two results apart, ``None`` where they are the same: names, and what was asked (``CONTENT``)."""
+    odd = first.names ^ second.names
+    if odd:
+        return f"{len(odd)} items that only one of them has, such as {sorted(odd)[:3]}"
+    for name in CONTENT.get(second.suite, ()):
+        if name not in first.items.column_names or name not in second.items.column_names:
+            continue
+        pairs = zip(first.items[name].to_pylist(), second.items[name].to_pylist(), strict=True)
+        differ = [i for i, (one, other) in enumerate(pairs) if one != other]
+        if differ:
+            named = tuple(second.items[column][differ[0]].as_py() for column in ITEM_COLUMNS)
+            return f"{len(differ)} items of the same names with another `{name}`, such as {named}"
+    return None
 
-    Two results of one run that did not are refused by the caller.
-    """
-    return first.names == second.names
+
+def other_measuring(first: Result, second: Result) -> str | None:
+    """Say what makes two results incomparable though their items are the same: settings, and of speed the machine."""
+    one, other = first.content.get("settings") or {}, second.content.get("settings") or {}
+    keys = [key for key in sorted({*one, *other} - set(OF_THE_RUN)) if one.get(key) != other.get(key)]
+    if keys:
+        return f"settings: {', '.join(f'{key} {one.get(key)} and {other.get(key)}' for key in keys)}"
+    if second.suite != "efficiency":
+        return None
+    for key in ("device", "precision"):
+        if first.content.get(key) != second.content.get(key):
+            return f"{key}: {first.content.get(key)} and {second.content.get(key)}"
+    threads = [(result.content.get("more") or {}).get("threads") for result in (first, second)]
+    on_cpu = first.content.get("device") == "cpu"
+    return f"threads: {threads[0]} and {threads[1]}" if on_cpu and threads[0] != threads[1] else None
 
 
 def _effect(first: np.ndarray, second: np.ndarray) -> float | None:
@@ -183,7 +221,7 @@ def system_names(labelled: Sequence[tuple[str, Mapping[str, Any]]]) -> list[str]
             continue
         parts = [str(labels[name]) for name in ("model", "tokenizer", "corpus", "recipe") if name in several and labels.get(name)]
         if labels.get("stage") == "source":
-            parts = [part for part in parts if part == labels["model"]]
+            parts = [str(labels["model"])] if "model" in several else []
         elif labels.get("stage") == "initialised":
             parts.append(f"initialised: {labels['alignment']}")
         elif "alignment" in several:
@@ -212,21 +250,26 @@ def compare(entries: Sequence[Entry], evaluation: str, settings: Mapping[str, An
     names = system_names([(entry.role, result.labels) for entry, result in zip(entries, own, strict=True)])
     known = dict(zip((entry.path for entry in entries), names, strict=True))
     rows: list[Row] = []
+    shown: set[str] = set()
     progress = Progress("metrics compared", sum(len(result.metrics) for result in own), "metrics")
     for entry, result, name in zip(entries, own, names, strict=True):
         base = results[entry.baseline] if entry.baseline and entry.baseline != entry.path else None
-        if base is not None and not same_items(base, result):
-            missing = sorted(base.names ^ result.names)[:3]
-            if entry.origin == "measured":
-                raise ArtefactError(
-                    f"{entry.path}: not the same items as {entry.baseline}",
-                    found=f"{len(base.names ^ result.names)} items that only one of them has, such as {missing}",
-                    expected="the same segments, questions or prompts for all systems",
-                    mend="delete the older of the two results and run again",
-                )
-            log.warning("warning: %s: other items than %s; no differences are given", entry.path, entry.baseline)
+        label = name if entry.origin == "measured" else f"{name} (merged: {entry.folder})"
+        if entry.path in shown:  # a tokenizer that replaces those of several models
+            label = f"{name} (beside {known[entry.baseline or '']})"
+        shown.add(entry.path)
+        other = other_items(base, result) if base is not None else None
+        if other and entry.origin == "measured":
+            raise ArtefactError(
+                f"{entry.path}: not the same items as {entry.baseline}",
+                found=other,
+                expected="the same segments, questions or prompts for all systems",
+                mend="delete the older of the two results and run again",
+            )
+        other = other or (other_measuring(base, result) if base is not None else None)
+        if other:
+            log.warning("warning: %s: not measured as %s (%s); no differences are given", entry.path, entry.baseline, other)
             base = None
-        label = name if entry.origin == "measured" else f"{name} (merged: {Path(entry.path).parts[0]})"
         for metric in result.metrics:
             low, high = metric["ci95"] or (None, None)
             row = {
@@ -291,7 +334,7 @@ def judge(rows: Sequence[Row], criteria: Sequence[Mapping[str, Any]]) -> list[Ro
 
     Returns:
         For every criterion, system and group that it speaks of: ``criterion``, ``system``, the group, ``metric``, ``value``,
-        ``baseline_value``, ``loss`` (how much worse, in the unit of ``limit``), ``limit``, ``kind`` (``relative`` or ``absolute``),
+        ``baseline_value``, ``loss`` (how much worse, in the unit of ``limit``; ``None`` for a relative one of a baseline of 0), ``limit``, ``kind`` (``relative`` or ``absolute``),
         ``passed``, and ``certain``: whether the whole interval of the difference lies on that side (``None`` without interval).
 
     Raises:
@@ -326,11 +369,12 @@ def judge(rows: Sequence[Row], criteria: Sequence[Mapping[str, Any]]) -> list[Ro
                 )
             sign = 1 if row["better"] == "lower" else -1
             unit = abs(row["baseline_value"]) if relative else 1.0
-            loss = sign * row["difference"] / unit if unit else math.inf
+            # Of a baseline of 0 no share is known: no loss is one of 0, any loss is one without bound, which no number stands for.
+            loss = sign * row["difference"] / unit if unit else 0.0 if sign * row["difference"] <= 0 else None
             ends = [
                 sign * row[key] / unit for key in ("difference_ci_low", "difference_ci_high") if row.get(key) is not None and unit
             ]
-            passed = loss <= limit
+            passed = loss is not None and loss <= limit
             certain = all((end <= limit) == passed for end in ends) if ends else None
             outcomes.append(
                 {
@@ -376,8 +420,8 @@ def merged_entries(folder: str | Path, measured: Sequence[Entry]) -> Iterator[En
         )
     for path in paths:
         result = Result(str(path))
-        role = "tokenizer" if "model" not in result.labels else "source" if result.labels["stage"] == "source" else "stage"
-        yield Entry(str(path), role, sources.get((result.suite, result.labels.get("model"))), "merged")
+        role = "tokenizer" if "model" not in result.labels else "source" if result.labels.get("stage") == "source" else "stage"
+        yield Entry(str(path), role, sources.get((result.suite, result.labels.get("model"))), "merged", str(folder))
 
 
 def published_rows(path: str | Path, evaluation: str) -> list[Row]:
@@ -409,6 +453,8 @@ def published_rows(path: str | Path, evaluation: str) -> list[Row]:
                     row[key] = float(row[key])
                 except ValueError as error:
                     raise InputError(f"{path}: line {number}: {key} is no number", found=row[key]) from error
+                if not math.isfinite(row[key]):
+                    raise InputError(f"{path}: line {number}: {key} is no number", found=line[key], mend="leave it empty")
             if row.get("value") is None or not line["citation"]:
                 raise InputError(f"{path}: line {number}: no {'citation' if row.get('value') else 'value'}", expected="both")
             defaults = {
@@ -432,7 +478,7 @@ def published_rows(path: str | Path, evaluation: str) -> list[Row]:
 def runs(entries: Sequence[Entry]) -> list[Row]:
     """Return how each result came about: suite, labels, seconds, device, precision, digests."""
     found = []
-    for entry in entries:
+    for entry in {entry.path: entry for entry in entries}.values():
         content = read_result(entry.path)
         row = {key: content.get(key) for key in ("suite", "labels", "seconds", "device", "precision", "digests", "versions")}
         found.append(

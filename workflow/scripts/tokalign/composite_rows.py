@@ -23,7 +23,7 @@ def _system(labels: Mapping[str, Any]) -> tuple[Any, ...]:
 def costs(entries: Sequence[Entry]) -> dict[tuple[Any, ...], DecodingCost]:
     """Return the costs of each system that has both an efficiency and a perplexity result: its sizes, and tokens of the same text."""
     sizes, tokens = {}, {}
-    for entry in entries:
+    for entry in (entry for entry in entries if entry.origin == "measured"):
         result = Result(entry.path)
         if result.suite == "efficiency":
             sizes[_system(result.labels)] = result.content["more"]

@@ -27,6 +27,7 @@ from tokalign.result_columns import ALL, ITEM_COLUMNS
 METRIC_KEYS = (
     "metric", "dataset", "condition", "language", "domain", "value", "ci95", "n", "items", "unit", "better", "level",
 )  # fmt: skip
+RESULT_KEYS = ("suite", "labels", "settings", "metrics", "digests", "versions", "device", "precision", "seconds", "more")
 DIGESTED = ("*.json", "*.safetensors", "*.model", "*.txt", "*.jinja")
 
 
@@ -230,12 +231,18 @@ def read_result(path: str | Path) -> dict[str, Any]:
     """Read the JSON of a result.
 
     Raises:
-        ArtefactError: it is missing, damaged, or no result.
+        ArtefactError: it is missing, damaged, or no result (of this version).
     """
     result = read_json(path)
-    missing = [key for key in ("suite", "labels", "metrics") if not isinstance(result, dict) or key not in result]
+    keys = result if isinstance(result, dict) else ()
+    missing = [key for key in RESULT_KEYS if key not in keys]
+    if not missing:
+        missing = [f"metrics[].{key}" for metric in result["metrics"] for key in METRIC_KEYS if key not in metric][:1]
     if missing:
-        raise ArtefactError(f"{path}: not the result of an evaluation", found=f"no {missing[0]}", mend="make it again")
+        raise ArtefactError(
+            f"{path}: not the result of an evaluation", found=f"no {missing[0]}", expected="the form that this version writes",
+            mend="make it again; of another run, with the same version of the workflow",
+        )  # fmt: skip
     return result
 
 
