@@ -318,7 +318,7 @@ def test_what_suites_read(prepare, tmp_path):
     with pytest.raises(ArtefactError, match="not a readable Parquet file"):
         read_testset(tmp_path / "out.parquet", "prompts")
     pq.write_table(pa.table({"id": ["a"]}), tmp_path / "out.parquet")
-    with pytest.raises(ArtefactError, match="items of the kind unknown"):
+    with pytest.raises(ArtefactError, match="does not say what test set it is"):
         read_testset(tmp_path / "out.parquet", "prompts")
 
 

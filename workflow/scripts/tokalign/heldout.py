@@ -146,6 +146,10 @@ def read_heldout(path: str | Path) -> pa.Table:
         table = pq.read_table(path)
     except FileNotFoundError as error:
         raise ArtefactError(f"{path}: no such file", mend="choose the held-out documents first") from error
+    except pa.ArrowException as error:
+        raise ArtefactError(
+            f"{path}: not a readable Parquet file", found=error, mend="choose the held-out documents again"
+        ) from error
     if not set(SCHEMA.names) <= set(table.column_names) or not table.num_rows:
         raise ArtefactError(
             f"{path}: not a file of held-out documents",

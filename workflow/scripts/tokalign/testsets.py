@@ -12,6 +12,7 @@ import pyarrow.parquet as pq
 from tokalign.errors import ArtefactError
 from tokalign.files import atomic_file
 
+ABOUT = ("name", "kind", "language", "domain")
 METADATA = b"testset"
 """Key of the Parquet file's metadata with the JSON of name, kind, language and domain."""
 
@@ -38,7 +39,7 @@ class Testset:
 
     def about(self) -> dict[str, str]:
         """Return what it is, without its items."""
-        return {key: getattr(self, key) for key in ("name", "kind", "language", "domain")}
+        return {key: getattr(self, key) for key in ABOUT}
 
 
 def write_testset(path: str | Path, testset: Testset) -> None:
@@ -64,11 +65,21 @@ def read_testset(path: str | Path, kind: str) -> Testset:
         raise ArtefactError(f"{path}: no such file", mend="prepare the test set first") from error
     except pa.ArrowException as error:
         raise ArtefactError(f"{path}: not a readable Parquet file", found=error, mend="make it again") from error
-    about = json.loads((table.schema.metadata or {}).get(METADATA, b"{}"))
-    if about.get("kind") != kind or not table.num_rows:
+    try:
+        about = json.loads((table.schema.metadata or {}).get(METADATA, b"{}"))
+    except ValueError:
+        about = None
+    if not isinstance(about, dict) or set(about) != set(ABOUT):
+        raise ArtefactError(
+            f"{path}: does not say what test set it is",
+            found=f"metadata {about}",
+            expected=", ".join(ABOUT),
+            mend="prepare the test set again, with this version",
+        )
+    if about["kind"] != kind or not table.num_rows:
         raise ArtefactError(
             f"{path}: not a test set of the kind {kind}",
-            found=f"{table.num_rows} items of the kind {about.get('kind', 'unknown')}",
+            found=f"{table.num_rows} items of the kind {about['kind']}",
             expected=f"items of the kind {kind}",
             mend="prepare the test set again",
         )
