@@ -191,7 +191,8 @@ def comparison_entries(evaluation):
     folder = f"results/evaluations/{evaluation}"
 
     def add(path, role, baseline):
-        entries.setdefault(path, {"path": path, "role": role, "baseline": baseline})
+        """A new tokenizer is compared with those of all models that get it; what is compared need not stand alone, too."""
+        entries.setdefault((path, baseline), {"path": path, "role": role, "baseline": baseline})
 
     for run in (run for run in RUNS if run.evaluation == evaluation):
         for suite in MODEL_SUITES:
@@ -207,7 +208,8 @@ def comparison_entries(evaluation):
         own = f"{folder}/tokenizers/{source_tokenizer(run.model)}.json"
         add(own, "tokenizer", None)
         add(f"{folder}/tokenizers/{run.tokenizer}.json", "tokenizer", own)
-    return list(entries.values())
+    compared = {path for path, baseline in entries if baseline}
+    return [entry for (path, baseline), entry in entries.items() if baseline or path not in compared]
 
 
 CHECKPOINT_ROLES = {
@@ -220,14 +222,11 @@ CHECKPOINT_ROLES = {
 
 
 def compared_results(wildcards):
-    return [entry["path"] for entry in comparison_entries(wildcards.evaluation)]
+    return unique(entry["path"] for entry in comparison_entries(wildcards.evaluation))
 
 
 def compared_items(wildcards):
-    return [
-        str(Path(entry["path"]).with_suffix(".parquet"))
-        for entry in comparison_entries(wildcards.evaluation)
-    ]
+    return [str(Path(path).with_suffix(".parquet")) for path in compared_results(wildcards)]
 
 
 def comparison_plan(wildcards):

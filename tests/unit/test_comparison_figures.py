@@ -191,6 +191,13 @@ def test_fertility_trap_shows_the_tokenizer_of_each_model():
 # ------------------------------------------------------------------------------------- points, dumbbells and radar
 
 
+def test_values_of_a_tokenizer_that_is_compared_twice_are_drawn_once():
+    table = comparison()
+    rows = [row for row in table if row["suite"] == "tokenizers"]
+    again = [{**row, "system": f"{row['system']} (beside x)", "baseline": "x"} for row in rows]
+    assert systems.of_models([*rows, *again], [*table, *again]) == systems.of_models(rows, table)
+
+
 def test_languages_connects_source_and_adapted():
     table = comparison(systems=4, languages=9)
     figure = quality.languages(table)

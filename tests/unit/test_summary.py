@@ -92,6 +92,35 @@ def test_side_by_side_has_wholes_with_n_intervals_and_signs():
     assert value_text({"value": 0.123456, "verdict": "better"}) == "0.1235 +"
 
 
+def test_a_published_number_stands_beside_the_measured_one_and_hides_none():
+    own = row("last", "tasks", "acc", 0.5, dataset="arc", condition="0-shot", language="", level="item", unit="share")
+    spanish = row("last", "perplexity", "bits_per_byte", 0.9, language="es")
+    theirs = {"origin": "published", "level": None, "role": "published", "unit": "share"}
+    same = row("Pythia", "tasks", "acc", 0.6, dataset="arc", condition="0-shot", **theirs)
+    percent = row("Other", "tasks", "acc", 60.0, dataset="arc", condition="0-shot", **{**theirs, "unit": "%"})
+    of_all = row("Pythia", "perplexity", "bits_per_byte", 0.8, **{**theirs, "unit": None})
+    _, rows = side_by_side([comparison(own, spanish, same, percent, of_all)])
+    assert [{name: line[name] for name in ("last", "Pythia", "Other") if name in line} for line in rows] == [
+        {"last": "0.5", "Pythia": "0.6"}, {"last": "0.9", "Pythia": "0.8"}, {"Other": "60"},
+    ]  # fmt: skip
+
+
+def test_the_tokenizer_is_compared_with_that_of_the_own_source_model():
+    rows = [
+        row("m source", "perplexity", "bits_per_byte", 1.0, role="source", tokenizer="old"),
+        row("n source", "perplexity", "bits_per_byte", 1.0, role="source", tokenizer="older", model="n"),
+        row("new", "tokenizers", "bytes_per_token", 5.0, role="tokenizer", base=4.0, model=None),
+        row("new (beside older)", "tokenizers", "bytes_per_token", 5.0, role="tokenizer", base=2.5, baseline="older", model=None),
+        row("m last", "perplexity", "bits_per_byte", 1.0, base=1.0),
+        row("n last", "perplexity", "bits_per_byte", 1.0, base=1.0, model="n"),
+    ]
+    failed = {"system": "new (beside older)", "criterion": "saves half", "passed": False}
+    (_, first), (_, second) = summarise(comparison(*rows, criteria=[failed]))
+    assert first[0][1].startswith("20.0 % fewer tokens than old")
+    assert second[0][1].startswith("50.0 % fewer tokens than older")
+    assert "no criteria" in first[3][1] and "1 of 1 checks of criteria: saves half" in second[3][1]
+
+
 def test_criteria_and_runs_as_tables():
     _, rows = criteria_rows([comparison(criteria=[{"criterion": "c", "passed": True, "certain": None}])])
     assert (rows[0]["passed"], rows[0]["certain"], rows[0]["evaluation"]) == ("yes", None, "e")

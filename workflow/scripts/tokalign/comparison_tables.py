@@ -55,9 +55,32 @@ def run_rows(comparisons: Sequence[Mapping[str, Any]]) -> tuple[list[str], list[
 
 def whole(rows: Sequence[Row]) -> list[Row]:
     """Return the rows of each data set and condition as a whole: language and domain ``all``, or its only group."""
-    place = ("evaluation", "suite", "dataset", "condition")
+    place = ("evaluation", "suite", "dataset", "condition", "origin")  # a published row hides no measured one
     summed = {tuple(row[key] for key in place) for row in rows if row["language"] == ALL}
     return [row for row in rows if row["language"] == ALL or tuple(row[key] for key in place) not in summed]
+
+
+def _place(row: Row, table: Mapping[tuple[Any, ...], Row]) -> tuple[Any, ...]:
+    """Return the key of the line of a row: that of the measured ones for a published row that does not contradict them.
+
+    Published rows seldom say which level a metric has, and may leave out the only language.
+    """
+    key = tuple(row.get(name) for name in (*SIDE_BY_SIDE[:7], "level"))
+    if row["origin"] != "published" or key in table:
+        return key
+
+    def same(other: tuple[Any, ...]) -> bool:
+        evaluation, suite, dataset, condition, language, metric, unit, level = key
+        return (
+            other[:4] == (evaluation, suite, dataset, condition)
+            and other[5] == metric
+            and language in (ALL, other[4])
+            and unit in (None, other[6])
+            and level in (None, other[7])
+        )
+
+    found = [other for other in table if same(other)]
+    return found[0] if len(found) == 1 else key
 
 
 def value_text(row: Mapping[str, Any]) -> str:
@@ -74,7 +97,7 @@ def side_by_side(comparisons: Sequence[Mapping[str, Any]]) -> tuple[list[str], l
     table: dict[tuple[Any, ...], Row] = {}
     for comparison in comparisons:
         for row in whole([row for row in comparison["rows"] if row["value"] is not None]):
-            key = tuple(row.get(name) for name in (*SIDE_BY_SIDE[:6], "level"))
+            key = _place(row, table)
             own = table.setdefault(key, {name: row.get(name) for name in SIDE_BY_SIDE})
             if own["n"] != row.get("n") and row["origin"] == "measured":
                 own["n"] = max(own["n"] or 0, row.get("n") or 0)

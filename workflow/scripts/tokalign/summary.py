@@ -12,7 +12,7 @@ Row = dict[str, Any]
 
 HEADS = ("Tokens saved", "Quality", "Speed", "What failed", "What to do next")
 ACCEPTED_LOSS = 0.05
-"""Loss of bits per byte that needs no further training where no criterion says otherwise (the 5 % of tokalign-baseline)."""
+"""Loss of bits per byte above which more training is the advice, whatever the criteria (the 5 % of tokalign-baseline)."""
 NOTES = (
     "Percentages compare with the source model on the same items; intervals are 95 %. Significant means after Holm's correction for all "
     "tests of a suite. Everything comes from results/tables/comparison.csv.",
@@ -39,10 +39,18 @@ def _range(rows: Sequence[Row]) -> str:
     return f"; from {names[0]} to {names[1]}"
 
 
+def tokenizer_system(rows: Sequence[Row], adapted: Row) -> str:
+    """Return the name of the system whose rows compare the tokenizer of an adapted model with that of its own source model."""
+    compared = [row for row in rows if row["role"] == "tokenizer" and row["tokenizer"] == adapted["tokenizer"]]
+    own = {row["tokenizer"] for row in rows if row["role"] == "source" and row["model"] == adapted["model"]}
+    names = [row["system"] for row in compared if row.get("baseline") in own] or [row["system"] for row in compared]
+    return names[0] if names else adapted["tokenizer"]
+
+
 def tokens_saved(rows: Sequence[Row], tokenizer: str) -> str:
-    """Say how many tokens the new tokenizer saves on the validation text, and where least and most."""
+    """Say how many tokens the new tokenizer (a system's name) saves on the validation text, and where least and most."""
     found = [
-        row for row in _pick(rows, "tokenizers", "bytes_per_token") if row["tokenizer"] == tokenizer and row["level"] == "corpus"
+        row for row in _pick(rows, "tokenizers", "bytes_per_token") if row["system"] == tokenizer and row["level"] == "corpus"
     ]
     if not found:
         return "not measured"
@@ -119,7 +127,7 @@ def advice(rows: Sequence[Row], criteria: Sequence[Row], system: str, tokenizer:
     own = [row for row in rows if row["system"] == system]
     bits, saved = (
         whole(_pick(own, "perplexity", "bits_per_byte")),
-        whole([row for row in _pick(rows, "tokenizers", "bytes_per_token") if row["tokenizer"] == tokenizer]),
+        whole([row for row in _pick(rows, "tokenizers", "bytes_per_token") if row["system"] == tokenizer]),
     )
     decode = _pick(own, "efficiency", "decode_bytes_per_second")
     failed = any(not row["passed"] for row in criteria if row["system"] in (system, tokenizer))
@@ -150,7 +158,7 @@ def summarise(comparison: Mapping[str, Any]) -> list[tuple[str, list[tuple[str, 
     systems = {row["system"]: row for row in rows if row["role"] == "adapted"}
     sections = []
     for system, labels in systems.items():
-        tokenizer, runs = labels["tokenizer"], [run for run in comparison["runs"] if run["origin"] == "measured"]
+        tokenizer, runs = tokenizer_system(rows, labels), [run for run in comparison["runs"] if run["origin"] == "measured"]
         texts = (
             tokens_saved(rows, tokenizer),
             quality(rows, system),
@@ -158,6 +166,6 @@ def summarise(comparison: Mapping[str, Any]) -> list[tuple[str, list[tuple[str, 
             failures(rows, comparison["criteria"], system, tokenizer, runs),
             advice(rows, comparison["criteria"], system, tokenizer),
         )
-        name = f"{comparison['evaluation']}: {labels['model']} with {tokenizer} ({system})"
+        name = f"{comparison['evaluation']}: {labels['model']} with {labels['tokenizer']} ({system})"
         sections.append((name, list(zip(HEADS, texts, strict=True))))
     return sections

@@ -26,8 +26,8 @@ VERSIONS = {
     "translation": 1,
     "generation": 1,
     "efficiency": 1,
-    "comparison": 1,
+    "comparison": 2,
     "alignment_scores": 1,
-    "tables": 2,
+    "tables": 3,
     "figures": 3,
 }

@@ -121,13 +121,14 @@ def of_models(rows: Table, comparison: Table) -> Table:
     for row in comparison:
         if row["role"] != "tokenizer":
             heads.setdefault((row["evaluation"], *key_of(row)), row)
-    found = []
+    found: dict[tuple[str, ...], Row] = {}  # a tokenizer that is compared with two others has the same values twice
     for head in heads.values():
         for row in rows:
             own = row["role"] == "tokenizer" and row["evaluation"] == head["evaluation"]
             if own and head["tokenizer"] and (row["tokenizer"] or row["system"]) == head["tokenizer"]:
-                found.append({**row, **{key: head[key] for key in ("system", "role", "origin")}})
-    return [*found, *(row for row in rows if row["origin"] == PUBLISHED)]
+                place = tuple(row[key] for key in ("evaluation", "dataset", "condition", "language", "domain", "metric", "level"))
+                found.setdefault((*key_of(head), *place), {**row, **{key: head[key] for key in ("system", "role", "origin")}})
+    return [*found.values(), *(row for row in rows if row["origin"] == PUBLISHED)]
 
 
 def capital(name: str) -> str:
