@@ -127,6 +127,19 @@ def test_criteria(config):
         assert text.startswith(f"{place}.criteria[0]: needs exactly one limit")
     text = refused(config, (place, {"criteria": [{**criterion, "suite": "tasks", "absolute_loss": 0.1}]}))
     assert text.startswith(f"{place}.criteria[0].suite: the evaluation does not have it")
+    config["evaluations"]["heldout"]["choices"]["checkpoints"] = ["adapted"]
+    text = refused(config, (place, {"criteria": [{**criterion, "absolute_loss": 0.1}]}))
+    assert "choices does not measure both" in text and "add source to evaluations.heldout.choices.checkpoints" in text
+
+
+def test_a_direction_is_translated_once(config):
+    directions = config["evaluations"]["heldout"]["translation"]["directions"]
+    assert "translation.directions" in refused(config, (f"{SUITE}.translation.directions", [*directions, *directions]))
+
+
+@pytest.mark.parametrize("name", ["source", "initialised"])
+def test_no_stage_has_the_name_of_a_model_before_training(config, name):
+    assert "before training" in refused(config, ("recipes.short.stages.0.name", name))
 
 
 def test_files_of_test_sets_and_suites(config, tmp_path, monkeypatch):

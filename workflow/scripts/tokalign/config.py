@@ -259,6 +259,11 @@ def _check_names(config: dict[str, Any]) -> None:
         stages = [stage["name"] for stage in block["stages"]]
         if len(set(stages)) != len(stages):
             raise ConfigurationError(f"recipes.{name}.stages: two stages have the same name", found=stages, mend="rename one")
+        for stage in set(stages) & {"source", "initialised"}:
+            raise ConfigurationError(
+                f"recipes.{name}.stages: a stage has the name that results give to models before training", found=stage,
+                mend="rename it",
+            )  # fmt: skip
         for i, stage in enumerate(block["stages"]):
             _check_stage(f"recipes.{name}.stages[{i}]", stage, block["block"])
             if stage["mixture"]:

@@ -141,6 +141,14 @@ def check_suites(config: dict[str, Any]) -> None:
                     f"{place}.comparison.criteria[{i}].suite: the evaluation does not have it", found=criterion["suite"],
                     mend=f"add `{criterion['suite']}:` to {place}, or remove the criterion",
                 )  # fmt: skip
+            chosen = block[criterion["suite"]].get("checkpoints", ["source", "adapted"])
+            missing = [kind for kind in ("source", "adapted") if kind not in chosen]
+            if missing:
+                raise ConfigurationError(
+                    f"{place}.comparison.criteria[{i}]: compares adapted models with their source, and {criterion['suite']} does not "
+                    "measure both", found=f"checkpoints: {', '.join(chosen)}", expected="source and adapted among them",
+                    mend=f"add {missing[0]} to {place}.{criterion['suite']}.checkpoints",
+                )  # fmt: skip
 
 
 def check_suite_files(config: dict[str, Any]) -> None:
