@@ -7,6 +7,7 @@ import compare_models
 import numpy as np
 import pyarrow as pa
 import pytest
+import yaml
 from tokalign.bootstrap import JACKKNIFE_GROUPS
 from tokalign.comparison import Entry, compare, judge, merged_entries, over_seeds, published_rows, runs, system_names
 from tokalign.composite import DecodingCost, chrf_e, fertility_trap
@@ -258,6 +259,21 @@ def test_published_numbers_are_marked_and_checked(tmp_path):
         file.write_text(text)
         with pytest.raises(InputError, match=message):
             published_rows(file, "e")
+
+
+def test_shipped_published_numbers_have_the_names_and_units_of_ours():
+    from tiny import ROOT
+    from tokalign import generation_quality, translation
+
+    ours = {measure.metric: measure.unit for measure in (*translation.MEASURES, *generation_quality.MEASURES)}
+    ours |= {"perplexity": "per answer"} | dict.fromkeys(("acc", "acc_norm"), "mean per question")
+    preset = yaml.safe_load((ROOT / "config/presets/tokalign-baseline.yaml").read_text())["evaluations"]["wikipedia"]
+    directions = {"{testset}:{source}-{target}".format(**direction) for direction in preset["translation"]["directions"]}
+    for file in preset["comparison"]["references"]:
+        for row in published_rows(ROOT / file, "e"):
+            if row["suite"] in ("tasks", "translation"):
+                assert row["unit"] == ours.get(row["metric"], row["unit"]), row
+                assert row["dataset"] in (directions if row["suite"] == "translation" else preset["tasks"]["names"])
 
 
 def test_results_of_another_run_are_merged(tmp_path, source):

@@ -345,6 +345,24 @@ def test_bits_per_byte_of_the_perplexity_suite_are_those_of_the_harness(loaded):
     assert nll == pytest.approx([-value for value in rolling], rel=1e-5)
 
 
+def test_nan_is_an_error_where_text_is_written(loaded, folder):
+    """The largest of NaN is a token like any other: a task that reads answers would go on."""
+    model, tokenizer = loaded
+    with torch.no_grad():
+        before = model.model.norm.weight[0].item()
+        model.model.norm.weight[0] = math.nan
+    request = Instance("generate_until", {}, ("the model", {"until": ["\n"], "max_gen_toks": 3}), 0)
+    lm = HarnessModel(model, tokenizer, 2)
+    try:
+        with pytest.raises(ArtefactError, match="logits are not finite numbers") as error:
+            lm.generate_until([request], disable_tqdm=True)
+    finally:
+        with torch.no_grad():
+            model.model.norm.weight[0] = before
+    assert "the model" in str(error.value)
+    assert len(lm.generate_until([request], disable_tqdm=True)) == 1
+
+
 def test_nan_is_an_error_that_names_the_request(loaded, folder):
     """The harness would answer such a question with its first choice."""
     model, tokenizer = load(folder, folder, precision="float32", trust_remote_code=False)

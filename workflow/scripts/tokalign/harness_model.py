@@ -6,8 +6,9 @@ import math
 from typing import Any
 
 import numpy as np
+import torch
 from lm_eval.models.huggingface import HFLM
-from transformers import PreTrainedModel, PreTrainedTokenizerBase
+from transformers import LogitsProcessorList, PreTrainedModel, PreTrainedTokenizerBase
 
 from tokalign.errors import ArtefactError
 from tokalign.likelihood import Scorer, by_length, check_fit
@@ -48,6 +49,28 @@ class HarnessModel(HFLM):
             )
         super().__init__(pretrained=model, tokenizer=tokenizer, batch_size=batch_size, max_batch_size=batch_size)
         self.scorer = Scorer(model)
+
+    def _model_generate(self, context: torch.Tensor, max_length: int, stop: list[str], **generation_kwargs: Any) -> torch.Tensor:
+        """Let the model write as ``HFLM`` does; called by ``generate_until``.
+
+        Raises:
+            ArtefactError: logits are not finite: the largest of NaN would be a token like any other.
+        """
+
+        def checked(ids: torch.LongTensor, scores: torch.FloatTensor) -> torch.FloatTensor:
+            wrong = (~scores.amax(-1).isfinite()).nonzero()  # the largest is NaN where any is
+            if len(wrong):
+                raise ArtefactError(
+                    f"{self.model.name_or_path}: logits are not finite numbers",
+                    found=f"after {str(self.tok_decode(context[int(wrong[0, 0])].tolist()))[-200:]!r}",
+                    expected="finite logits",
+                    mend="look for NaN in the weights (training diverged?), or evaluate with precision: float32",
+                )
+            return scores
+
+        return super()._model_generate(
+            context, max_length, stop, logits_processor=LogitsProcessorList([checked]), **generation_kwargs
+        )
 
     def _loglikelihood_tokens(
         self,
