@@ -22,6 +22,7 @@ from tokalign.digests import DigestCache
 from tokalign.errors import TokalignError
 from tokalign.figure_sources import SOURCES, figures_of
 from tokalign.mixture import mixed_in, stage_steps
+from tokalign.task_files import data_files as task_data_files
 from tokalign.task_files import task_names
 from tokalign.versions import VERSIONS
 

@@ -172,9 +172,11 @@ def tasks_data(wildcards):
 def tasks_content(wildcards):
     """Digest of the user's own tasks and their data: their content counts, not their time."""
     folder = suite_block(wildcards.evaluation, "tasks")["include"]
-    return (
-        DIGESTS.digest(path for path in Path(folder).rglob("*") if path.is_file()) if folder else ""
-    )
+    if not folder:
+        return ""
+    own = {path for path in Path(folder).rglob("*") if path.is_file()}
+    data = {file for path in Path(folder).rglob("*.yaml") for file in task_data_files(path)}
+    return DIGESTS.digest(sorted(own | data))
 
 
 def tasks_settings(wildcards):

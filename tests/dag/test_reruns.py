@@ -262,6 +262,11 @@ def shorter_stride(config: dict) -> None:
     config["evaluations"]["heldout"]["perplexity"]["stride"] = 16
 
 
+def another_criterion(config: dict) -> None:
+    criterion = {"name": "kept", "suite": "perplexity", "metric": "bits_per_byte", "relative_loss": 100}
+    config["evaluations"]["heldout"]["comparison"] = {"criteria": [criterion]}
+
+
 def larger_sample(config: dict) -> None:
     config["evaluations"]["heldout"]["sample"]["bytes_per_group"] = 2500
 
@@ -326,6 +331,7 @@ SETTINGS = {
         **SHOWN,
     },
     shorter_stride: {"evaluate_perplexity": 5, **SHOWN},
+    another_criterion: SHOWN,
     larger_sample: {"sample_heldout": 1, "evaluate_perplexity": 5, **SHOWN},
     second_target_tokenizer: {
         "train_tokenizer": 1,

@@ -74,6 +74,17 @@ def test_editing_a_task_runs_only_what_reads_it(project: Project):
     assert project.planned(RESULT) == AGAIN
 
 
+def test_editing_data_elsewhere_runs_what_reads_them(project: Project):
+    elsewhere = project.folder / "elsewhere.jsonl"
+    elsewhere.write_bytes((project.folder / "tasks/words.jsonl").read_bytes())
+    write_tasks(project.folder / "tasks", dataset_kwargs={"data_files": {"test": "../elsewhere.jsonl"}})
+    project.run(RESULT)
+    assert project.planned(RESULT) == {}
+    with elsewhere.open("a") as file:
+        file.write(json.dumps({"question": "a", "choices": ["b", "c"], "answer": 0}) + "\n")
+    assert project.planned(RESULT) == AGAIN
+
+
 def test_settings_that_names_do_not_depend_on(project: Project):
     assert change(project, batch_size=16) == {}  # the default
     project.config["evaluations"]["heldout"]["perplexity"]["stride"] = 16

@@ -12,7 +12,7 @@ Row = dict[str, Any]
 CRITERIA = ("evaluation", "criterion", "suite", "system", *GROUP, "metric", "baseline_value", "value", "unit", "loss", "limit", "kind", "passed", "certain")  # fmt: skip
 SEEDS = ("evaluation", "suite", *(label for label in LABELS if label != "seed"), *GROUP, "metric", "level", "mean", "deviation", "low", "high", "seeds")  # fmt: skip
 RUNS = ("evaluation", "suite", *LABELS, "role", "seconds", "device", "precision", "exploratory", "model_sha256", "data_sha256")
-SIDE_BY_SIDE = ("evaluation", "suite", "dataset", "condition", "language", "metric", "unit", "better", "n", "items")
+SIDE_BY_SIDE = ("evaluation", "suite", "dataset", "condition", "language", "metric", "unit", "level", "better", "n", "items")
 SIGNS = {"better": "+", "worse": "-", "no difference": "="}
 """After a value: significantly better or worse than the source model after correction, or not."""
 
@@ -65,7 +65,7 @@ def _place(row: Row, table: Mapping[tuple[Any, ...], Row]) -> tuple[Any, ...]:
 
     Published rows seldom say which level a metric has, and may leave out the only language.
     """
-    key = tuple(row.get(name) for name in (*SIDE_BY_SIDE[:7], "level"))
+    key = tuple(row.get(name) for name in SIDE_BY_SIDE[:8])
     if row["origin"] != "published" or key in table:
         return key
 
