@@ -249,6 +249,11 @@ def test_axes_of_the_radar_are_measured_ratios():
     assert value["peak memory: source / model, mean of 2"] == pytest.approx(1 / 1.06)
     right = math.prod((0.964, 0.976, 0.94, 0.976)) ** 0.25
     assert value["accuracy: model / source, mean of 4"] == pytest.approx(right)
+    merged = [row | {"origin": "merged", "system": f"{row['system']} (merged: x)", "value": "99"} for row in table
+              if row["suite"] == "tokenizers"]  # fmt: skip
+    (axes,) = summary.summary_radar([*table, *merged]).axes
+    (other,) = [line for line in axes.lines if line.get_marker() != "None"]
+    assert list(other.get_ydata()) == list(line.get_ydata())
     least = [row for row in table if row["suite"] in ("perplexity", "tokenizers")]
     with pytest.raises(ArtefactError, match="too little was measured"):
         summary.summary_radar(least)

@@ -75,6 +75,11 @@ def test_a_metric_that_is_not_defined():
     assert [(m["value"], m["ci95"]) for m in metrics_of(table(rows), [ACCURACY], "questions")] == [(None, None)] * 3
 
 
+def test_items_without_the_columns_of_a_metric_are_refused():
+    with pytest.raises(ArtefactError, match="do not belong together"):
+        statistics(pa.table({"nll": [1.0]}), ("nll", "bytes"))
+
+
 @pytest.mark.parametrize("kind", [pa.list_(pa.int64()), pa.large_list(pa.float32()), pa.list_(pa.int64(), 3)])
 def test_a_column_of_lists_is_several_columns(kind):
     items = pa.table({"n": [1, 2], "grams": pa.array([[3, 4, 5], [6, 7, 8]], kind), "x": [0.5, 1.5]})

@@ -55,7 +55,17 @@ class Measure:
 
 
 def statistics(items: pa.Table, columns: Sequence[str]) -> np.ndarray:
-    """Return columns of items side by side, float64, shape (items, columns); a column of lists is several."""
+    """Return columns of items side by side, float64, shape (items, columns); a column of lists is several.
+
+    Raises:
+        ArtefactError: a column is missing.
+    """
+    missing = [name for name in columns if name not in items.column_names]
+    if missing:
+        raise ArtefactError(
+            "items of an evaluation: no column that a metric is made of", found=", ".join(items.column_names), expected=missing[0],
+            mend="make the result again: its JSON and its Parquet file do not belong together",
+        )  # fmt: skip
     parts = []
     for name in columns:
         column = items.column(name).combine_chunks()

@@ -77,7 +77,7 @@ def ratios(comparison: Table, axis: Axis, evaluation: str, heads: dict[Key, Row]
 def _tokenizer_pairs(rows: Table, comparison: Table, head: Row) -> list[tuple[float, float]]:
     """Return the values of a system's tokenizer and of that of its source model."""
     source = next((row["tokenizer"] for row in comparison if row["role"] == "source" and row["model"] == head["model"]), "")
-    values = {row["tokenizer"] or row["system"]: number(row["value"]) for row in rows}
+    values = {row["tokenizer"] or row["system"]: number(row["value"]) for row in rows if row["origin"] == "measured"}
     return [(values[head["tokenizer"]], values[source])] if head["tokenizer"] in values and source in values else []
 
 
