@@ -7,6 +7,7 @@ import json
 import math
 import shutil
 from pathlib import Path
+from types import SimpleNamespace
 
 import answer_tasks
 import datasets
@@ -29,7 +30,7 @@ from tokalign.harness_model import HarnessModel
 from tokalign.likelihood import load
 from tokalign.perplexity import PerplexitySettings, score_documents
 from tokalign.results import read_items, read_result, statistics
-from tokalign.task_answers import TasksSettings, evaluate
+from tokalign.task_answers import Answers, TasksSettings, evaluate, group_metrics
 from tokalign.tasks import fetch, harness_version, leaves, resolve, task_manager
 from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
 
@@ -309,6 +310,18 @@ def test_items_are_the_questions_and_give_the_metrics(ours, theirs):
     assert own["question_hash"].to_pylist() == [sample["doc_hash"] for sample in samples]
     assert result["more"]["tasks"]["own_choices"]["first_prompt"] == samples[0]["arguments"][0][0]
     assert result["more"]["tasks"]["own_choices"]["version"] == 3.0
+
+
+def test_interval_of_a_group_of_one_small_task_is_that_of_its_mean():
+    values = [1.0, 0.0, 1.0, 1.0, 0.0, 1.0]
+    task = SimpleNamespace(
+        task_name="t", aggregation=lambda: {"acc": metrics.mean}, higher_is_better=lambda: {"acc": True},
+    )  # fmt: skip
+    answers = Answers(task, "t", "0-shot", "", [], {("acc", "none"): dict(enumerate(values))})
+    group = SimpleNamespace(name="g", get_all_tasks=lambda: [task], aggregate=lambda sizes: {"acc,none": sizes["t"]["acc,none"]})
+    (found,) = group_metrics(group, {"t": answers}, {"acc,none": float(np.mean(values))})
+    half = 1.959964 * np.std(values, ddof=1) / len(values) ** 0.5
+    assert found["ci95"] == pytest.approx([np.mean(values) - half, np.mean(values) + half])
 
 
 @pytest.mark.parametrize("batch_size", [1, 5, 100])

@@ -247,7 +247,7 @@ def group_metrics(group: Group, answers: dict[str, Answers], expected: dict[str,
         metric, filtered = key.split(",", 1)
         own = [part for part in parts if (metric, filtered) in part.values]
         values = {part.name: list(part.values[metric, filtered].values()) for part in own}
-        number = min(JACKKNIFE_GROUPS, *map(len, values.values())) if len(values) > 1 else JACKKNIFE_GROUPS
+        number = min([JACKKNIFE_GROUPS, *map(len, values.values())])
         replicates = []
         for left_out in range(number):
             some = {name: [value for i, value in enumerate(each) if i % number != left_out] for name, each in values.items()}
