@@ -70,6 +70,7 @@ def test_all_kinds_and_suites(config):
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
+        ([("testsets.validation", TESTSETS["flores"])], "testsets.validation: results give this name to text of the corpus"),
         ([("testsets.exam.hub", "o/exam")], "testsets.exam: needs exactly one origin"),
         ([("testsets.exam.files", None)], "testsets.exam: needs exactly one origin"),
         ([("testsets.opus.revision", None)], "testsets.opus.revision: missing key"),

@@ -13,6 +13,8 @@ ROLES = {"choices": {"question", "choices", "answer"}, "prompts": {"text"}}
 OPTIONAL_ROLES = {"choices": {"context"}, "prompts": set()}
 ORIGINS = ("files", "text_files", "hub")
 AT_LEAST_TWO = 2
+OWN_DATASETS = ("validation", "heldout")
+"""Names that results give to text of the corpus: a test set of the same name would be taken for it."""
 
 
 def check_testsets(config: dict[str, Any]) -> None:
@@ -23,6 +25,10 @@ def check_testsets(config: dict[str, Any]) -> None:
     """
     for name, block in config["testsets"].items():
         place, kind, fields = f"testsets.{name}", block["kind"], block["fields"]
+        if name in OWN_DATASETS:
+            raise ConfigurationError(
+                f"{place}: results give this name to text of the corpus", expected="another name", mend="rename the test set"
+            )
         origins = [origin for origin in ORIGINS if origin in block]
         if len(origins) != 1:
             raise ConfigurationError(
