@@ -300,6 +300,19 @@ def test_merged_results_of_two_runs_have_names_of_their_own(tmp_path, source):
         write(tmp_path / name / "perplexity" / "same.json", ADAPTED, NLL)
     entries = [*measured, *(entry for name in ("first", "second") for entry in merged_entries(tmp_path / name, measured))]
     assert len({row["system"] for row in compare(entries, "e", SETTINGS)}) == 3
+    with pytest.raises(InputError, match="takes part already"):
+        list(merged_entries(tmp_path / "first", entries))
+
+
+def test_merged_results_are_compared_with_our_source_model(tmp_path, source):
+    """Not with that of a run that was merged before, which has the same name."""
+    write(tmp_path / "first" / "source.json", SOURCE, NLL * 2)
+    write(tmp_path / "second" / "adapted.json", ADAPTED, NLL * 1.1)
+    entries = [Entry(source, "source", None)]
+    for name in ("first", "second"):
+        entries += merged_entries(tmp_path / name, entries)
+    rows = [row for row in compare(entries, "e", SETTINGS) if row["language"] == "all"]
+    assert [row.get("relative_difference") for row in rows] == [None, pytest.approx(1.0), pytest.approx(0.1)]
 
 
 def test_merged_results_of_other_settings_are_shown_without_a_difference(tmp_path, source, caplog):

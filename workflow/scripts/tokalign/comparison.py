@@ -401,14 +401,14 @@ def merged_entries(folder: str | Path, measured: Sequence[Entry]) -> Iterator[En
 
     Args:
         folder: ``results/evaluations/NAME`` of the other run.
-        measured: entries of this run.
+        measured: entries of this run, and of those that were merged before.
 
     Raises:
-        InputError: there is no result in it.
+        InputError: there is no result in it, or one that takes part already.
     """
     sources = {}
     for entry in measured:
-        if entry.role == "source":
+        if entry.role == "source" and entry.origin == "measured":
             result = Result(entry.path)
             sources[result.suite, result.labels["model"]] = entry.path
     paths = [path for path in sorted(Path(folder).rglob("*.json")) if path.with_suffix(".parquet").is_file()]
@@ -418,7 +418,13 @@ def merged_entries(folder: str | Path, measured: Sequence[Entry]) -> Iterator[En
             expected="SUITE/.../*.json with .parquet beside",
             mend="correct the path",
         )
+    known = {Path(entry.path).resolve() for entry in measured}
     for path in paths:
+        if path.resolve() in known:
+            raise InputError(
+                f"comparison.merge: {folder}: a result there takes part already", found=path,
+                expected="a folder of another run, named once", mend="take the folder out of `merge`",
+            )  # fmt: skip
         result = Result(str(path))
         role = "tokenizer" if "model" not in result.labels else "source" if result.labels.get("stage") == "source" else "stage"
         yield Entry(str(path), role, sources.get((result.suite, result.labels.get("model"))), "merged", str(folder))
