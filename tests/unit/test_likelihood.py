@@ -158,3 +158,9 @@ def test_batches_of_like_length(lengths, most_tokens, most_rows):
 def test_equal_lengths_fill_a_batch():
     assert [len(batch) for batch in by_length([8] * 10, most_tokens=32)] == [4, 4, 2]
     assert list(by_length([10, 100, 98, 9], most_tokens=400)) == [[1, 2], [0, 3]]
+
+
+def test_a_folder_without_tokenizer_is_refused(tmp_path):
+    LlamaForCausalLM(CONFIGS["llama, tied"]).save_pretrained(tmp_path)
+    with pytest.raises(ArtefactError, match="no tokenizer that can be loaded"):
+        load(tmp_path, tmp_path, precision="float32", trust_remote_code=False)

@@ -41,7 +41,7 @@ def load(
         trust_remote_code: whether code that comes with the model may run.
 
     Raises:
-        ArtefactError: the folder holds no model, weights are missing from it, or the tokenizer has ids without a row.
+        ArtefactError: the folder holds no model, weights are missing from it, there is no tokenizer, or it has ids without a row.
     """
     folder = Path(folder)
     if not (folder / "config.json").is_file():
@@ -49,7 +49,14 @@ def load(
     device = "cuda" if torch.cuda.is_available() else "cpu"
     transformers.utils.logging.disable_progress_bar()
     model = load_model(folder, dtype=getattr(torch, choose_precision(precision)), trust_remote_code=trust_remote_code)
-    words = AutoTokenizer.from_pretrained(tokenizer, local_files_only=True, trust_remote_code=trust_remote_code)
+    try:
+        words = AutoTokenizer.from_pretrained(tokenizer, local_files_only=True, trust_remote_code=trust_remote_code)
+    except (OSError, ValueError) as error:
+        raise ArtefactError(
+            f"{tokenizer}: no tokenizer that can be loaded",
+            found=str(error).splitlines()[0],
+            mend="give the folder of its tokenizer",
+        ) from error
     check_fit(model, words)
     return model.to(device).eval(), words
 
