@@ -177,7 +177,7 @@ def test_reading_prompts(tmp_path, caplog):
     with pytest.raises(ArtefactError, match="no such file"):
         read_prompts(tmp_path / "none.parquet", named)
     pq.write_table(pa.table({"id": ["a"]}), tmp_path / "other.parquet")
-    with pytest.raises(ArtefactError, match="not a test set of the kind prompts"):
+    with pytest.raises(ArtefactError, match="does not say what test set it is"):
         read_prompts(tmp_path / "other.parquet", named)
 
 
