@@ -211,7 +211,9 @@ def comparison_entries(evaluation):
         add(own, "tokenizer", None)
         add(f"{folder}/tokenizers/{run.tokenizer}.json", "tokenizer", own)
     compared = {path for path, baseline in entries if baseline}
-    return [entry for (path, baseline), entry in entries.items() if baseline or path not in compared]
+    return [
+        entry for (path, baseline), entry in entries.items() if baseline or path not in compared
+    ]
 
 
 CHECKPOINT_ROLES = {
