@@ -10,20 +10,9 @@ from tokalign import cli
 
 def arguments() -> argparse.ArgumentParser:
     """Return the parser of the command line."""
-    parser = cli.parser(__doc__)
-    parser.add_argument("--model", type=Path, required=True, help="folder of a model")
-    parser.add_argument("--tokenizer", type=Path, help="folder of its tokenizer, where it is not in the model's folder")
+    parser = cli.model_parser(__doc__, "window, stride, batch_tokens, precision, document_start, trust_remote_code")
     parser.add_argument("--reference-tokenizer", type=Path, help="folder of the tokenizer whose tokens normalise perplexity")
     parser.add_argument("--documents", type=Path, required=True, help="documents.parquet of the evaluation")
-    parser.add_argument(
-        "--settings",
-        type=cli.settings,
-        required=True,
-        help="JSON: window, stride, batch_tokens, precision, document_start, trust_remote_code",
-    )
-    parser.add_argument("--labels", type=cli.settings, default={}, help="JSON object copied into the result")
-    parser.add_argument("--threads", type=int, default=1, help="CPU threads")
-    parser.add_argument("--output", type=Path, required=True, help="JSON file to write; its items go beside it (.parquet)")
     return parser
 
 

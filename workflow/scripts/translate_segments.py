@@ -10,20 +10,11 @@ from tokalign import cli
 
 def arguments() -> argparse.ArgumentParser:
     """Return the parser of the command line."""
-    parser = cli.parser(__doc__)
-    parser.add_argument("--model", type=Path, required=True, help="folder of a model")
-    parser.add_argument("--tokenizer", type=Path, help="folder of its tokenizer, where it is not in the model's folder")
-    parser.add_argument("--testsets", type=Path, nargs="+", required=True, help="items.parquet of each test set")
-    parser.add_argument(
-        "--settings",
-        type=cli.settings,
-        required=True,
-        help="JSON: directions, prompt, shots, max_new_tokens, decodings, batch_tokens, document_start, precision, "
-        "trust_remote_code",
+    parser = cli.model_parser(
+        __doc__,
+        "directions, prompt, shots, max_new_tokens, decodings, batch_tokens, document_start, precision, trust_remote_code",
     )
-    parser.add_argument("--labels", type=cli.settings, default={}, help="JSON object copied into the result")
-    parser.add_argument("--threads", type=int, default=1, help="CPU threads")
-    parser.add_argument("--output", type=Path, required=True, help="JSON file to write; its items go beside it (.parquet)")
+    parser.add_argument("--testsets", type=Path, nargs="+", required=True, help="items.parquet of each test set")
     return parser
 
 

@@ -20,13 +20,11 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
-import torch
-import transformers
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from tokalign.errors import ArtefactError, ConfigurationError
 from tokalign.files import sha256_json
-from tokalign.likelihood import Scorer, by_length, check_fit, context_length, load, start_token
+from tokalign.likelihood import Scorer, by_length, check_fit, circumstances, context_length, load, start_token
 from tokalign.progress import Progress
 from tokalign.results import Measure, digest_of, metrics_of, write_result
 from tokalign.testsets import Testset, read_testset
@@ -319,13 +317,12 @@ def evaluate(
             expected=", ".join(settings.testsets), mend="prepare the test sets again",
         )  # fmt: skip
     model, own = load(folder, tokenizer, precision=settings.precision, trust_remote_code=settings.trust_remote_code)
-    device = torch.cuda.get_device_name() if model.device.type == "cuda" else "cpu"
-    precision = str(model.dtype).removeprefix("torch.")
+    how = circumstances(model)
     start = time.perf_counter()
     rows: list[dict[str, Any]] = []
     more = {}
     for testset in read:
-        log.info("%s: %d questions; %s on %s", testset.name, testset.items.num_rows, precision, device)
+        log.info("%s: %d questions; %s on %s", testset.name, testset.items.num_rows, how["precision"], how["device"])
         found, more[testset.name] = answer(model, own, testset, settings)
         rows += found
     seconds = time.perf_counter() - start
@@ -347,9 +344,7 @@ def evaluate(
             "tokenizer": digest_of(tokenizer),
             "data": sha256_json({testset.name: digest_of(path) for testset, path in zip(read, testsets, strict=True)}),
         },
-        versions={"torch": torch.__version__, "transformers": transformers.__version__},
-        device=device,
-        precision=precision,
+        **how,
         seconds=seconds,
         more={"testsets": more},
     )

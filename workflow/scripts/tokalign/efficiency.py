@@ -25,7 +25,7 @@ from transformers import GenerationConfig, LogitsProcessor, PreTrainedModel, Pre
 from tokalign.bootstrap import RESAMPLES, SEED, repeats_interval
 from tokalign.errors import ArtefactError, ConfigurationError
 from tokalign.heldout import cut, read_heldout
-from tokalign.likelihood import context_length, load
+from tokalign.likelihood import circumstances, context_length, load
 from tokalign.progress import Progress
 from tokalign.result_columns import ALL
 from tokalign.results import digest_of, write_result
@@ -409,9 +409,7 @@ def evaluate(
         items=items,
         metrics=metrics,
         digests={"model": digest_of(folder), "tokenizer": digest_of(tokenizer), "data": digest_of(documents)},
-        versions={"torch": torch.__version__, "transformers": transformers.__version__},
-        device=torch.cuda.get_device_name() if on_gpu else "cpu",
-        precision=str(model.dtype).removeprefix("torch."),
+        **circumstances(model),
         seconds=time.perf_counter() - start,
         more={
             **counted,

@@ -14,9 +14,6 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
-import sacrebleu
-import torch
-import transformers
 from sacrebleu.metrics import BLEU
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
@@ -25,7 +22,7 @@ from tokalign.errors import ArtefactError
 from tokalign.generating import Decoding, Writer, Written
 from tokalign.heldout import read_heldout
 from tokalign.languages import bleu_tokenizer, words_of
-from tokalign.likelihood import load
+from tokalign.likelihood import circumstances, load
 from tokalign.results import Measure, digest_of, groups_of, metrics_of, write_result
 from tokalign.testsets import read_testset
 
@@ -405,9 +402,7 @@ def evaluate(
         items=items,
         metrics=metrics,
         digests={"model": digest_of(folder), "tokenizer": digest_of(tokenizer), "data": digest_of(prompts)},
-        versions={"torch": torch.__version__, "transformers": transformers.__version__, "sacrebleu": sacrebleu.__version__},
-        device=torch.cuda.get_device_name() if model.device.type == "cuda" else "cpu",
-        precision=str(model.dtype).removeprefix("torch."),
+        **circumstances(model, "sacrebleu"),
         seconds=seconds,
         more={
             "prompts": len(chosen),

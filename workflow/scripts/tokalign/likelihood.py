@@ -7,7 +7,9 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Iterator, Sequence
+from importlib.metadata import version
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -59,6 +61,20 @@ def load(
         ) from error
     check_fit(model, words)
     return model.to(device).eval(), words
+
+
+def circumstances(model: PreTrainedModel, *libraries: str) -> dict[str, Any]:
+    """Return what a result says of how it was measured: ``versions``, ``device`` and ``precision``.
+
+    Args:
+        model: that was measured.
+        libraries: distributions that took part beside torch and transformers.
+    """
+    return {
+        "versions": {name: version(name) for name in ("torch", "transformers", *libraries)},
+        "device": torch.cuda.get_device_name() if model.device.type == "cuda" else "cpu",
+        "precision": str(model.dtype).removeprefix("torch."),
+    }
 
 
 def check_fit(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase) -> None:

@@ -11,13 +11,11 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
-import torch
-import transformers
 from transformers import AutoTokenizer, PreTrainedModel, PreTrainedTokenizerBase
 
 from tokalign.errors import ArtefactError, ConfigurationError
 from tokalign.heldout import read_heldout
-from tokalign.likelihood import Scorer, check_fit, context_length, load, start_token
+from tokalign.likelihood import Scorer, check_fit, circumstances, context_length, load, start_token
 from tokalign.progress import Progress
 from tokalign.results import Measure, digest_of, metrics_of, write_result
 from tokalign.windows import batches, score_batch, windows
@@ -174,10 +172,9 @@ def evaluate(
     table = read_heldout(documents)
     model, own = load(folder, tokenizer, precision=settings.precision, trust_remote_code=settings.trust_remote_code)
     texts = table["text"].to_pylist()
-    device = torch.cuda.get_device_name() if model.device.type == "cuda" else "cpu"
-    precision = str(model.dtype).removeprefix("torch.")
+    how = circumstances(model)
     size = sum(table["bytes"].to_pylist())
-    log.info("%d documents, %d bytes; %s on %s", len(texts), size, precision, device)
+    log.info("%d documents, %d bytes; %s on %s", len(texts), size, how["precision"], how["device"])
     start = time.perf_counter()
     nll, tokens, unknown = score_documents(model, own, table["id"].to_pylist(), texts, settings)
     seconds = time.perf_counter() - start
@@ -206,9 +203,7 @@ def evaluate(
         items=items,
         metrics=metrics,
         digests={"model": digest_of(folder), "tokenizer": digest_of(tokenizer), "data": digest_of(documents)},
-        versions={"torch": torch.__version__, "transformers": transformers.__version__},
-        device=device,
-        precision=precision,
+        **how,
         seconds=seconds,
         more={"unknown_tokens": unknown, "bytes_per_second": size / seconds},
     )

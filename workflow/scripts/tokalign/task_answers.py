@@ -12,11 +12,9 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-import datasets
 import numpy as np
 import pyarrow as pa
 import torch
-import transformers
 from lm_eval.api import metrics as aggregations
 from lm_eval.api.group import Group
 from lm_eval.api.model import LM
@@ -28,7 +26,7 @@ from tokalign.bootstrap import JACKKNIFE_GROUPS, SEED, jackknife_interval
 from tokalign.errors import ArtefactError
 from tokalign.files import read_json, sha256_json
 from tokalign.harness_model import HarnessModel
-from tokalign.likelihood import load
+from tokalign.likelihood import circumstances, load
 from tokalign.results import Measure, digest_of, metrics_of, write_result
 from tokalign.tasks import TASK_ERRORS, fetched_data, harness_version, load_task, task_manager
 
@@ -414,12 +412,7 @@ def evaluate(
         items=pa.concat_tables(tables, promote_options="default"),
         metrics=metrics,
         digests=digests,
-        versions={
-            "torch": torch.__version__, "transformers": transformers.__version__, "datasets": datasets.__version__,
-            "lm_eval": harness_version(),
-        },
-        device=torch.cuda.get_device_name() if model.device.type == "cuda" else "cpu",
-        precision=str(model.dtype).removeprefix("torch."),
+        **circumstances(model, "datasets", "lm_eval"),
         seconds=seconds,
         more={"tasks": more},
     )  # fmt: skip

@@ -16,9 +16,6 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
-import sacrebleu
-import torch
-import transformers
 from sacrebleu.metrics import BLEU, CHRF, TER
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
@@ -26,7 +23,7 @@ from tokalign.errors import ArtefactError, ConfigurationError
 from tokalign.files import sha256_json
 from tokalign.generating import Decoding, Writer, Written
 from tokalign.languages import base_code, bleu_tokenizer, english_name, has_spaces, words_of
-from tokalign.likelihood import load
+from tokalign.likelihood import circumstances, load
 from tokalign.results import Measure, digest_of, metrics_of, write_result
 from tokalign.testsets import Testset, read_testset
 
@@ -382,9 +379,7 @@ def evaluate(
             "tokenizer": digest_of(tokenizer),
             "data": sha256_json({testset.name: digest_of(path) for testset, path in zip(read, testsets, strict=True)}),
         },
-        versions={"torch": torch.__version__, "transformers": transformers.__version__, "sacrebleu": sacrebleu.__version__},
-        device=torch.cuda.get_device_name() if model.device.type == "cuda" else "cpu",
-        precision=str(model.dtype).removeprefix("torch."),
+        **circumstances(model, "sacrebleu"),
         seconds=seconds,
         more={
             "signatures": signatures,
