@@ -25,6 +25,7 @@ $(VENV)/.complete: envs/requirements.txt envs/requirements-dev.txt
 	@echo "Installing into $(VENV) (about 2 GB with the CPU build of torch; a few minutes) ..."
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -r envs/requirements.txt -r envs/requirements-dev.txt
+	@echo $(CURDIR)/workflow/scripts > $$($(BIN)/python -c 'import sysconfig; print(sysconfig.get_path("purelib"))')/tokalign.pth
 	@touch $@
 
 test: check e2e faults slurm
@@ -52,12 +53,12 @@ slurm-profile:
 
 # After a killed snakemake: cancels the Slurm jobs that it left, waits until they have ended, and removes its lock.
 orphans: install
-	$(BIN)/python workflow/scripts/cancel_orphans.py --cancel
+	$(BIN)/python workflow/scripts/commands/cluster/cancel_orphans.py --cancel
 	$(SNAKEMAKE) --unlock
 
 # The tables of all keys in config/README.md, from the schema.
 docs: install
-	$(BIN)/python workflow/scripts/document_config.py --schema workflow/schemas/config.schema.yaml --readme config/README.md
+	$(BIN)/python workflow/scripts/commands/config/document_config.py --schema workflow/schemas/config.schema.yaml --readme config/README.md
 
 dag-picture: install
 	$(BIN)/snakemake --forceall --rulegraph 2>/dev/null | dot -Tsvg > docs/dag.svg

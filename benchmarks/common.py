@@ -22,9 +22,10 @@ from typing import Any
 ROOT = Path(__file__).resolve().parents[1]
 SCRIPTS = ROOT / "workflow/scripts"
 sys.path.insert(0, str(SCRIPTS))
+os.environ["PYTHONPATH"] = str(SCRIPTS)
 
-from tokalign.errors import InputError  # noqa: E402 (found by the line above)
-from tokalign.files import write_json  # noqa: E402
+from tokalign.common.errors import InputError  # noqa: E402 (found by the line above)
+from tokalign.common.files import write_json  # noqa: E402
 
 SCHEMA = ROOT / "workflow/schemas/config.schema.yaml"
 """Where the defaults of all settings stand."""
@@ -114,7 +115,8 @@ def fastest(command: Sequence[str | Path], repeats: int, **options: Any) -> Meas
 
 def script(name: str, **options: Any) -> list[str]:
     """Return the command line of a script of the workflow; lists are given as several values, dictionaries as JSON."""
-    words = [sys.executable, str(SCRIPTS / f"{name}.py")]
+    (file,) = SCRIPTS.glob(f"commands/*/{name}.py")
+    words = [sys.executable, str(file)]
     for option, value in options.items():
         values = value if isinstance(value, list) else [json.dumps(value) if isinstance(value, dict) else value]
         words += [f"--{option.replace('_', '-')}", *map(str, values)]
@@ -123,7 +125,7 @@ def script(name: str, **options: Any) -> list[str]:
 
 def defaults(definition: str) -> dict[str, Any]:
     """Return a block of the configuration in which every key has its default, such as ``vectors``."""
-    from tokalign.config import fill_defaults, load_schema
+    from tokalign.config.validation import fill_defaults, load_schema
 
     schema = load_schema(SCHEMA)
     return fill_defaults({}, schema["$defs"][definition], schema)

@@ -17,8 +17,8 @@ from common import ROOT
 from matplotlib import pyplot as plt
 from matplotlib.figure import Figure
 from matplotlib.ticker import NullLocator
-from tokalign.figures.common import DASHES, MARKERS, STYLE
-from tokalign.files import atomic_file, read_json
+from tokalign.common.files import atomic_file, read_json
+from tokalign.report.figures.common import DASHES, MARKERS, STYLE
 
 TITLES = {
     "initialisation": "Initial models: bits per byte",

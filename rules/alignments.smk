@@ -36,7 +36,7 @@ rule align_vocabularies:
         version=VERSIONS["alignment"],
     # Each thread has a BLAS of its own: matrix products that wait for each other would leave cores idle.
     shell:
-        'OPENBLAS_NUM_THREADS=1 OMP_NUM_THREADS=1 MKL_NUM_THREADS=1 python "$SCRIPTS"/align_vocabularies.py'
+        'OPENBLAS_NUM_THREADS=1 OMP_NUM_THREADS=1 MKL_NUM_THREADS=1 python "$SCRIPTS"/alignment/align_vocabularies.py'
         " --source-tokenizer {input.source:q} --source-vocabulary {input.source_vocabulary:q}"
         " --target-tokenizer {input.target:q} --target-vocabulary {input.target_vocabulary:q}"
         " {params.source_vectors} {params.target_vectors} --settings {params.settings:q}"
@@ -60,7 +60,7 @@ rule export_alignment:
     params:
         version=VERSIONS["alignment_export"],
     shell:
-        'python "$SCRIPTS"/export_alignment.py --matrix {input:q} --output {output:q} 2>&1 | tee {log:q}'
+        'python "$SCRIPTS"/alignment/export_alignment.py --matrix {input:q} --output {output:q} 2>&1 | tee {log:q}'
 
 
 rule report_alignment:
@@ -95,6 +95,6 @@ rule report_alignment:
         labels=alignment_labels,
         version=VERSIONS["alignment_report"],
     shell:
-        'python "$SCRIPTS"/report_alignment.py --tokens {input.table:q} --source-vocabulary {input.source_vocabulary:q}'
+        'python "$SCRIPTS"/alignment/report_alignment.py --tokens {input.table:q} --source-vocabulary {input.source_vocabulary:q}'
         " --target-vocabulary {input.target_vocabulary:q} --shards {input.shards:q} --labels {params.labels:q}"
         " --output {output:q} 2>&1 | tee {log:q}"

@@ -34,7 +34,7 @@ rule answer_choices:
         labels=checkpoint_labels,
         version=VERSIONS["choices"],
     shell:
-        'python "$SCRIPTS"/answer_choices.py --model {input.model:q} --tokenizer {input.tokenizer:q}'
+        'python "$SCRIPTS"/evaluation/answer_choices.py --model {input.model:q} --tokenizer {input.tokenizer:q}'
         " --testsets {input.testsets:q} --settings {params.settings:q} --labels {params.labels:q}"
         " --threads {threads} --output {output.result:q} 2>&1 | tee {log:q}"
 
@@ -53,7 +53,7 @@ rule resolve_tasks:
         content=tasks_content,
         version=VERSIONS["tasks"],
     shell:
-        'python "$SCRIPTS"/resolve_tasks.py --settings {params.settings:q} --output {output:q} 2>&1 | tee {log:q}'
+        'python "$SCRIPTS"/evaluation/resolve_tasks.py --settings {params.settings:q} --output {output:q} 2>&1 | tee {log:q}'
 
 
 rule answer_tasks:
@@ -86,6 +86,6 @@ rule answer_tasks:
         labels=checkpoint_labels,
         version=VERSIONS["tasks"],
     shell:
-        'python "$SCRIPTS"/answer_tasks.py --model {input.model:q} --tokenizer {input.tokenizer:q}'
+        'python "$SCRIPTS"/evaluation/answer_tasks.py --model {input.model:q} --tokenizer {input.tokenizer:q}'
         " --tasks {input.tasks:q} {params.fetched} --settings {params.settings:q} --labels {params.labels:q}"
         " --threads {threads} --output {output.result:q} 2>&1 | tee {log:q}"

@@ -7,24 +7,21 @@ from pathlib import Path
 
 from snakemake.exceptions import WorkflowError
 
-sys.path.insert(0, str(Path(workflow.basedir, "workflow/scripts")))
+LIBRARY = str(Path(workflow.basedir, "workflow/scripts"))
+sys.path.insert(0, LIBRARY)
 
-from tokalign.categories import VECTOR_METHODS
-from tokalign.config import (
-    canonical,
-    check_files,
-    expand as expand_experiments,
-    load_schema,
-    validate,
-)
-from tokalign.config_lookup import local_files
-from tokalign.digests import DigestCache
-from tokalign.errors import TokalignError
-from tokalign.figure_sources import SOURCES, figures_of
-from tokalign.mixture import mixed_in, stage_steps
-from tokalign.task_files import data_files as task_data_files
-from tokalign.task_files import task_names
-from tokalign.versions import VERSIONS
+from tokalign.config.methods import VECTOR_METHODS
+from tokalign.config.experiments import canonical, expand as expand_experiments
+from tokalign.config.validation import check_files, load_schema, validate
+from tokalign.config.lookup import local_files
+from tokalign.common.digests import DigestCache
+from tokalign.common.errors import TokalignError
+from tokalign.report.figures.sources import SOURCES, figures_of
+from tokalign.training.order import mixed_in
+from tokalign.config.stages import stage_steps
+from tokalign.evaluation.suites.tasks.files import data_files as task_data_files
+from tokalign.evaluation.suites.tasks.files import task_names
+from tokalign.common.versions import VERSIONS
 
 try:
     validated = validate(
@@ -41,11 +38,12 @@ RUNS = expand_experiments(config)
 # Whether the user keeps away from the network (`HF_HUB_OFFLINE=1 snakemake ...`): then preflight does not ask the hub either.
 OFFLINE = os.environ.get("HF_HUB_OFFLINE", "").lower() in ("1", "true", "yes", "on")
 
-# For the commands of all rules: where the scripts are; the programs of the environment that Snakemake runs in (conda
+# For the commands of all rules: where they are, and their library; the programs of the environment that Snakemake runs in (conda
 # environments, where they are used, go before them); no hub access, which only the fetch rules switch on; and threads that
 # sleep while they wait for each other, as spinning makes a job ten times slower on cores that it shares.
 os.environ.update(
-    SCRIPTS=os.path.relpath(Path(workflow.basedir, "workflow/scripts")),
+    SCRIPTS=os.path.relpath(Path(LIBRARY, "commands")),
+    PYTHONPATH=os.pathsep.join(dict.fromkeys([LIBRARY, *filter(None, os.environ.get("PYTHONPATH", "").split(os.pathsep))])),
     PATH=os.pathsep.join([str(Path(sys.executable).parent), *os.get_exec_path()]),
     OMP_WAIT_POLICY="PASSIVE",
     HF_HUB_OFFLINE="1",

@@ -26,5 +26,5 @@ rule compare_models:
         content=comparison_content,
         version=VERSIONS["comparison"],
     shell:
-        'python "$SCRIPTS"/compare_models.py --evaluation {wildcards.evaluation} --plan {params.plan:q}'
+        'python "$SCRIPTS"/evaluation/compare_models.py --evaluation {wildcards.evaluation} --plan {params.plan:q}'
         " --settings {params.settings:q} --output {output:q} 2>&1 | tee {log:q}"

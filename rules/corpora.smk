@@ -27,5 +27,5 @@ rule prepare_corpus:
         content=corpus_content,
         version=VERSIONS["corpus"],
     shell:
-        'python "$SCRIPTS"/prepare_corpus.py --settings {params.settings:q} --fetched {params.fetched:q}'
+        'python "$SCRIPTS"/text/prepare_corpus.py --settings {params.settings:q} --fetched {params.fetched:q}'
         " --text {output.text:q} --manifest {output.manifest:q} 2>&1 | tee {log:q}"

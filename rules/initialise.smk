@@ -33,7 +33,7 @@ rule fit_rows:
         settings=fit_settings,
         version=VERSIONS["fit"],
     shell:
-        'python "$SCRIPTS"/fit_rows.py --model {input.model:q} --alignment {input.matrix:q} --tokens {input.tokens:q}'
+        'python "$SCRIPTS"/initialization/fit_rows.py --model {input.model:q} --alignment {input.matrix:q} --tokens {input.tokens:q}'
         " --source-tokenizer {input.source:q} --source-vocabulary {input.source_vocabulary:q}"
         " --target-tokenizer {input.target:q} --target-vocabulary {input.target_vocabulary:q} --shards {input.shards:q}"
         " --settings {params.settings:q} --threads {threads} --output {output:q} 2>&1 | tee {log:q}"
@@ -66,6 +66,6 @@ rule initialize_model:
         fitted=option_of("--fitted", "fitted"),
         version=VERSIONS["initialisation"],
     shell:
-        'python "$SCRIPTS"/initialize_model.py --model {input.model:q} --alignment {input.matrix:q} {params.tokens} {params.fitted}'
+        'python "$SCRIPTS"/initialization/initialize_model.py --model {input.model:q} --alignment {input.matrix:q} {params.tokens} {params.fitted}'
         " --tokenizer {input.tokenizer:q} --tokenizer-info {input.info:q} --settings {params.settings:q}"
         " --output {output:q} 2>&1 | tee {log:q}"

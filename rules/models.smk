@@ -27,5 +27,5 @@ rule resolve_model:
         content=model_content,
         version=VERSIONS["model"],
     shell:
-        'python "$SCRIPTS"/resolve_model.py --settings {params.settings:q} {params.fetched}'
+        'python "$SCRIPTS"/models/resolve_model.py --settings {params.settings:q} {params.fetched}'
         " --tokenizer-info {input.tokenizer_info:q} --hf {output.hf:q} --info {output.info:q} 2>&1 | tee {log:q}"

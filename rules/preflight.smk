@@ -19,4 +19,4 @@ rule preflight:
         settings=preflight_settings,
         offline="--offline" if OFFLINE else "",
     shell:
-        'HF_HUB_OFFLINE=0 python "$SCRIPTS"/preflight.py --settings {params.settings:q} {params.offline} 2>&1 | tee {log:q}'
+        'HF_HUB_OFFLINE=0 python "$SCRIPTS"/preflight/preflight.py --settings {params.settings:q} {params.offline} 2>&1 | tee {log:q}'

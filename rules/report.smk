@@ -36,9 +36,9 @@ rule make_tables:
     params:
         version=VERSIONS["tables"],
     shell:
-        'python "$SCRIPTS"/make_tables.py --perplexity {input.perplexity:q} --tokenizers {input.tokenizers:q}'
+        'python "$SCRIPTS"/report/make_tables.py --perplexity {input.perplexity:q} --tokenizers {input.tokenizers:q}'
         " --alignments {input.alignments:q} --alignment-scores {input.alignment_scores:q}"
-        ' --stages {input.stages:q} --comparisons {input.comparisons:q} --captions "$SCRIPTS"/../report/tables'
+        ' --stages {input.stages:q} --comparisons {input.comparisons:q} --captions "$SCRIPTS"/../../report/tables'
         " --folder results/tables 2>&1 | tee {log:q}"
 
 
@@ -61,5 +61,5 @@ rule write_summary:
     params:
         version=VERSIONS["tables"],
     shell:
-        'python "$SCRIPTS"/write_summary.py --comparisons {input:q} --markdown {output.markdown:q} --page {output.page:q}'
+        'python "$SCRIPTS"/report/write_summary.py --comparisons {input:q} --markdown {output.markdown:q} --page {output.page:q}'
         " 2>&1 | tee {log:q}"

@@ -2,8 +2,9 @@
 # vocabularies and corpora (tokalign/estimates.py). Nothing of it makes a rule run again. Sizes are known when the files that state
 # them are there; a plan that is made before then shows the values for unknown sizes, and Snakemake asks again when a job starts.
 
-from tokalign import estimates
-from tokalign.files import read_json
+from tokalign.cluster.gpus import UNKNOWN_GPU
+from tokalign.preflight import estimates
+from tokalign.common.files import read_json
 
 
 def own_resource(rule, key):
@@ -197,7 +198,7 @@ def scoring_time(wildcards):
     groups = len({(source["language"], source["domain"]) for source in sources})
     tokens = groups * block["sample"]["bytes_per_group"] // estimates.BYTES_PER_TOKEN
     perplexity = block["perplexity"]
-    gpu = (gpu_model("evaluate_perplexity") or estimates.UNKNOWN_GPU) if block["gpus"] else None
+    gpu = (gpu_model("evaluate_perplexity") or UNKNOWN_GPU) if block["gpus"] else None
     return size and estimates.evaluation_hours(
         size,
         tokens,
@@ -216,7 +217,7 @@ def choices_time(wildcards):
     if size is None or None in made:
         return None
     tokens = sum(testset["bytes"] for testset in made) // estimates.BYTES_PER_TOKEN
-    gpu = (gpu_model("answer_choices") or estimates.UNKNOWN_GPU) if block["gpus"] else None
+    gpu = (gpu_model("answer_choices") or UNKNOWN_GPU) if block["gpus"] else None
     return estimates.evaluation_hours(size, tokens, 1, gpu, threads_of("answer_choices", 8))
 
 

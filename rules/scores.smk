@@ -32,7 +32,7 @@ rule evaluate_alignment:
         labels=alignment_score_labels,
         version=VERSIONS["alignment_scores"],
     shell:
-        'python "$SCRIPTS"/evaluate_alignment.py --tokens {input.tokens:q} --source-tokenizer {input.source:q}'
+        'python "$SCRIPTS"/evaluation/evaluate_alignment.py --tokens {input.tokens:q} --source-tokenizer {input.source:q}'
         " --source-vocabulary {input.source_vocabulary:q} --target-tokenizer {input.target:q}"
         " --target-vocabulary {input.target_vocabulary:q} --documents {input.documents:q} --settings {params.settings:q}"
         " {params.fetched} --labels {params.labels:q} --threads {threads} --output {output:q} 2>&1 | tee {log:q}"

@@ -30,5 +30,5 @@ rule prepare_testset:
         fetched=option_of("--fetched", "fetched"),
         version=VERSIONS["testset"],
     shell:
-        'python "$SCRIPTS"/prepare_testset.py --name {wildcards.testset:q} {params.files} {params.texts}'
+        'python "$SCRIPTS"/evaluation/prepare_testset.py --name {wildcards.testset:q} {params.files} {params.texts}'
         " {params.fetched} --settings {params.settings:q} --items {output.rows:q} --manifest {output.manifest:q} 2>&1 | tee {log:q}"

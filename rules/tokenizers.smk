@@ -30,7 +30,7 @@ rule resolve_tokenizer:
         content=tokenizer_content,
         version=VERSIONS["tokenizer"],
     shell:
-        'python "$SCRIPTS"/resolve_tokenizer.py --settings {params.settings:q} {params.fetched} --hf {output.hf:q}'
+        'python "$SCRIPTS"/tokenizers/resolve_tokenizer.py --settings {params.settings:q} {params.fetched} --hf {output.hf:q}'
         " --vocabulary {output.vocabulary:q} --info {output.info:q} 2>&1 | tee {log:q}"
 
 
@@ -58,5 +58,5 @@ rule train_tokenizer:
         settings=trained_settings,
         version=VERSIONS["tokenizer"],
     shell:
-        'python "$SCRIPTS"/train_tokenizer.py --settings {params.settings:q} --text {input.text:q}'
+        'python "$SCRIPTS"/tokenizers/train_tokenizer.py --settings {params.settings:q} --text {input.text:q}'
         " --hf {output.hf:q} --vocabulary {output.vocabulary:q} --info {output.info:q} 2>&1 | tee {log:q}"

@@ -23,7 +23,7 @@ rule tokenize_shard:
     params:
         version=VERSIONS["tokens"],
     shell:
-        'python "$SCRIPTS"/tokenize_shard.py --text {input.text:q}/{wildcards.shard}.parquet'
+        'python "$SCRIPTS"/tokens/tokenize_shard.py --text {input.text:q}/{wildcards.shard}.parquet'
         " --tokenizer {input.tokenizer:q} --output {output:q} 2>&1 | tee {log:q}"
 
 
@@ -48,5 +48,5 @@ rule pack_tokens:
     params:
         version=VERSIONS["packing"],
     shell:
-        'python "$SCRIPTS"/pack_tokens.py --shards {input.shards:q} --tokenizer-info {input.info:q} --block {wildcards.block}'
+        'python "$SCRIPTS"/tokens/pack_tokens.py --shards {input.shards:q} --tokenizer-info {input.info:q} --block {wildcards.block}'
         " --output {output.blocks:q} --manifest {output.manifest:q} 2>&1 | tee {log:q}"

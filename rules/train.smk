@@ -52,7 +52,7 @@ rule train_stage:
         state=f"work/adapted/{ADAPTED}/{{stage}}",
         version=VERSIONS["training"],
     shell:
-        'trap : TERM INT; python "$SCRIPTS"/launch_training.py --nodes {resources.training_nodes}'
+        'trap : TERM INT; python "$SCRIPTS"/training/launch_training.py --nodes {resources.training_nodes}'
         " --processes {resources.processes} --threads {threads} --"
         " --model {input.model:q} --blocks {input.blocks:q} {params.mixed} --heldout {input.heldout:q} {params.alignment}"
         " --settings {params.settings:q} --execution {resources.execution:q}"

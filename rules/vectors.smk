@@ -28,7 +28,7 @@ rule count_cooccurrences:
         settings=settings("vectors/{vectors}/count", without=("memory_gb",)),
         version=VERSIONS["cooccurrences"],
     shell:
-        'python "$SCRIPTS"/count_cooccurrences.py --shards {input.shards:q} --tokenizer-info {input.info:q}'
+        'python "$SCRIPTS"/vectors/count_cooccurrences.py --shards {input.shards:q} --tokenizer-info {input.info:q}'
         " --settings {params.settings:q} --memory-mb {resources.counting_mb} --threads {threads} --output {output:q} 2>&1 | tee {log:q}"
 
 
@@ -55,7 +55,7 @@ rule train_vectors:
         settings=settings("vectors/{vectors}/glove"),
         version=VERSIONS["glove"],
     shell:
-        'python "$SCRIPTS"/train_vectors.py --cooccurrences {input:q} --settings {params.settings:q} --threads {threads}'
+        'python "$SCRIPTS"/vectors/train_glove_vectors.py --cooccurrences {input:q} --settings {params.settings:q} --threads {threads}'
         " --vectors {output.vectors:q} --objective {output.objective:q} 2>&1 | tee {log:q}"
 
 
@@ -83,7 +83,7 @@ rule train_fasttext_vectors:
         settings=settings("vectors/{vectors}/fasttext"),
         version=VERSIONS["fasttext"],
     shell:
-        'python "$SCRIPTS"/train_fasttext_vectors.py --shards {input.shards:q} --tokenizer-info {input.info:q}'
+        'python "$SCRIPTS"/vectors/train_fasttext_vectors.py --shards {input.shards:q} --tokenizer-info {input.info:q}'
         " --settings {params.settings:q} --vectors {output.vectors:q} --objective {output.objective:q} 2>&1 | tee {log:q}"
 
 
@@ -112,5 +112,5 @@ rule import_vectors:
         content=imported_content,
         version=VERSIONS["imported_vectors"],
     shell:
-        'python "$SCRIPTS"/convert_vectors.py import --text {input.text:q} --tokenizer-info {input.info:q} --shards {input.shards:q}'
+        'python "$SCRIPTS"/vectors/convert_vectors.py import --text {input.text:q} --tokenizer-info {input.info:q} --shards {input.shards:q}'
         " --threads {threads} --vectors {output.vectors:q} --objective {output.objective:q} 2>&1 | tee {log:q}"

@@ -12,6 +12,8 @@ import pytest
 
 # As for the workflow's own commands (rules/common.smk), and before any library reads it.
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+# For commands that tests start; the workflow sets it itself (support/project.py and support/snakemake_calls.py see to that).
+os.environ["PYTHONPATH"] = str(Path(__file__).resolve().parents[1] / "workflow/scripts")
 
 
 @pytest.fixture
@@ -21,7 +23,7 @@ def run_script(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[st
     It takes the module and the words of the command line, and returns what the command would: exit status and stderr (without
     log lines). An error that a command would show with a traceback is raised.
     """
-    from tokalign import cli
+    from tokalign.common import cli
 
     def run(script: ModuleType, *words: str | Path) -> tuple[int, str]:
         monkeypatch.setattr(sys, "argv", [script.__file__, *map(str, words)])

@@ -20,8 +20,8 @@ import yaml
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from common import ROOT, command_line, run, script, write_result
-from tokalign.errors import InputError
-from tokalign.files import read_json
+from tokalign.common.errors import InputError
+from tokalign.common.files import read_json
 
 SOURCE = "source"
 """Name of the model's block, and of its tokenizer's."""

@@ -29,11 +29,12 @@ import numpy as np
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from common import defaults, run, write_result
-from tokalign.alignment import Side, align, heaviest_sources, read_matrix, write_alignment
-from tokalign.methods import METHODS
-from tokalign.methods.paper import equal_spellings
-from tokalign.vectors import Vectors, read_vectors, write_vectors
-from tokalign.vocabulary import Vocabulary, read_vocabulary, write_vocabulary
+from tokalign.alignment.align import Side, align
+from tokalign.alignment.matrix import heaviest_sources, read_matrix, write_alignment
+from tokalign.alignment.methods.registry import METHODS
+from tokalign.alignment.methods.tokalign_paper import equal_spellings
+from tokalign.tokenizers.vocabulary import Vocabulary, read_vocabulary, write_vocabulary
+from tokalign.vectors.vectors import Vectors, read_vectors, write_vectors
 
 ONE_BLAS_THREAD = {"OPENBLAS_NUM_THREADS": "1", "OMP_NUM_THREADS": "1", "MKL_NUM_THREADS": "1"}
 DIMENSIONS = 300

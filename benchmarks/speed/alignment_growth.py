@@ -17,7 +17,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parent))
 
 from alignment import DIMENSIONS, make_data, ours
 from common import defaults, write_result
-from tokalign import cli
+from tokalign.common import cli
 
 FACTORS = (1, 2, 4, 8)
 

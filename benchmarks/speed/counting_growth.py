@@ -20,11 +20,11 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 import numpy as np
 import pyarrow as pa
 from common import defaults, fastest, script, write_result
-from tokalign import cli
-from tokalign.cooccurrence import RESULT_BYTES, SPILLED_BYTES, chunk_positions
-from tokalign.glove import LANES
-from tokalign.shards import SCHEMA, read_shard
-from tokalign.tensors import read_tensors
+from tokalign.common import cli
+from tokalign.common.arrays import read_tensors
+from tokalign.tokens.shards import SCHEMA, read_shard
+from tokalign.vectors.cooccurrence import RESULT_BYTES, SPILLED_BYTES, chunk_positions
+from tokalign.vectors.glove import LANES
 
 FACTORS = (1, 2, 4, 8)
 TRAINED_BYTES = 20
@@ -84,7 +84,7 @@ def measure(args: argparse.Namespace, settings: dict[str, Any], shards: list[Pat
         environment={"TMPDIR": str(folder)},
     )
     vectors = {"vectors": folder / "vectors.safetensors", "objective": folder / "objective.json"}
-    train = script("train_vectors", cooccurrences=counts, settings=settings["glove"], threads=args.threads, **vectors)
+    train = script("train_glove_vectors", cooccurrences=counts, settings=settings["glove"], threads=args.threads, **vectors)
     glove = fastest(train, args.repeats)
     tensors, _ = read_tensors(counts, {name: (kind, 1) for name, kind in KINDS.items()}, ("vocabulary_size",))
     documents, tokens = 0, 0

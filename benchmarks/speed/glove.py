@@ -17,11 +17,11 @@ from typing import Any
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from common import defaults, fastest, run, run_together, script, write_result
-from tokalign import cli
-from tokalign.errors import InputError
-from tokalign.files import read_json, sha256_file
-from tokalign.tensors import read_tensors
-from tokalign.token_text import write_token_text
+from tokalign.common import cli
+from tokalign.common.arrays import read_tensors
+from tokalign.common.errors import InputError
+from tokalign.common.files import read_json, sha256_file
+from tokalign.vectors.token_text import write_token_text
 
 CREC_BYTES = 16
 """Bytes of an entry of Stanford's file of counts: two int and a double."""
@@ -99,7 +99,7 @@ def stanford(
 def train_command(settings: dict[str, Any], counts: Path, threads: int, out: Path) -> list[str]:
     """Return the command line of our training."""
     paths = {"vectors": out.with_suffix(".safetensors"), "objective": out.with_suffix(".json")}
-    return script("train_vectors", cooccurrences=counts, settings=settings["glove"], threads=threads, **paths)
+    return script("train_glove_vectors", cooccurrences=counts, settings=settings["glove"], threads=threads, **paths)
 
 
 def count_command(args: argparse.Namespace, settings: dict[str, Any], threads: int, out: Path) -> list[str]:

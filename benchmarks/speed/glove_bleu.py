@@ -21,9 +21,9 @@ sys.path.insert(0, str(Path(__file__).resolve().parent))
 
 from common import defaults, run, script, write_result
 from glove import count_command, stanford, train_command
-from tokalign import cli
-from tokalign.files import read_json, write_json
-from tokalign.token_text import write_token_text
+from tokalign.common import cli
+from tokalign.common.files import read_json, write_json
+from tokalign.vectors.token_text import write_token_text
 
 METHODS = {
     "relative": ["special", "exact", "relative", "decomposed", "random"],

@@ -19,9 +19,9 @@ from typing import Any
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from common import defaults, run, script, write_result
-from tokalign import cli
-from tokalign.checkpoint import empty_model, find_embeddings, headers
-from tokalign.safetensors_file import weight_files
+from tokalign.common import cli
+from tokalign.models.checkpoint import empty_model, find_embeddings, headers
+from tokalign.models.safetensors_file import weight_files
 
 METHODS = ["special", "exact", "decomposed", "random"]
 

@@ -17,9 +17,9 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 import zstandard
 from common import run, write_result
-from tokalign import cli
-from tokalign.documents import read_documents
-from tokalign.errors import InputError
+from tokalign.common import cli
+from tokalign.common.errors import InputError
+from tokalign.text.documents import read_documents
 
 WAYS = {"documents": ("ours", "one_by_one", "harness"), "questions": ("ours", "tasks", "one_by_one", "harness")}
 TOLERANCE = 1e-4

@@ -19,10 +19,11 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 import common  # noqa: F401 - puts the library on the path
 import torch
-from tokalign.choices import encode, score
-from tokalign.harness_model import HarnessModel
-from tokalign.likelihood import Scorer, load
-from tokalign.perplexity import PerplexitySettings, score_documents
+from tokalign.evaluation.suites.choices import encode, score
+from tokalign.evaluation.suites.perplexity import PerplexitySettings, score_documents
+from tokalign.evaluation.suites.tasks.harness_model import HarnessModel
+from tokalign.models.loading import load
+from tokalign.models.scoring import Scorer
 from transformers import AutoModelForCausalLM, PreTrainedModel, PreTrainedTokenizerBase
 
 BATCH_TOKENS = 8192

@@ -19,10 +19,11 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 import pyarrow.parquet as pq
 from common import Measured, run, script, write_result
-from tokalign import cli
-from tokalign.errors import InputError
-from tokalign.shards import read_shard
-from tokalign.tokens import BATCH_DOCUMENTS, load_backend
+from tokalign.common import cli
+from tokalign.common.errors import InputError
+from tokalign.tokenizers.loading import load_backend
+from tokalign.tokens.shards import read_shard
+from tokalign.tokens.tokenize import BATCH_DOCUMENTS
 
 TWIN = Path(__file__).with_name("datasets_map.py")
 OFFLINE = {"HF_HUB_OFFLINE": "1", "HF_DATASETS_OFFLINE": "1"}

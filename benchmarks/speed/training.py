@@ -13,8 +13,8 @@ from typing import Any
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from common import run, script, write_result
-from tokalign import cli
-from tokalign.errors import InputError
+from tokalign.common import cli
+from tokalign.common.errors import InputError
 
 WAYS, STAGES = ("published", "plain", "chunked"), ("embeddings", "all")
 

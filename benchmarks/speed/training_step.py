@@ -20,12 +20,14 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 import common  # noqa: F401 - puts the library on the path
 import numpy as np
 import torch
-from tokalign.initialisation import load_model
-from tokalign.packing import PackedBlocks
-from tokalign.policies import select_parameters
-from tokalign.processes import Processes
-from tokalign.stage_settings import Execution, StageSettings
-from tokalign.training import ScheduledBlocks, StageData, StageTrainer, train_stage
+from tokalign.models.loading import load_model
+from tokalign.tokens.packing import PackedBlocks
+from tokalign.training.data import ScheduledBlocks, StageData
+from tokalign.training.policies import select_parameters
+from tokalign.training.processes import Processes
+from tokalign.training.settings import Execution, StageSettings
+from tokalign.training.stage import train_stage
+from tokalign.training.trainer import StageTrainer
 from transformers import Trainer, TrainerCallback, TrainingArguments, default_data_collator
 
 

@@ -8,8 +8,8 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from copies import copy_project
-from tiny import Project
+from support.copies import copy_project
+from support.project import Project
 
 
 @pytest.fixture(scope="session")

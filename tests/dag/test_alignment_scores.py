@@ -7,8 +7,8 @@ import os
 from pathlib import Path
 
 import pytest
-from copies import copy_project
-from tiny import Project, write_model, write_tokenizer
+from support.copies import copy_project
+from support.project import Project, write_model, write_tokenizer
 
 RESULTS = "results/evaluations/heldout/alignments/tiny/own--new"
 JSON = [f"{RESULTS}/{alignment}.json" for alignment in ("tokalign", "random")]

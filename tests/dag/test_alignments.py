@@ -7,13 +7,12 @@ import os
 import re
 import shlex
 
-import align_vocabularies
 import pyarrow.parquet as pq
 import pytest
-import report_alignment
-from tiny import Project
-from tokalign.alignment import read_alignment
-from tokalign.methods import METHODS
+from commands.alignment import align_vocabularies, report_alignment
+from support.project import Project
+from tokalign.alignment.matrix import read_alignment
+from tokalign.alignment.methods.registry import METHODS
 
 FOLDER = "results/alignments/tiny/own--new"
 
@@ -38,7 +37,7 @@ def test_every_method_runs_from_a_configuration(project: Project, monkeypatch: p
     shown = project.run(*outputs, "-n", "-p").stdout
     monkeypatch.chdir(project.folder)
     for script in (align_vocabularies, report_alignment):
-        commands = re.findall(rf'python "\$SCRIPTS"/{script.__name__}\.py (.*) 2>&1 \|', shown)
+        commands = re.findall(rf'python "\$SCRIPTS"/alignment/{script.__name__.split(".")[-1]}\.py (.*) 2>&1 \|', shown)
         assert len(commands) == len(METHODS)
         for words in map(shlex.split, commands):
             script.main(script.arguments().parse_args(words))

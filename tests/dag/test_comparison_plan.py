@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
-from tiny import Project, write_model
+from support.project import Project, write_model
 
 TOKENIZERS = "results/evaluations/heldout/tokenizers"
 

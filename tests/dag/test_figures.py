@@ -7,9 +7,9 @@ import re
 from pathlib import Path
 
 import pytest
-from copies import OwnCode
-from tiny import Project
-from tokalign.figure_sources import SOURCES
+from support.copies import OwnCode
+from support.project import Project
+from tokalign.report.figures.sources import SOURCES
 
 DRAWN = ("compression", "bits_per_byte", "loss", "progress", "alignment", "tokenizer_efficiency", "perplexity", "languages")
 """Of the tiny project, whose evaluation has perplexity and tokenizers."""
@@ -50,7 +50,7 @@ def test_a_missing_format_draws_one_figure(project: Project):
 
 def test_a_raised_version_draws_all_figures(project: Project, tmp_path: Path):
     edited = OwnCode(project, tmp_path / "code")
-    versions = edited.code / "workflow/scripts/tokalign/versions.py"
+    versions = edited.code / "workflow/scripts/tokalign/common/versions.py"
     text, count = re.subn(
         r'"figures": (\d+)', lambda found: f'"figures": {int(found[1]) + 1}', versions.read_text(encoding="utf-8")
     )

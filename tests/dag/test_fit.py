@@ -5,9 +5,9 @@ from __future__ import annotations
 import json
 
 import pytest
-from test_reruns import ALIGNED_MODEL, SHOWN
-from tiny import Project
-from tokalign.fitted import read_fitted
+from support.jobs import ALIGNED_MODEL, SHOWN
+from support.project import Project
+from tokalign.initialization.fitted_rows import read_fitted
 
 INITIALISED = "results/initialised/llama--new/tiny/tokalign"
 FITTED = {"fit_rows": 1, "initialize_model": 1}

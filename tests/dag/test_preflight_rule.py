@@ -8,8 +8,8 @@ import sys
 from pathlib import Path
 
 import pytest
-from tiny import ROOT, Project
-from tokalign.planned_jobs import parse_dry_run
+from support.project import ROOT, Project
+from tokalign.preflight.dry_run import parse_dry_run
 
 SLURM = ("sinfo", "squeue", "sacct", "sacctmgr", "sbatch", "scancel", "scontrol")
 LOCAL = (

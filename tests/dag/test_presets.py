@@ -8,9 +8,9 @@ import sys
 from pathlib import Path
 
 import pytest
-import snakemake_calls
 import yaml
-from tiny import ROOT
+from support import snakemake_calls
+from support.project import ROOT
 
 CONFIGURATIONS = [ROOT / "config/config.yaml", *sorted((ROOT / "config/presets").glob("*.yaml"))]
 

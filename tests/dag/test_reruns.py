@@ -18,11 +18,10 @@ import time
 from pathlib import Path
 
 import pytest
-from copies import CODE, OwnCode
-from tiny import Project, write_model
+from support.copies import CODE, OwnCode
+from support.jobs import ALIGNED_MODEL, SHOWN
+from support.project import Project, write_model
 
-SHOWN = {"compare_models": 1, "make_tables": 1, "write_summary": 1, "draw_figure": 8}
-ALIGNED_MODEL = {"initialize_model": 1, "train_stage": 2, "evaluate_perplexity": 3}  # of tokalign: initialised, two stages
 ALL_MODELS = {"initialize_model": 2, "train_stage": 2, "evaluate_perplexity": 4}  # and the baseline, initialised
 
 WHOLE = {
@@ -93,7 +92,7 @@ def test_edited_code_plans_nothing(project: Project, tmp_path: Path):
 
 def test_a_raised_version_plans_its_rule_and_what_is_below(project: Project, tmp_path: Path):
     edited = OwnCode(project, tmp_path / "code")
-    versions = edited.code / "workflow/scripts/tokalign/versions.py"
+    versions = edited.code / "workflow/scripts/tokalign/common/versions.py"
     text, count = re.subn(r'"glove": (\d+)', lambda found: f'"glove": {int(found[1]) + 1}', versions.read_text(encoding="utf-8"))
     assert count == 1
     versions.write_text(text, encoding="utf-8")

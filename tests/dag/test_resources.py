@@ -7,13 +7,14 @@ import re
 from pathlib import Path
 
 import pytest
-from copies import OwnCode
-from test_rules import RULES
-from tiny import ROOT, Project
-from tokalign import estimates
-from tokalign.config import load_schema
-from tokalign.estimates import ModelSize, Stage
-from tokalign.planned_jobs import Request, parse_dry_run
+from support.copies import OwnCode
+from support.project import ROOT, Project
+from support.rules import RULES
+from tokalign.cluster.slurm import Request
+from tokalign.config.validation import load_schema
+from tokalign.preflight import estimates
+from tokalign.preflight.dry_run import parse_dry_run
+from tokalign.preflight.estimates import ModelSize, Stage
 
 # A model of 1.2e9 parameters, as an earlier rule describes it, and two tokenizers.
 INFO = {"parameters": 1_200_000_000, "embedding_rows": 50_000, "hidden_size": 2048, "tied": False}

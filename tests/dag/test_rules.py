@@ -10,35 +10,27 @@ from pathlib import Path
 
 import pytest
 import yaml
-from tiny import ROOT
-from tokalign.versions import VERSIONS
+from support.project import ROOT
+from support.rules import RULES
+from tokalign.common.versions import VERSIONS
 
-SCRIPTS = ROOT / "workflow/scripts"
+LIBRARY = ROOT / "workflow/scripts"
+SCRIPTS = LIBRARY / "commands"
 ENVIRONMENTS = sorted((ROOT / "envs").glob("*.yaml"))
 
 
-def rules() -> dict[str, str]:
-    """Return the text of each rule by name, without its first line."""
-    found = {}
-    for path in (ROOT / "Snakefile", *sorted((ROOT / "rules").glob("*.smk"))):
-        blocks = re.split(r"^(?=\S)", path.read_text(encoding="utf-8"), flags=re.MULTILINE)
-        found |= {match[1]: match[2] for block in blocks if (match := re.fullmatch(r"rule (\w+):\n(.*)", block, re.DOTALL))}
-    return found
-
-
-RULES = rules()
 COMMANDS = {name: text for name, text in RULES.items() if "    shell:" in text}
 
 
-STARTED_BY = {"launch_training.py": "train_stage.py"}
+STARTED_BY = {"training/launch_training.py": "training/train_stage.py"}
 """Commands that start another command."""
 OPTIONAL = {"liger_kernel"}
 """Modules that are used where a user has installed them."""
 
 
 def script_of(rule: str) -> str:
-    """Return the file name of the script that a rule runs."""
-    (name,) = re.findall(r"/(\w+\.py)\b", COMMANDS[rule].split("    shell:")[1])
+    """Return the path of the command that a rule runs, below commands/."""
+    (name,) = re.findall(r"/(\w+/\w+\.py)\b", COMMANDS[rule].split("    shell:")[1])
     return STARTED_BY.get(name, name)
 
 
@@ -59,7 +51,7 @@ def environment(path: Path) -> list[str]:
 
 def test_the_rules_are_found():
     assert {"all", "fetch_hub", "prepare_corpus", "train_stage", "make_tables"} <= set(RULES)
-    assert len(COMMANDS) == len(list(SCRIPTS.glob("*.py"))) - len(WITHOUT_RULE)
+    assert len(COMMANDS) == len(list(SCRIPTS.glob("*/[!_]*.py"))) - len(WITHOUT_RULE)
 
 
 WITHOUT_RULE = {"document_config.py", "cancel_orphans.py", *STARTED_BY}
@@ -140,7 +132,7 @@ def imported(path: Path, seen: set[Path]) -> set[str]:
             if not name.startswith("tokalign"):
                 found.add(name.split(".")[0])
                 continue
-            place = SCRIPTS / name.replace(".", "/")
+            place = LIBRARY / name.replace(".", "/")
             own = next((file for file in (place.with_suffix(".py"), place / "__init__.py") if file.is_file()), None)
             if own and own not in seen:
                 found |= imported(own, seen)

@@ -8,9 +8,9 @@ import subprocess
 from pathlib import Path
 
 import pytest
-import snakemake_calls
-from copies import OwnCode
-from tiny import Project
+from support import snakemake_calls
+from support.copies import OwnCode
+from support.project import Project
 
 
 def plain(output: str) -> list[str]:
@@ -40,7 +40,7 @@ def test_a_call_has_the_environment_and_the_code_of_its_time(tmp_path: Path, mon
     (edited.code / "Snakefile").write_text(
         f'include: "rules/common.smk"\nimport tokalign.versions\n{shown}\nrule all:\n', "utf-8"
     )
-    versions = edited.code / "workflow/scripts/tokalign/versions.py"
+    versions = edited.code / "workflow/scripts/tokalign/common/versions.py"
     for value in ("1", "2"):
         monkeypatch.setenv("OF_THE_TEST", value)
         (line,) = re.findall(r"^A (.*)", edited.run("-n").stdout, re.MULTILINE)

@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 import yaml
-from copies import copy_project
-from tiny import Project
+from support.copies import copy_project
+from support.project import Project
 
 RESULT = "results/evaluations/heldout/tasks/models/llama/hf.json"
 TASK = {

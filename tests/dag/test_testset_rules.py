@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pyarrow.parquet as pq
 import pytest
-from copies import copy_project
-from tiny import Project
+from support.copies import copy_project
+from support.project import Project
 
 CHOICES = "results/evaluations/heldout/choices/models/llama/hf.json"
 PARALLEL = "results/testsets/pairs/items.parquet"

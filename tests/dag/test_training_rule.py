@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 from snakemake_executor_plugin_slurm.submit_string import get_submit_command
 from snakemake_executor_plugin_slurm.utils import set_gres_string
-from tiny import Project
+from support.project import Project
 
 STAGE = "results/adapted/llama--new/tiny/tokalign/short/s1/stage1"
 

@@ -10,9 +10,9 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from copies import copy_project
-from tiny import ROOT, Project
-from tokalign.vectors import read_vectors
+from support.copies import copy_project
+from support.project import ROOT, Project
+from tokalign.vectors.vectors import read_vectors
 
 RETRAINED = {"align_vocabularies": 1, "report_alignment": 1}
 ALIGNED = "results/alignments/tiny/own--new/tokalign/report.json"
@@ -76,7 +76,7 @@ def with_text_files(once, finished: Path) -> Path:
 
     def export(folder: Path) -> None:
         project = copy_project(finished, folder)
-        script = ROOT / "workflow/scripts/convert_vectors.py"
+        script = ROOT / "workflow/scripts/commands/vectors/convert_vectors.py"
         for tokenizer in ("own", "new"):
             words = ["export", "--vectors", target(tokenizer, "glove"), "--text", f"{tokenizer}.txt", "--unk"]
             subprocess.run([sys.executable, str(script), *words], cwd=project.folder, check=True, capture_output=True)

@@ -16,9 +16,9 @@ from xml.etree import ElementTree
 
 import pytest
 import yaml
-from tiny import ROOT
-from tokalign.config import load_schema, validate
-from tokalign.figure_sources import figures_of
+from support.project import ROOT
+from tokalign.config.validation import load_schema, validate
+from tokalign.report.figures.sources import figures_of
 
 RESULTS = ROOT / "results"
 SCHEMA = ROOT / "workflow/schemas/config.schema.yaml"

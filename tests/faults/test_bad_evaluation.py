@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 import torch
 from safetensors.torch import load_file, save_file
-from tiny import Project
+from support.project import Project
 
 SOURCE = "models/llama/hf"
 FOLDER = Path("results/evaluations/heldout")

@@ -2,26 +2,26 @@
 
 from __future__ import annotations
 
-import contextlib
 import gzip
 import json
 import os
 import shutil
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pyarrow.parquet as pq
 import pytest
-from copies import copy_project
-from tiny import ROOT, Project
-from tokalign.config import load_schema, validate
-from tokalign.tensors import write_tensors
+from support.copies import copy_project
+from support.disks import small_disk
+from support.project import ROOT, Project
+from tokalign.common.arrays import write_tensors
+from tokalign.config.validation import load_schema, validate
 
-SCRIPTS = ROOT / "workflow/scripts"
+SCRIPTS = ROOT / "workflow/scripts/commands"
 
 
 @pytest.fixture(scope="session")
@@ -36,7 +36,8 @@ def project(inputs: Path, tmp_path: Path) -> Project:
 
 def command(project: Project, script: str, **options: Any) -> subprocess.CompletedProcess[str]:
     """Run a script of the workflow in the project's folder; dictionaries are given as JSON, lists as several values."""
-    words = [sys.executable, str(SCRIPTS / f"{script}.py")]
+    (file,) = SCRIPTS.glob(f"*/{script}.py")
+    words = [sys.executable, str(file)]
     for name, value in options.items():
         values = value if isinstance(value, list) else [json.dumps(value) if isinstance(value, dict) else str(value)]
         words += [f"--{name.replace('_', '-')}", *map(str, values)]
@@ -289,19 +290,6 @@ def test_model(project: Project, break_it: Callable[[Path], tuple[str, ...]]):
 
 
 # -------------------------------------------------------------------------------------------------------- full disks
-
-
-@contextlib.contextmanager
-def small_disk(folder: Path, size: str) -> Iterator[Callable[[str], None]]:
-    """Mount a file system of a size at a folder; yield a function that changes the size."""
-    folder.mkdir(parents=True, exist_ok=True)
-    mounted = subprocess.run(["mount", "-t", "tmpfs", "-o", f"size={size}", "tmpfs", str(folder)], capture_output=True)
-    if mounted.returncode:
-        pytest.skip(f"mounting is not permitted: {mounted.stderr.decode().strip()}")
-    try:
-        yield lambda new: subprocess.run(["mount", "-o", f"remount,size={new}", str(folder)], check=True)
-    finally:
-        subprocess.run(["umount", str(folder)], check=True)
 
 
 def test_full_disk_under_the_corpus(project: Project):

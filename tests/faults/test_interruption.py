@@ -18,11 +18,11 @@ from pathlib import Path
 from typing import IO
 
 import pytest
-from copies import copy_project
-from test_bad_input import small_disk
-from tiny import Project
-from trainer import run as train
-from trainer import stage_command
+from support.copies import copy_project
+from support.disks import small_disk
+from support.project import Project
+from support.trainer import run as train
+from support.trainer import stage_command
 
 STEPS, SAVE_STEPS = 120, 10
 STAGE = "adapted/llama--new/tiny/random/short/s1/stage2"

@@ -14,9 +14,9 @@ from pathlib import Path
 
 import pytest
 import torch
-from tiny import ROOT, Project
-from tokalign.saved_states import mark_complete
-from trainer import run, stage_command
+from support.project import ROOT, Project
+from support.trainer import run, stage_command
+from tokalign.training.saved_states import mark_complete
 from transformers import AutoModelForCausalLM
 
 STAGE = "results/adapted/llama--new/tiny/random/short/s1/stage1"
@@ -87,7 +87,7 @@ def test_same_sequences_in_the_same_steps(project: Project, tmp_path: Path, monk
         )  # fmt: skip
         split = command.index("--")
         options = [*command[split + 1 :], "--threads", "1"]
-        recorder = [str(ROOT / "tests/recorder.py"), *options]
+        recorder = [str(ROOT / "tests/support/recorder.py"), *options]
         launch = (
             [command[0], "-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2"] if processes == 2 else [command[0]]
         )

@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from tiny import ROOT
+from support.project import ROOT
 
 SCRIPT = Path(__file__).with_name("slurm-local.sh")
 SITE = Path("/etc/slurm/slurm.conf")

@@ -20,9 +20,9 @@ from pathlib import Path
 import pytest
 import torch
 from safetensors.torch import load_file
-from test_cluster import QUICK, Slurm
-from tiny import ROOT
-from trainer import run, stage_command
+from support.cluster import QUICK, Slurm
+from support.project import ROOT
+from support.trainer import run, stage_command
 
 pytestmark = pytest.mark.slurm
 

@@ -1,0 +1,47 @@
+"""Align a target vocabulary to a source vocabulary by an ordered list of methods."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+from tokalign.alignment.align import Side, align, check_different
+from tokalign.alignment.matrix import write_alignment
+from tokalign.alignment.methods.registry import METHODS
+from tokalign.common import cli
+from tokalign.tokenizers.loading import load_tokenizer
+from tokalign.tokenizers.vocabulary import read_vocabulary
+from tokalign.vectors.vectors import read_vectors
+
+
+def arguments() -> argparse.ArgumentParser:
+    """Return the parser of this command."""
+    parser = cli.parser(__doc__)
+    for side in ("source", "target"):
+        parser.add_argument(f"--{side}-tokenizer", type=Path, required=True, help="resolved tokenizer folder")
+        parser.add_argument(f"--{side}-vocabulary", type=Path, required=True, help="its vocabulary.parquet")
+        parser.add_argument(f"--{side}-vectors", type=Path, help="its vectors, where a method reads them")
+    parser.add_argument("--settings", type=cli.settings, required=True, help="an alignments block")
+    parser.add_argument("--threads", type=int, required=True, metavar="N", help="threads to compare tokens with")
+    parser.add_argument("--matrix", type=Path, required=True, help="safetensors file to write")
+    parser.add_argument("--table", type=Path, required=True, help="Parquet file to write")
+    return parser
+
+
+def main(args: argparse.Namespace) -> None:
+    """Align and write."""
+    sides = [
+        Side(read_vocabulary(vocabulary), load_tokenizer(tokenizer), read_vectors(vectors) if vectors else None)
+        for tokenizer, vocabulary, vectors in (
+            (args.target_tokenizer, args.target_vocabulary, args.target_vectors),
+            (args.source_tokenizer, args.source_vocabulary, args.source_vectors),
+        )
+    ]
+    check_different(sides[0].vocabulary, sides[1].vocabulary, str(args.target_tokenizer))
+    methods = {name: METHODS[name] for name in args.settings["methods"]}
+    alignment = align(*sides, methods, args.settings | {"threads": args.threads})
+    write_alignment(alignment, args.matrix, args.table, {"settings": args.settings})
+
+
+if __name__ == "__main__":
+    cli.run(main, arguments())

@@ -1,0 +1,59 @@
+"""Score an alignment on held-out documents: BLEU and likeness of text rewritten by it, coverage, unreachable tokens.
+
+--settings {} or, with an embedder, {"embedder": {"folder": "..."}, "segment_words": 32, "pairs": 1000, "seed": 1,
+"layer": null, "batch_tokens": 4096}
+"""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+from tokalign.common import cli
+
+
+def arguments() -> argparse.ArgumentParser:
+    """Return the parser of the command line."""
+    parser = cli.parser(__doc__)
+    parser.add_argument("--tokens", type=Path, required=True, help="tokens.parquet of the alignment")
+    for side in ("source", "target"):
+        parser.add_argument(f"--{side}-tokenizer", type=Path, required=True, help="resolved tokenizer folder")
+        parser.add_argument(f"--{side}-vocabulary", type=Path, required=True, help="its vocabulary.parquet")
+    parser.add_argument("--documents", type=Path, required=True, help="documents.parquet of the evaluation")
+    parser.add_argument("--settings", type=cli.settings, required=True, help="the alignment block of an evaluation")
+    parser.add_argument("--fetched", type=Path, help="folder of the fetch rule, for an embedder from a wheel or the hub")
+    parser.add_argument("--labels", type=cli.settings, default={}, help="JSON object copied into the result")
+    parser.add_argument("--threads", type=int, default=1, help="CPU threads of the embedder")
+    parser.add_argument("--output", type=Path, required=True, help="JSON file to write")
+    return parser
+
+
+def main(args: argparse.Namespace) -> None:
+    """Score and write."""
+    from tokalign.common.files import write_json
+    from tokalign.evaluation.suites.alignment.rewriting import PairSettings, Side
+    from tokalign.evaluation.suites.alignment.scores import evaluate_alignment
+
+    embedder = None
+    if "embedder" in args.settings:
+        import torch
+        from tokalign.evaluation.suites.alignment.embedder import EmbedderSettings, load_embedder
+        from tokalign.fetch.sources import locate
+
+        torch.set_num_threads(args.threads)
+        values = dict(args.settings)
+        folder = locate(values.pop("embedder"), args.fetched).path
+        how = EmbedderSettings(**{key: values.pop(key) for key in ("layer", "batch_tokens")})
+        embedder = (load_embedder(folder, how.layer), how, PairSettings(**values))
+    target, source = (
+        Side.read(folder, vocabulary)
+        for folder, vocabulary in (
+            (args.target_tokenizer, args.target_vocabulary),
+            (args.source_tokenizer, args.source_vocabulary),
+        )
+    )
+    write_json(args.output, evaluate_alignment(args.tokens, target, source, args.documents, args.labels, embedder))
+
+
+if __name__ == "__main__":
+    cli.run(main, arguments())

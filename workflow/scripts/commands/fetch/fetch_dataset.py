@@ -1,0 +1,30 @@
+"""Fetch the text column of a hub data set at a pinned revision (network)."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+from tokalign.common import cli
+from tokalign.common.files import atomic_directory
+from tokalign.fetch.datasets import fetch_dataset
+
+
+def arguments() -> argparse.ArgumentParser:
+    """Return the parser of this command."""
+    parser = cli.parser(__doc__)
+    parser.add_argument(
+        "--settings", type=cli.settings, required=True, help="hub, revision, subset, split, max_bytes, text_field, seed"
+    )
+    parser.add_argument("--output", type=Path, required=True, help="folder that shall appear")
+    return parser
+
+
+def main(args: argparse.Namespace) -> None:
+    """Fetch."""
+    with atomic_directory(args.output) as folder:
+        fetch_dataset(args.settings, folder)
+
+
+if __name__ == "__main__":
+    cli.run(main, arguments())

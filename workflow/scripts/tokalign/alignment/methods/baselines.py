@@ -1,0 +1,98 @@
+"""Floors: what any method has to beat."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from tokalign.alignment.align import Rows, Side, ordinary_tokens
+from tokalign.alignment.methods.vector_matching import ordinary_positions, positions_of, vectors_of
+
+
+def align_at_random(target: Side, source: Side, open_ids: np.ndarray, settings: dict[str, Any]) -> Rows:
+    """Give each open target token the row of a source token drawn uniformly among the ordinary ones, with replacement.
+
+    A token's draw depends on the seed and its id alone, not on which other tokens are open.
+
+    Args:
+        target: side that gets rows.
+        source: side whose rows are used.
+        open_ids: target ids without a row.
+        settings: ``seed``.
+
+    Returns:
+        Rows of category ``random`` for all open tokens.
+    """
+    ordinary = np.flatnonzero(ordinary_tokens(source.vocabulary))
+    draws = np.random.Generator(np.random.PCG64(settings["seed"])).integers(len(ordinary), size=target.vocabulary.size)
+    return Rows.single(open_ids, ordinary[draws[open_ids]], "random")
+
+
+def align_by_permutation(target: Side, source: Side, open_ids: np.ndarray, settings: dict[str, Any]) -> Rows:
+    """Give each open target token a source token that no other one has, as far as the ordinary source tokens reach.
+
+    A seeded permutation of these, and another one when all are used, so that each is used as often as any other, or once more.
+
+    Args:
+        target: side that gets rows.
+        source: side whose rows are used.
+        open_ids: target ids without a row.
+        settings: ``seed``.
+
+    Returns:
+        Rows of category ``random`` for all open tokens.
+    """
+    ordinary = np.flatnonzero(ordinary_tokens(source.vocabulary))
+    generator = np.random.Generator(np.random.PCG64(settings["seed"]))
+    rounds = -(-len(open_ids) // len(ordinary))
+    order = np.concatenate([np.empty(0, np.int64), *(generator.permutation(ordinary) for _ in range(rounds))])
+    return Rows.single(open_ids, order[: len(open_ids)], "random")
+
+
+def align_by_frequency(target: Side, source: Side, open_ids: np.ndarray, settings: dict[str, Any]) -> Rows:
+    """Give each open target token a random source token of about the same frequency.
+
+    Source tokens are put in the order of their share of the corpus' tokens; one of the ``neighbours`` nearest to the place
+    where the target token would stand is drawn. A draw depends on the seed and the token's id alone.
+
+    Args:
+        target: side that gets rows, with vectors, for their counts.
+        source: side whose rows are used, with vectors, for their counts.
+        open_ids: target ids without a row.
+        settings: ``frequency`` {``neighbours``} and ``seed``.
+
+    Returns:
+        Rows of category ``random`` for open tokens that have counts.
+    """
+    ours, theirs = vectors_of(target), vectors_of(source)
+    at = positions_of(ours, target.vocabulary.size)[open_ids]
+    ids, at = open_ids[at >= 0], at[at >= 0]
+    candidates = ordinary_positions(source)
+    shares = theirs.counts[candidates] / theirs.counts.sum()
+    order = np.argsort(shares, kind="stable")
+    wanted = ours.counts[at] / ours.counts.sum()
+    places = sum(np.searchsorted(shares[order], wanted, side=side) for side in ("left", "right")) // 2
+    width = min(settings["frequency"]["neighbours"], len(candidates))
+    starts = np.clip(places - width // 2, 0, len(candidates) - width)
+    draws = np.random.Generator(np.random.PCG64(settings["seed"])).integers(width, size=target.vocabulary.size)
+    chosen = candidates[order[starts + draws[ids]]]
+    return Rows.single(ids, theirs.token_ids[chosen].astype(np.int64), "random")
+
+
+def fill_with_mean(target: Side, source: Side, open_ids: np.ndarray, settings: dict[str, Any]) -> Rows:
+    """Leave all open tokens to the initialisation, which gives them the mean of the ordinary source rows (category ``mean``)."""
+    return Rows.filled(open_ids, "mean")
+
+
+def fill_with_zero(target: Side, source: Side, open_ids: np.ndarray, settings: dict[str, Any]) -> Rows:
+    """Leave all open tokens to the initialisation, which gives them rows of zeros (category ``zero``).
+
+    Tokens with the same row have the same logit, and zero rows get no gradient through a tied embedding's input: a floor only.
+    """
+    return Rows.filled(open_ids, "zero")
+
+
+def fill_with_normal(target: Side, source: Side, open_ids: np.ndarray, settings: dict[str, Any]) -> Rows:
+    """Leave all open tokens to the initialisation, which draws their rows (category ``normal``, ``fills.fill_block``)."""
+    return Rows.filled(open_ids, "normal")

@@ -1,0 +1,1 @@
+"""Searches that methods share: nearest vectors, matching, pursuit, edit distance."""

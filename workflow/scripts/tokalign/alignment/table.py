@@ -1,0 +1,103 @@
+"""The table of an alignment (tokens.parquet): how the row of each target token was found."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+from numpy.typing import NDArray
+
+from tokalign.common.errors import ArtefactError
+from tokalign.tokenizers.vocabulary import _read
+
+
+@dataclass(frozen=True)
+class Tokens:
+    """The rows of ``tokens.parquet``, in order of target id.
+
+    Attributes:
+        category: how each target token was found, str objects, shape (targets,).
+        score: cosine of aligned tokens, float64, NaN elsewhere, shape (targets,).
+        sources: source ids of all target tokens, one after the other, int64, shape (entries,).
+        weights: their weights, float64, shape (entries,).
+        offsets: int64, shape (targets + 1,); target token i has the entries offsets[i] to offsets[i + 1].
+    """
+
+    category: np.ndarray
+    score: np.ndarray
+    sources: np.ndarray
+    weights: np.ndarray
+    offsets: np.ndarray
+
+
+def read_tokens(path: str | Path) -> Tokens:
+    """Read ``tokens.parquet``.
+
+    Raises:
+        ArtefactError: missing, or not as described in :class:`Tokens`.
+    """
+    table = _read(path, ("id", "category", "score", "sources", "weights"))
+    lists = [table[name].to_pylist() for name in ("sources", "weights")]
+    sources, weights = ([row or [] for row in rows] for rows in lists)
+    lengths = [len(row) for row in sources]
+    if lengths != [len(row) for row in weights]:
+        raise ArtefactError(f"{path}: sources and weights differ in length", mend="align again")
+    return Tokens(
+        category=np.array(table["category"].to_pylist(), dtype=object),
+        score=np.array([np.nan if s is None else s for s in table["score"].to_pylist()], dtype=np.float64),
+        sources=np.array([i for row in sources for i in row], dtype=np.int64),
+        weights=np.array([w for row in weights for w in row], dtype=np.float64),
+        offsets=np.concatenate([[0], np.cumsum(lengths)]).astype(np.int64),
+    )
+
+
+TWINS = ("special", "exact")
+"""Categories of rows that are the row of the same token; they are never rescaled."""
+
+
+def read_categories(path: str | Path) -> NDArray[np.str_]:
+    """Read how each row of an alignment was found.
+
+    Args:
+        path: ``tokens.parquet`` of the alignment.
+
+    Returns:
+        One of ``categories.CATEGORIES`` for each target id, shape (|V_target|,).
+
+    Raises:
+        ArtefactError: the file is missing or has not one row per target id.
+    """
+    try:
+        table = pq.read_table(path, columns=["id", "category"])
+    except (FileNotFoundError, pa.ArrowInvalid) as error:
+        raise ArtefactError(f"{path}: no readable table of tokens", found=error, mend="make the alignment again") from error
+    if not np.array_equal(table["id"].to_numpy(), np.arange(table.num_rows)):
+        raise ArtefactError(f"{path}: not one row per target id", expected="ids 0, 1, ... in order", mend="make it again")
+    return np.array(table["category"].to_pylist(), dtype=str)
+
+
+NO_SOURCE = -1
+
+
+def best_sources(tokens: Tokens) -> np.ndarray:
+    """Return the source id with the largest weight of each target token.
+
+    Of equal weights the smallest id counts. A row without a weight above 0 has no source: ``NO_SOURCE``.
+
+    Args:
+        tokens: rows of the alignment.
+
+    Returns:
+        int64, shape (targets,).
+    """
+    owner = np.repeat(np.arange(len(tokens.category)), np.diff(tokens.offsets))
+    kept = tokens.weights > 0
+    owner, sources, weights = owner[kept], tokens.sources[kept], tokens.weights[kept]
+    order = np.lexsort((sources, -weights, owner))
+    rows, first = np.unique(owner[order], return_index=True)
+    best = np.full(len(tokens.category), NO_SOURCE, dtype=np.int64)
+    best[rows] = sources[order][first]
+    return best

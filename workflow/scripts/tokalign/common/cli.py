@@ -1,0 +1,92 @@
+"""What the command lines of all rules share: settings, log lines, and errors that end in one message."""
+
+from __future__ import annotations
+
+import argparse
+import errno
+import json
+import logging
+import os
+import shutil
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from tokalign.common.errors import EXIT_CONTINUE, StageStoppedError, TokalignError
+
+FULL_DISK = (errno.ENOSPC, errno.EDQUOT)
+
+
+def settings(text: str) -> dict[str, Any]:
+    """Parse the value of ``--settings``: JSON, or the name of a JSON file.
+
+    Raises:
+        argparse.ArgumentTypeError: it is neither.
+    """
+    try:
+        value = json.loads(text if text.lstrip().startswith("{") else Path(text).read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise argparse.ArgumentTypeError(f"neither a JSON object nor a JSON file: {text!r} ({error})") from error
+    if not isinstance(value, dict):
+        raise argparse.ArgumentTypeError(f"expected a JSON object, found {text!r}")
+    return value
+
+
+def parser(description: str | None) -> argparse.ArgumentParser:
+    """Return a parser whose help is the script's docstring."""
+    return argparse.ArgumentParser(
+        description=description, formatter_class=argparse.RawDescriptionHelpFormatter, allow_abbrev=False
+    )
+
+
+def model_parser(description: str | None, keys: str) -> argparse.ArgumentParser:
+    """Return the parser of a script that measures a model: what is measured on is its own option.
+
+    Args:
+        description: the script's docstring.
+        keys: of ``--settings``, for the help.
+    """
+    made = parser(description)
+    made.add_argument("--model", type=Path, required=True, help="folder of a model")
+    made.add_argument("--tokenizer", type=Path, help="folder of its tokenizer, where it is not in the model's folder")
+    made.add_argument("--settings", type=settings, required=True, help=f"JSON: {keys}")
+    made.add_argument("--labels", type=settings, default={}, help="JSON object copied into the result")
+    made.add_argument("--threads", type=int, default=1, help="CPU threads")
+    made.add_argument("--output", type=Path, required=True, help="JSON file to write; its items go beside it (.parquet)")
+    return made
+
+
+def run(main: Callable[[argparse.Namespace], None], arguments: argparse.ArgumentParser) -> None:
+    """Run a script: parse, log to stderr, and turn errors that a user can mend into one message.
+
+    Exit status: 0 done; 1 an error; 75 (``EXIT_CONTINUE``) stopped in time with a state to continue from.
+    """
+    args = arguments.parse_args()
+    name = Path(sys.argv[0]).stem
+    logging.basicConfig(level=logging.INFO, stream=sys.stderr, format=f"%(asctime)s {name}: %(message)s", datefmt="%H:%M:%S")
+    for noisy in ("httpx", "numba", "urllib3", "fsspec", "matplotlib"):
+        logging.getLogger(noisy).setLevel(logging.WARNING)
+    try:
+        main(args)
+    except StageStoppedError as stop:
+        print(f"{name}: stopped, to be continued: {stop}", file=sys.stderr, flush=True)
+        sys.exit(EXIT_CONTINUE)
+    except TokalignError as error:
+        print(f"{name}: error: {error}", file=sys.stderr, flush=True)
+        sys.exit(1)
+    except OSError as error:
+        if error.errno not in FULL_DISK:
+            raise
+        where = Path(error.filename) if error.filename else Path.cwd()
+        folder = next(p for p in (where, *where.absolute().parents) if p.is_dir())
+        free = shutil.disk_usage(folder).free
+        print(
+            f"{name}: error: the disk is full: {os.strerror(error.errno)}\n"
+            f"  found:    {free / 1e6:.0f} MB free on the file system of {folder}\n"
+            "  to mend:  free space there or move the working folder, then run the same command again; "
+            "nothing half-written was left",
+            file=sys.stderr,
+            flush=True,
+        )
+        sys.exit(1)

@@ -1,0 +1,1 @@
+"""The configuration: checks, defaults, experiments, and the tables that document it."""

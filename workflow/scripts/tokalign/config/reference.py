@@ -1,0 +1,163 @@
+"""Tables of all keys of the configuration, made from its schema, for the documentation."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+from tokalign.common.errors import InputError
+
+BEGIN, END = "<!-- schema:begin -->", "<!-- schema:end -->"
+"""Lines between which the tables stand in a page."""
+
+UNIT = re.compile(r"\s*\[([^\[\]]+)\]$")
+TYPES = {"integer": "whole number", "number": "number", "string": "text", "boolean": "true or false"}
+HEADER = ("key", "type", "unit", "default", "meaning")
+
+
+@dataclass(frozen=True)
+class Row:
+    """A key of a block: the cells of its line in the table, without markup."""
+
+    key: str
+    type: str
+    unit: str
+    default: str
+    meaning: str
+
+
+def resolved(schema: dict[str, Any], root: dict[str, Any]) -> dict[str, Any]:
+    """Follow references; keys beside a reference count, too."""
+    while "$ref" in schema:
+        target: Any = root
+        for part in schema["$ref"].removeprefix("#/").split("/"):
+            target = target[part]
+        schema = {**target, **{key: value for key, value in schema.items() if key != "$ref"}}
+    return schema
+
+
+def type_words(schema: dict[str, Any], root: dict[str, Any]) -> str:
+    """Say in words what a value may be."""
+    schema = resolved(schema, root)
+    if "enum" in schema:
+        return " or ".join(f"`{value}`" for value in schema["enum"])
+    if "anyOf" in schema:
+        return "name or list of names"
+    kinds = schema["type"] if isinstance(schema["type"], list) else [schema["type"]]
+    words = []
+    for kind in kinds:
+        if kind == "array":
+            words.append("list of " + (items_words(schema["items"], root)))
+        elif kind == "object":
+            roles = schema.get("propertyNames", {}).get("enum")
+            words.append("block with " + ", ".join(f"`{role}`" for role in roles) if roles else "block")
+        elif kind == "null":
+            words.append("`null`")
+        else:
+            words.append(TYPES[kind] + bounds(schema))
+    return " or ".join(words)
+
+
+def items_words(schema: dict[str, Any], root: dict[str, Any]) -> str:
+    """Say in words what stands in a list."""
+    schema = resolved(schema, root)
+    if "enum" in schema:
+        return ", ".join(f"`{value}`" for value in schema["enum"])
+    return {"object": "blocks", "string": "texts"}.get(schema["type"]) or TYPES[schema["type"]] + "s" + bounds(schema)
+
+
+def bounds(schema: dict[str, Any]) -> str:
+    """Say in which range a number lies: `` >= 1, <= 20``."""
+    signs = {"minimum": ">=", "exclusiveMinimum": ">", "maximum": "<=", "exclusiveMaximum": "<"}
+    return "".join(f", {sign} {schema[key]}" for key, sign in signs.items() if key in schema).replace(",", "", 1)
+
+
+def rows(block: dict[str, Any], root: dict[str, Any], prefix: str = "", required_word: str = "required") -> Iterator[Row]:
+    """Yield a row for each key of a block and of the unnamed blocks within it.
+
+    Args:
+        block: schema of an object.
+        root: the whole schema.
+        prefix: of the keys, with its dot.
+        required_word: what stands for the default of a key that has to be given.
+    """
+    required = block.get("required", [])
+    for key, sub in block["properties"].items():
+        inline = "$ref" not in sub
+        sub = resolved(sub, root)
+        if inline and "properties" in sub:
+            always = "default" in sub or key in required
+            yield from rows(sub, root, f"{prefix}{key}.", required_word if always else f"required with `{key}`")
+            continue
+        meaning = str(sub.get("description", "")).strip()
+        unit = UNIT.search(meaning)
+        if "default" in sub:
+            default = f"`{json.dumps(sub['default'], ensure_ascii=False)}`".replace('"', "")
+        else:
+            default = required_word if key in required else ""
+        yield Row(prefix + key, type_words(sub, root), unit[1] if unit else "", default, UNIT.sub("", meaning))
+
+
+def named_blocks(root: dict[str, Any]) -> dict[str, list[str]]:
+    """Return the named definitions of blocks with the places where they stand, such as ``corpora.NAME.sources.NAME``.
+
+    The order is that of a reader who goes from the top of a configuration down.
+    """
+    places: dict[str, list[str]] = {}
+
+    def visit(schema: dict[str, Any], place: str) -> None:
+        reference = schema.get("$ref", "").removeprefix("#/$defs/")
+        schema = resolved(schema, root)
+        if schema.get("type") == "object" and "properties" in schema:
+            if reference:
+                places.setdefault(reference, []).append(place)
+            for key, sub in schema["properties"].items():
+                visit(sub, f"{place}.{key}" if place else key)
+        if schema.get("type") == "object" and isinstance(schema.get("additionalProperties"), dict):
+            visit(schema["additionalProperties"], f"{place}.NAME")
+        if schema.get("type") == "array":
+            visit(schema["items"], f"{place}[]")
+
+    visit(root, "")
+    return places
+
+
+def tables(root: dict[str, Any]) -> str:
+    """Return a heading, a sentence and a table in Markdown for each named kind of block of a schema."""
+    parts = []
+    for name, places in named_blocks(root).items():
+        block = root["$defs"][name]
+        lines = [f"### {', '.join(f'`{place}`' for place in places)}", ""]
+        if "description" in block:
+            lines += [str(block["description"]).strip(), ""]
+        lines += ["| " + " | ".join(HEADER) + " |", "|" + "---|" * len(HEADER)]
+        for row in rows(block, root):
+            cells = (f"`{row.key}`", row.type, row.unit, row.default, row.meaning)
+            lines.append("| " + " | ".join(" ".join(cell.split()).replace("|", "\\|") for cell in cells) + " |")
+        parts.append("\n".join(lines))
+    return "\n\n".join(parts)
+
+
+def documented(page: str, root: dict[str, Any], where: str) -> str:
+    """Return a page with the tables of a schema between its two markers.
+
+    Args:
+        page: Markdown.
+        root: the schema.
+        where: name of the page, for messages.
+
+    Raises:
+        InputError: the page has not exactly one pair of markers.
+    """
+    if page.count(BEGIN) != 1 or page.count(END) != 1 or page.index(END) < page.index(BEGIN):
+        raise InputError(
+            f"{where}: no place for the tables",
+            found=f"{page.count(BEGIN)} times {BEGIN}, {page.count(END)} times {END}",
+            expected="one of each, in this order",
+            mend="put both lines where the tables shall stand",
+        )
+    before, rest = page.split(BEGIN)
+    return f"{before}{BEGIN}\n\n{tables(root)}\n\n{END}{rest.split(END)[1]}"

@@ -1,0 +1,1 @@
+"""Evaluation: results, suites, statistics, comparison."""

@@ -1,0 +1,493 @@
+"""All results of an evaluation beside those of the source model: differences, intervals, tests, seeds, criteria."""
+
+from __future__ import annotations
+
+import csv
+import logging
+import math
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+from scipy import stats
+
+from tokalign.common.errors import ArtefactError, ConfigurationError, InputError
+from tokalign.common.progress import Progress
+from tokalign.evaluation.columns import COLUMNS, GROUP, ITEM_COLUMNS, LABELS
+from tokalign.evaluation.results import groups_of, read_items, read_result, statistics
+from tokalign.evaluation.statistics.bootstrap import holm, jackknife_error, paired_difference
+from tokalign.evaluation.statistics.estimators import ESTIMATORS
+
+log = logging.getLogger(__name__)
+
+Row = dict[str, Any]
+
+PUBLISHED_REQUIRED = ("system", "suite", "metric", "value", "citation")
+CONTENT = {
+    "tokenizers": ("bytes", "characters"),
+    "perplexity": ("bytes", "characters", "reference_tokens"),
+    "tasks": ("question_hash", "prompt_hash"),
+    "choices": ("question", "choices", "answer"),
+    "translation": ("source", "reference"),
+    "generation": ("prompt",),
+    "efficiency": ("prompt_bytes",),
+}
+"""Columns of items, by suite, that say what was asked and not what a system made of it: equal for all systems."""
+OF_THE_RUN = ("trust_remote_code", "batch_tokens", "batch_size", "include")
+"""Settings of suites that say how they are run, and change no result."""
+
+
+@dataclass(frozen=True)
+class Entry:
+    """A result that takes part in a comparison.
+
+    Attributes:
+        path: its JSON file.
+        role: ``source``, ``baseline``, ``initialised``, ``stage``, ``adapted`` or ``tokenizer``.
+        baseline: JSON file of the result that it is compared with; ``None`` for none.
+        origin: ``measured``, or ``merged`` for a result of another run.
+        folder: of the other run, where merged.
+    """
+
+    path: str
+    role: str
+    baseline: str | None
+    origin: str = "measured"
+    folder: str | None = None
+
+
+class Result:
+    """A result file, its items read when they are needed."""
+
+    def __init__(self, path: str):
+        """Read the JSON."""
+        self.path = path
+        self.content = read_result(path)
+        self.suite: str = self.content["suite"]
+        self.labels: dict[str, Any] = self.content["labels"]
+        self.metrics: list[dict[str, Any]] = self.content["metrics"]
+
+    @cached_property
+    def items(self) -> pa.Table:
+        """Items, ordered by their names."""
+        return read_items(self.path).sort_by([(name, "ascending") for name in ITEM_COLUMNS])
+
+    @cached_property
+    def names(self) -> set[tuple[str, ...]]:
+        """Names of the items."""
+        return set(zip(*(self.items.column(name).to_pylist() for name in ITEM_COLUMNS), strict=True))
+
+    @cached_property
+    def groups(self) -> dict[tuple[str, ...], np.ndarray]:
+        """Indices of the items of each group."""
+        return dict(groups_of(self.items))
+
+    def find(self, metric: Mapping[str, Any]) -> dict[str, Any] | None:
+        """Return the same metric of the same group, if it is there."""
+        key = _key(metric)
+        return next((other for other in self.metrics if _key(other) == key), None)
+
+
+def _key(metric: Mapping[str, Any]) -> tuple[Any, ...]:
+    return tuple(metric[name] for name in ("metric", "level", *GROUP))
+
+
+def other_items(first: Result, second: Result) -> str | None:
+    """Say what tells the items of two results apart, ``None`` where they are the same: names, and what was asked (``CONTENT``)."""
+    odd = first.names ^ second.names
+    if odd:
+        return f"{len(odd)} items that only one of them has, such as {sorted(odd)[:3]}"
+    for name in CONTENT.get(second.suite, ()):
+        if name not in first.items.column_names or name not in second.items.column_names:
+            continue
+        pairs = zip(first.items[name].to_pylist(), second.items[name].to_pylist(), strict=True)
+        differ = [i for i, (one, other) in enumerate(pairs) if one != other]
+        if differ:
+            named = tuple(second.items[column][differ[0]].as_py() for column in ITEM_COLUMNS)
+            return f"{len(differ)} items of the same names with another `{name}`, such as {named}"
+    return None
+
+
+def other_measuring(first: Result, second: Result) -> str | None:
+    """Say what makes two results incomparable though their items are the same: settings, and of speed the machine."""
+    one, other = first.content.get("settings") or {}, second.content.get("settings") or {}
+    keys = [key for key in sorted({*one, *other} - set(OF_THE_RUN)) if one.get(key) != other.get(key)]
+    if keys:
+        return f"settings: {', '.join(f'{key} {one.get(key)} and {other.get(key)}' for key in keys)}"
+    if second.suite != "efficiency":
+        return None
+    for key in ("device", "precision"):
+        if first.content.get(key) != second.content.get(key):
+            return f"{key}: {first.content.get(key)} and {second.content.get(key)}"
+    threads = [(result.content.get("more") or {}).get("threads") for result in (first, second)]
+    on_cpu = first.content.get("device") == "cpu"
+    return f"threads: {threads[0]} and {threads[1]}" if on_cpu and threads[0] != threads[1] else None
+
+
+def _effect(first: np.ndarray, second: np.ndarray) -> float | None:
+    """Return Cohen's d of two samples, with the pooled standard deviation (as tokalign-baseline), or ``None`` without spread."""
+    if len(first) < 2 or not (np.isfinite(first).all() and np.isfinite(second).all()):
+        return None
+    spread = math.sqrt((first.var(ddof=1) + second.var(ddof=1)) / 2)
+    return float((second.mean() - first.mean()) / spread) if spread > 0 else None
+
+
+def _by_items(metric: Mapping[str, Any], base: Result, own: Result, settings: Mapping[str, Any]) -> Row:
+    """Compare a metric of sums on the same items."""
+    group = own.groups.get(tuple(metric[name] for name in GROUP))
+    if group is None:
+        return {}
+    estimator = ESTIMATORS[metric["estimator"]]
+    first, second = (statistics(result.items, metric["columns"])[group] for result in (base, own))
+    scale = metric["scale"]
+    found = paired_difference(first, second, estimator, scale=scale, resamples=settings["resamples"], seed=settings["seed"])
+    low, high = found.ci95 or (None, None)
+    effect = None
+    if metric["estimator"] == "ratio":
+        effect = _effect(scale * estimator(first), scale * estimator(second))
+    return {"difference_ci_low": low, "difference_ci_high": high, "p": found.p, "cohens_d": effect}
+
+
+def _by_replicates(metric: Mapping[str, Any], other: Mapping[str, Any]) -> Row:
+    """Compare a metric by its replicates: paired for a jackknife over the same groups, Welch's test for repeated runs."""
+    first, second = (np.array(m["replicates"]["values"], dtype=np.float64) for m in (other, metric))
+    difference = metric["value"] - other["value"]
+    if metric["replicates"]["kind"] == "jackknife":
+        if len(first) != len(second):
+            return {}
+        error, freedom = jackknife_error(second - first), len(first) - 1
+    else:
+        parts = [sample.var(ddof=1) / len(sample) for sample in (first, second)]
+        error = math.sqrt(sum(parts))
+        divisor = sum(part**2 / (len(sample) - 1) for part, sample in zip(parts, (first, second), strict=True))
+        freedom = sum(parts) ** 2 / divisor if divisor else 1
+    if error == 0:
+        return {"difference_ci_low": difference, "difference_ci_high": difference, "p": 1.0 if difference == 0 else None}
+    half = float(stats.t.ppf(0.975, freedom)) * error
+    p = float(2 * stats.t.sf(abs(difference) / error, freedom))
+    return {"difference_ci_low": difference - half, "difference_ci_high": difference + half, "p": p}
+
+
+def _difference(metric: Mapping[str, Any], base: Result, own: Result, settings: Mapping[str, Any]) -> Row:
+    """Return the columns that compare a metric with that of the baseline."""
+    other = base.find(metric)
+    if other is None or other["value"] is None or metric["value"] is None:
+        return {}
+    difference = metric["value"] - other["value"]
+    row = {"baseline_value": other["value"], "difference": difference}
+    row["relative_difference"] = difference / abs(other["value"]) if other["value"] else None
+    if "replicates" in metric and "replicates" in other:
+        return row | _by_replicates(metric, other)
+    if "estimator" in metric:
+        return row | _by_items(metric, base, own, settings)
+    return row
+
+
+def verdict(row: Mapping[str, Any], significance: float) -> str | None:
+    """Return ``better``, ``worse`` or ``no difference`` for a tested difference of a metric that has a better direction."""
+    if row.get("p_corrected") is None or row["better"] == "neither":
+        return None
+    if row["p_corrected"] > significance or row["difference"] == 0:
+        return "no difference"
+    return "better" if (row["difference"] > 0) == (row["better"] == "higher") else "worse"
+
+
+def system_names(labelled: Sequence[tuple[str, Mapping[str, Any]]]) -> list[str]:
+    """Name systems by what tells them apart.
+
+    Args:
+        labelled: role and labels of each.
+
+    Returns:
+        A name for each: what varies among the systems, the stage, and how it was initialised where it was not trained.
+    """
+    models = [labels for role, labels in labelled if role != "tokenizer"]
+    adapted = [labels for labels in models if labels.get("stage") != "source"]
+    several = {name for name in ("model",) if len({labels.get(name) for labels in models}) > 1}
+    several |= {
+        name for name in ("tokenizer", "corpus", "recipe", "seed") if len({labels[name] for labels in adapted if labels.get(name) is not None}) > 1
+    }  # fmt: skip
+    trained = [labels for labels in adapted if labels.get("recipe")]
+    if len({labels["alignment"] for labels in trained}) > 1:
+        several.add("alignment")
+    names = []
+    for role, labels in labelled:
+        if role == "tokenizer":
+            names.append(str(labels["tokenizer"]))
+            continue
+        parts = [str(labels[name]) for name in ("model", "tokenizer", "corpus", "recipe") if name in several and labels.get(name)]
+        if labels.get("stage") == "source":
+            parts = [str(labels["model"])] if "model" in several else []
+        elif labels.get("stage") == "initialised":
+            parts.append(f"initialised: {labels['alignment']}")
+        elif "alignment" in several:
+            parts.append(str(labels["alignment"]))
+        if labels.get("stage") != "initialised":
+            parts.append(str(labels["stage"]))
+        if "seed" in several and labels.get("seed") is not None:
+            parts.append(f"seed {labels['seed']}")
+        names.append(" ".join(parts))
+    return names
+
+
+def compare(entries: Sequence[Entry], evaluation: str, settings: Mapping[str, Any]) -> list[Row]:
+    """Return the rows of a comparison, in the order of the entries and their metrics.
+
+    Args:
+        entries: results; those that are compared with each other measured the same items.
+        evaluation: its name.
+        settings: ``resamples``, ``seed``, ``significance``.
+
+    Raises:
+        ArtefactError: two results of this run did not measure the same items.
+    """
+    results = {path: Result(path) for entry in entries for path in (entry.path, entry.baseline) if path is not None}
+    own = [results[entry.path] for entry in entries]
+    names = system_names([(entry.role, result.labels) for entry, result in zip(entries, own, strict=True)])
+    known = dict(zip((entry.path for entry in entries), names, strict=True))
+    rows: list[Row] = []
+    shown: set[str] = set()
+    progress = Progress("metrics compared", sum(len(result.metrics) for result in own), "metrics")
+    for entry, result, name in zip(entries, own, names, strict=True):
+        base = results[entry.baseline] if entry.baseline and entry.baseline != entry.path else None
+        label = name if entry.origin == "measured" else f"{name} (merged: {entry.folder})"
+        if entry.path in shown:  # a tokenizer that replaces those of several models
+            label = f"{name} (beside {known[entry.baseline or '']})"
+        shown.add(entry.path)
+        other = other_items(base, result) if base is not None else None
+        if other and entry.origin == "measured":
+            raise ArtefactError(
+                f"{entry.path}: not the same items as {entry.baseline}",
+                found=other,
+                expected="the same segments, questions or prompts for all systems",
+                mend="delete the older of the two results and run again",
+            )
+        other = other or (other_measuring(base, result) if base is not None else None)
+        if other:
+            log.warning("warning: %s: not measured as %s (%s); no differences are given", entry.path, entry.baseline, other)
+            base = None
+        for metric in result.metrics:
+            low, high = metric["ci95"] or (None, None)
+            row = {
+                "evaluation": evaluation, "suite": result.suite, "system": label, "role": entry.role, "origin": entry.origin,
+                **{key: result.labels.get(key) for key in LABELS},
+                **{key: metric[key] for key in (*GROUP, "metric", "value", "n", "items", "unit", "better", "level")},
+                "ci_low": low, "ci_high": high,
+            }  # fmt: skip
+            if base is not None:
+                row["baseline"] = known.get(entry.baseline or "", "source")
+                row |= _difference(metric, base, result, settings)
+            rows.append(row)
+            progress.advance(1)
+    progress.close()
+    _correct(rows, settings["significance"])
+    return rows
+
+
+def _correct(rows: list[Row], significance: float) -> None:
+    """Correct the p-values of each suite for the number of its tests, and say what is better or worse."""
+    for suite in dict.fromkeys(row["suite"] for row in rows):
+        own = [row for row in rows if row["suite"] == suite and row["origin"] == "measured"]
+        corrected = holm([row.get("p") for row in own])
+        tests = sum(p is not None for p in corrected)
+        for row, p in zip(own, corrected, strict=True):
+            row["p_corrected"] = p
+            row["tests"] = tests if p is not None else None
+            row["verdict"] = verdict(row, significance)
+
+
+def over_seeds(rows: Sequence[Row]) -> list[Row]:
+    """Return mean and standard deviation over training seeds, of every metric that more than one seed has.
+
+    Returns:
+        Rows with the labels but ``seed``, the group, ``metric``, ``mean``, ``deviation`` (n - 1), ``low``, ``high``, ``seeds``.
+    """
+    found: dict[tuple[Any, ...], dict[Any, float]] = {}
+    keys = ("evaluation", "suite", *(label for label in LABELS if label != "seed"), *GROUP, "metric", "level")
+    for row in rows:
+        if row.get("seed") is not None and row["value"] is not None and row["origin"] == "measured":
+            found.setdefault(tuple(row[key] for key in keys), {})[row["seed"]] = row["value"]
+    return [
+        {
+            **dict(zip(keys, key, strict=True)),
+            "mean": float(np.mean(list(values.values()))),
+            "deviation": float(np.std(list(values.values()), ddof=1)),
+            "low": min(values.values()),
+            "high": max(values.values()),
+            "seeds": len(values),
+        }
+        for key, values in found.items()
+        if len(values) > 1
+    ]
+
+
+def judge(rows: Sequence[Row], criteria: Sequence[Mapping[str, Any]]) -> list[Row]:
+    """Hold the adapted models (of tokenizer metrics: the new tokenizers) against the criteria.
+
+    Args:
+        rows: of :func:`compare`.
+        criteria: blocks of the configuration.
+
+    Returns:
+        For every criterion, system and group that it speaks of: ``criterion``, ``system``, the group, ``metric``, ``value``,
+        ``baseline_value``, ``loss`` (how much worse, in the unit of ``limit``; ``None`` for a relative one of a baseline of 0), ``limit``, ``kind`` (``relative`` or ``absolute``),
+        ``passed``, and ``certain``: whether the whole interval of the difference lies on that side (``None`` without interval).
+
+    Raises:
+        ConfigurationError: a criterion speaks of nothing that was measured.
+    """
+    outcomes = []
+    for criterion in criteria:
+        relative = "relative_loss" in criterion
+        limit = criterion["relative_loss"] if relative else criterion["absolute_loss"]
+        own = [row for row in rows if row["suite"] == criterion["suite"] and row["origin"] == "measured"]
+        chosen = [
+            row
+            for row in own
+            if row["metric"] == criterion["metric"]
+            and row["role"] in ("adapted", "tokenizer")
+            and row.get("difference") is not None
+            and all(criterion[key] in (None, row[key]) for key in GROUP)
+        ]
+        if not chosen:
+            raise ConfigurationError(
+                f"criterion {criterion['name']!r}: nothing was measured that it speaks of",
+                found={key: criterion[key] for key in ("suite", "metric", *GROUP) if criterion[key]},
+                expected=f"one of the metrics {', '.join(sorted({row['metric'] for row in own})) or '(none)'}, for an adapted model "
+                "that is compared with its source",
+                mend="correct the criterion, or measure source and adapted in that suite",
+            )
+        for row in chosen:
+            if row["better"] == "neither":
+                raise ConfigurationError(
+                    f"criterion {criterion['name']!r}: the metric {row['metric']} has no better direction",
+                    expected="another metric",
+                )
+            sign = 1 if row["better"] == "lower" else -1
+            unit = abs(row["baseline_value"]) if relative else 1.0
+            # Of a baseline of 0 no share is known: no loss is one of 0, any loss is one without bound, which no number stands for.
+            loss = sign * row["difference"] / unit if unit else 0.0 if sign * row["difference"] <= 0 else None
+            ends = [
+                sign * row[key] / unit for key in ("difference_ci_low", "difference_ci_high") if row.get(key) is not None and unit
+            ]
+            passed = loss is not None and loss <= limit
+            certain = all((end <= limit) == passed for end in ends) if ends else None
+            outcomes.append(
+                {
+                    "criterion": criterion["name"],
+                    "suite": row["suite"],
+                    "system": row["system"],
+                    **{key: row[key] for key in GROUP},
+                    "metric": row["metric"],
+                    "value": row["value"],
+                    "baseline_value": row["baseline_value"],
+                    "loss": loss,
+                    "limit": limit,
+                    "kind": "relative" if relative else "absolute",
+                    "passed": passed,
+                    "certain": certain,
+                    "unit": row["unit"],
+                }
+            )
+    return outcomes
+
+
+def merged_entries(folder: str | Path, measured: Sequence[Entry]) -> Iterator[Entry]:
+    """Yield the results of another run's evaluation, to be compared with our source models where these measured the same items.
+
+    Args:
+        folder: ``results/evaluations/NAME`` of the other run.
+        measured: entries of this run, and of those that were merged before.
+
+    Raises:
+        InputError: there is no result in it, or one that takes part already.
+    """
+    sources = {}
+    for entry in measured:
+        if entry.role == "source" and entry.origin == "measured":
+            result = Result(entry.path)
+            sources[result.suite, result.labels["model"]] = entry.path
+    paths = [path for path in sorted(Path(folder).rglob("*.json")) if path.with_suffix(".parquet").is_file()]
+    if not paths:
+        raise InputError(
+            f"{folder}: no results of an evaluation there",
+            expected="SUITE/.../*.json with .parquet beside",
+            mend="correct the path",
+        )
+    known = {Path(entry.path).resolve() for entry in measured}
+    for path in paths:
+        if path.resolve() in known:
+            raise InputError(
+                f"comparison.merge: {folder}: a result there takes part already", found=path,
+                expected="a folder of another run, named once", mend="take the folder out of `merge`",
+            )  # fmt: skip
+        result = Result(str(path))
+        role = "tokenizer" if "model" not in result.labels else "source" if result.labels.get("stage") == "source" else "stage"
+        yield Entry(str(path), role, sources.get((result.suite, result.labels.get("model"))), "merged", str(folder))
+
+
+def published_rows(path: str | Path, evaluation: str) -> list[Row]:
+    """Read published numbers as reference rows.
+
+    Args:
+        path: CSV with the columns ``PUBLISHED_REQUIRED`` and any of ``COLUMNS``; ``citation`` says where each is from.
+        evaluation: its name.
+
+    Raises:
+        InputError: a column is missing, or a value is no number.
+    """
+    with Path(path).open(encoding="utf-8", newline="") as file:
+        reader = csv.DictReader(file)
+        missing = [name for name in PUBLISHED_REQUIRED if name not in (reader.fieldnames or [])]
+        unknown = [name for name in reader.fieldnames or [] if name not in (*COLUMNS, *PUBLISHED_REQUIRED)]
+        if missing or unknown:
+            raise InputError(
+                f"{path}: {'no column ' + missing[0] if missing else 'unknown column ' + unknown[0]}",
+                found=", ".join(reader.fieldnames or []), expected=", ".join(PUBLISHED_REQUIRED) + " and columns of comparison.csv",
+            )  # fmt: skip
+        rows = []
+        for number, line in enumerate(reader, start=2):
+            row: Row = {key: text or None for key, text in line.items() if key in COLUMNS}
+            for key in ("value", "ci_low", "ci_high", "n", "baseline_value", "difference"):
+                if row.get(key) is None:
+                    continue
+                try:
+                    row[key] = float(row[key])
+                except ValueError as error:
+                    raise InputError(f"{path}: line {number}: {key} is no number", found=row[key]) from error
+                if not math.isfinite(row[key]):
+                    raise InputError(f"{path}: line {number}: {key} is no number", found=line[key], mend="leave it empty")
+            if row.get("value") is None or not line["citation"]:
+                raise InputError(f"{path}: line {number}: no {'citation' if row.get('value') else 'value'}", expected="both")
+            defaults = {
+                "dataset": "",
+                "condition": "",
+                "language": "all",
+                "domain": "all",
+                "better": "neither",
+                "role": "published",
+            }
+            row = {**defaults, **{key: value for key, value in row.items() if value is not None}}
+            row |= {
+                "evaluation": evaluation,
+                "origin": "published",
+                "system": f"{line['system']} (published: {line['citation']})",
+            }
+            rows.append(row)
+    return rows
+
+
+def runs(entries: Sequence[Entry]) -> list[Row]:
+    """Return how each result came about: suite, labels, seconds, device, precision, digests."""
+    found = []
+    for entry in {entry.path: entry for entry in entries}.values():
+        content = read_result(entry.path)
+        row = {key: content.get(key) for key in ("suite", "labels", "seconds", "device", "precision", "digests", "versions")}
+        found.append(
+            {**row, "role": entry.role, "origin": entry.origin, "exploratory": content["more"].get("exploratory", False)}
+        )
+    return found

@@ -1,0 +1,1 @@
+"""Data that suites measure on: held-out text and test sets."""

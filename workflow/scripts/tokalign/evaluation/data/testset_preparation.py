@@ -1,0 +1,386 @@
+"""How test sets are made: segments, questions or prompts of one data set, checked and in one form for their kind.
+
+Nothing is dropped in silence: an item that cannot be used is an error that names file, line and field, and prompts that are left
+out by their length are counted. An item's id does not depend on the system that is measured: it is the file's own, or a hash of
+what the item says.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+import pyarrow as pa
+
+from tokalign.common.errors import InputError
+from tokalign.common.files import read_json, sha256_file, sha256_json, write_json
+from tokalign.evaluation.data.testsets import Testset, write_testset
+from tokalign.text.documents import COMPRESSIONS, file_format, read_lines, read_records, read_rows, shorten
+
+log = logging.getLogger(__name__)
+
+ID = "id"
+PROVENANCE = "provenance.json"
+LETTERS = "ABCDEFGHIJKLMNOPQRSTUVWXYZ"
+AT_LEAST_TWO = 2
+
+Record = tuple[str, Mapping[str, Any]]
+"""Where it stands (file and line, for messages), and its fields."""
+
+
+@dataclass(frozen=True)
+class DatasetSettings:
+    """What a test set is made of; see the schema for the meaning of the fields.
+
+    Attributes:
+        kind: ``parallel``, ``choices`` or ``prompts``.
+        fields: field for each language, or for ``question``, ``choices``, ``answer``, ``context``, or for ``text``.
+        answers: ``number0``, ``number1``, ``letter`` or ``text``.
+        language: of choices and prompts.
+        domain: kind of text.
+        min_characters: of prompts.
+        max_characters: of prompts; ``None`` for no bound.
+        limit: most items; ``None`` for all.
+        licence: SPDX identifier.
+    """
+
+    kind: Literal["parallel", "choices", "prompts"]
+    fields: Mapping[str, str | list[str]]
+    answers: Literal["number0", "number1", "letter", "text"]
+    language: str
+    domain: str
+    min_characters: int
+    max_characters: int | None
+    limit: int | None
+    licence: str
+
+    def schema(self) -> pa.Schema:
+        """Return the columns of the items."""
+        if self.kind == "parallel":
+            columns = [(language, pa.string()) for language in self.fields]
+        elif self.kind == "choices":
+            columns = [("question", pa.string()), ("context", pa.string())]
+            columns += [("choices", pa.list_(pa.string())), ("answer", pa.int32())]
+        else:
+            columns = [("text", pa.string())]
+        return pa.schema([(ID, pa.string()), *columns])
+
+
+# ---- reading ----
+
+
+def file_records(files: Sequence[str | Path]) -> Iterator[Record]:
+    """Yield the records of JSONL files (perhaps compressed) and Parquet files, in their order.
+
+    Raises:
+        InputError: a file is missing, of another kind or damaged, or a line is not a JSON object.
+    """
+    for path in map(Path, files):
+        if not path.is_file():
+            raise InputError(f"{path}: no such file", mend="correct the path in the configuration")
+        form, compression = file_format(path)
+        if form == ".parquet":
+            for number, row in read_rows(path):
+                yield f"{path} row {number}", row
+        elif form == ".jsonl":
+            for number, record in read_records(path, compression, "one JSON object a line"):
+                yield f"{path} line {number}", record
+        else:
+            raise InputError(
+                f"{path}: a test set is not plain text", found=path.name, expected=".jsonl, .jsonl.gz, .jsonl.zst or .parquet",
+                mend="give line-aligned text of a parallel set by `text_files`, or convert it",
+            )  # fmt: skip
+
+
+def aligned_records(text_files: Mapping[str, str | Path]) -> Iterator[Record]:
+    """Yield a record for each line of plain text files that belong together, a field for each language.
+
+    Args:
+        text_files: for each language its file, perhaps compressed (``.gz``, ``.zst``); any other name will do.
+
+    Raises:
+        InputError: a file is missing, damaged or not UTF-8, or they have unequal numbers of lines.
+    """
+    lines: dict[str, list[str]] = {}
+    for language, name in text_files.items():
+        path = Path(name)
+        if not path.is_file():
+            raise InputError(f"{path}: no such file", mend=f"correct the path of {language} in the configuration")
+        lines[language] = [line.rstrip("\r\n") for _, line in read_lines(path, COMPRESSIONS.get(path.suffix))]
+    if len({len(own) for own in lines.values()}) > 1:
+        raise InputError(
+            f"{', '.join(map(str, text_files.values()))}: unequal numbers of lines",
+            found=", ".join(f"{len(own)} of {language}" for language, own in lines.items()),
+            expected="line n of each file is the same segment",
+            mend="align the files again",
+        )
+    names = " and ".join(map(str, text_files.values()))
+    for number, segments in enumerate(zip(*lines.values(), strict=True), 1):
+        yield f"{names} line {number}", dict(zip(lines, segments, strict=True))
+
+
+def field_of(record: Mapping[str, Any], field: str, where: str) -> Any:
+    """Return the value of a field; a dot in its name goes into a field, unless the record has a field of the whole name.
+
+    Raises:
+        InputError: there is none.
+    """
+    if field in record:
+        return record[field]
+    value: Any = record
+    for i, part in enumerate(parts := field.split(".")):
+        if not isinstance(value, Mapping) or part not in value:
+            inside = f" in {'.'.join(parts[:i])!r}" if i else ""
+            found = f"the fields {', '.join(map(str, value)) or 'none'}" if isinstance(value, Mapping) else shorten(value)
+            raise InputError(
+                f"{where}: no field {field!r}", found=f"{found}{inside}", expected=f"a field {part!r}{inside}",
+                mend="set `fields` of this test set, or correct the line",
+            )  # fmt: skip
+        value = value[part]
+    return value
+
+
+def text_of(value: Any, field: str, where: str, *, empty: bool = False) -> str:
+    """Return a value if it is text.
+
+    Args:
+        value: of a field.
+        field: its name.
+        where: file and line.
+        empty: whether text without a character other than white space will do, and none at all.
+
+    Raises:
+        InputError: it is empty, not text, or has unpaired surrogates.
+    """
+    if empty and value is None:
+        return ""
+    if not isinstance(value, str):
+        raise InputError(
+            f"{where}: field {field!r} is not a text", found=shorten(value), expected="a string",
+            mend="set `fields` of this test set to the right field, or correct the line",
+        )  # fmt: skip
+    if not empty and not value.strip():
+        raise InputError(
+            f"{where}: field {field!r} is empty", found=repr(value), expected="text, as no item is dropped in silence",
+            mend="complete or remove the item",
+        )  # fmt: skip
+    if any("\ud800" <= character <= "\udfff" for character in value):
+        raise InputError(
+            f"{where}: field {field!r} has half of a surrogate pair", found=shorten(value), expected="text that UTF-8 can hold",
+            mend="correct the escapes of the line",
+        )  # fmt: skip
+    return value
+
+
+# ---- items ----
+
+
+def _choices_of(record: Mapping[str, Any], field: str | list[str], where: str) -> list[str]:
+    """Return the choices of a question, of a field with a list or of a field for each."""
+    if isinstance(field, list):
+        return [text_of(field_of(record, name, where), name, where) for name in field]
+    value = field_of(record, field, where)
+    if not isinstance(value, list) or len(value) < AT_LEAST_TWO:
+        raise InputError(
+            f"{where}: field {field!r} holds no choices", found=shorten(value), expected="a list of two texts or more",
+            mend="set `fields.choices` of this test set to the field with the list, or to a list of fields",
+        )  # fmt: skip
+    return [text_of(text, f"{field}[{i}]", where) for i, text in enumerate(value)]
+
+
+def answer_index(value: Any, choices: list[str], answers: str, field: str, where: str) -> int:
+    """Return the index of the right choice, counted from 0.
+
+    Args:
+        value: as the file has it; a number may be written as text.
+        choices: of the question.
+        answers: how it is written: ``number0`` and ``number1`` count from 0 and 1, ``letter`` from A, ``text`` is the choice itself.
+        field: its name.
+        where: file and line.
+
+    Raises:
+        InputError: it is written otherwise, or is none of the choices.
+    """
+    index, last = None, len(choices) - 1
+    if answers == "text":
+        expected = "one of the choices, word for word: " + ", ".join(map(shorten, choices))
+        if isinstance(value, str):
+            places = [i for i, choice in enumerate(choices) if choice == value]
+            if len(places) > 1:
+                raise InputError(
+                    f"{where}: the answer in field {field!r} is there twice among the choices", found=shorten(value),
+                    expected="different choices", mend="correct the line, or give the answer by its number",
+                )  # fmt: skip
+            index = places[0] if places else None
+    elif answers == "letter":
+        expected = f"a letter from A to {LETTERS[min(last, len(LETTERS) - 1)]}"
+        if isinstance(value, str) and len(value.strip()) == 1:
+            index = LETTERS.find(value.strip().upper())
+    else:
+        first = int(answers == "number1")
+        expected = f"a number from {first} to {first + last}"
+        if isinstance(value, int) and not isinstance(value, bool):
+            index = value - first
+        elif isinstance(value, str) and value.strip().isdecimal():
+            index = int(value) - first
+    if index is None or not 0 <= index <= last:
+        raise InputError(
+            f"{where}: the answer in field {field!r} is none of the {len(choices)} choices", found=shorten(value),
+            expected=expected, mend="set `answers` of this test set to how answers are written, or correct the line",
+        )  # fmt: skip
+    return index
+
+
+def item_of(record: Mapping[str, Any], where: str, settings: DatasetSettings) -> dict[str, Any]:
+    """Return the columns of an item but its id.
+
+    Raises:
+        InputError: a field is missing, empty or not what it should be.
+    """
+    fields = settings.fields
+    if settings.kind == "choices":
+        choices = _choices_of(record, fields["choices"], where)
+        answer = field_of(record, fields["answer"], where)
+        context = field_of(record, fields["context"], where) if "context" in fields else None
+        return {
+            "question": text_of(field_of(record, fields["question"], where), fields["question"], where),
+            "context": text_of(context, fields.get("context", ""), where, empty=True),
+            "choices": choices,
+            "answer": answer_index(answer, choices, settings.answers, fields["answer"], where),
+        }
+    return {name: text_of(field_of(record, field, where), field, where) for name, field in fields.items()}
+
+
+def _too_long_or_short(item: Mapping[str, Any], settings: DatasetSettings) -> str | None:
+    """Say why a prompt is left out, or ``None`` where an item is kept."""
+    if settings.kind != "prompts":
+        return None
+    length = len(item["text"])
+    if length < settings.min_characters:
+        return "fewer than min_characters"
+    if settings.max_characters is not None and length > settings.max_characters:
+        return "more than max_characters"
+    return None
+
+
+def _own_ids(ids: list[Any]) -> list[str] | None:
+    """Return the items' own ids as text, or ``None`` where one is missing or they are not unique."""
+    if not all(isinstance(own, str | int) and not isinstance(own, bool) and str(own).strip() for own in ids):
+        return None
+    names = [str(own) for own in ids]
+    if len(set(names)) < len(names):
+        log.warning("warning: the field %r of the items is not unique; ids are made of what they say", ID)
+        return None
+    return names
+
+
+def _hashed_ids(items: list[dict[str, Any]]) -> list[str]:
+    """Return a hash of what each item says, 16 hex digits; the second item that says the same gets ``-2``."""
+    times: Counter[str] = Counter()
+    ids = []
+    for item in items:
+        digest = sha256_json(item)[:16]
+        times[digest] += 1
+        ids.append(digest if times[digest] == 1 else f"{digest}-{times[digest]}")
+    return ids
+
+
+def bytes_read(item: Mapping[str, Any]) -> int:
+    """Return the UTF-8 bytes of an item that a model reads: of a question those of question and context with each choice."""
+    if "choices" in item:
+        stem = len(item["question"].encode()) + len(item["context"].encode())
+        return sum(stem + len(choice.encode()) for choice in item["choices"])
+    return sum(len(text.encode()) for text in item.values())
+
+
+def make_items(records: Iterator[Record], settings: DatasetSettings) -> tuple[pa.Table, dict[str, Any]]:
+    """Check records and bring them into the form of their kind.
+
+    Args:
+        records: in the order of the files.
+        settings: see the schema.
+
+    Returns:
+        The items, with the columns of ``settings.schema()``, and figures for the manifest: ``read``, ``items``, ``left_out`` (number
+        for each reason), ``repeated`` (items that say the same as one before), ``ids`` (``field`` or ``hash``), ``bytes`` (see
+        :func:`bytes_read`).
+
+    Raises:
+        InputError: a record is not what it should be, or no item is left.
+    """
+    items, ids, left_out, read = [], [], Counter(), 0
+    for where, record in records:
+        if settings.limit is not None and len(items) == settings.limit:
+            break
+        read += 1
+        item = item_of(record, where, settings)
+        reason = _too_long_or_short(item, settings)
+        if reason is not None:
+            left_out[reason] += 1
+            continue
+        items.append(item)
+        ids.append(record.get(ID))
+    if not items:
+        raise InputError(
+            "the test set has no items", found=f"{read} read" + "".join(f", {n} with {why}" for why, n in left_out.items()),
+            expected="at least one", mend="check its files, or its bounds on the length of prompts",
+        )  # fmt: skip
+    own = _own_ids(ids)
+    rows = [{ID: name, **item} for name, item in zip(own or _hashed_ids(items), items, strict=True)]
+    repeated = len(items) - len({sha256_json(item) for item in items})
+    if repeated:
+        log.warning("warning: %d items say the same as one before them; they are kept", repeated)
+    figures = {
+        "read": read, "items": len(items), "left_out": dict(left_out), "repeated": repeated, "ids": "field" if own else "hash",
+        "bytes": sum(map(bytes_read, items)),
+    }  # fmt: skip
+    return pa.Table.from_pylist(rows, schema=settings.schema()), figures
+
+
+def prepare_testset(
+    name: str,
+    settings: DatasetSettings,
+    items: Path,
+    manifest: Path,
+    *,
+    files: Sequence[str | Path] = (),
+    text_files: Mapping[str, str | Path] | None = None,
+    fetched: Path | None = None,
+) -> dict[str, Any]:
+    """Write a test set's items and its manifest; of the three origins one is given.
+
+    Args:
+        name: of the test set.
+        settings: see the schema.
+        items: Parquet file to write.
+        manifest: JSON file to write.
+        files: JSONL or Parquet files.
+        text_files: for each language a plain text file.
+        fetched: folder with Parquet files and ``provenance.json``, as ``fetch_testset`` makes it.
+
+    Returns:
+        The manifest: ``name``, the figures of :func:`make_items`, ``files`` (bytes and SHA-256 of each input), ``settings``,
+        ``licence``, and ``provenance`` of what was fetched.
+
+    Raises:
+        InputError: an input is not what it should be.
+        ArtefactError: the folder was not fetched completely.
+    """
+    provenance = read_json(fetched / PROVENANCE) if fetched else None
+    inputs = sorted(fetched.glob("*.parquet")) if fetched else list(text_files.values()) if text_files else list(files)
+    records = aligned_records(text_files) if text_files else file_records(inputs)
+    table, figures = make_items(records, settings)
+    language = "-".join(settings.fields) if settings.kind == "parallel" else settings.language
+    testset = Testset(name, settings.kind, language, settings.domain, table)
+    write_testset(items, testset)
+    record = {
+        **testset.about(), **figures, "licence": settings.licence, "settings": asdict(settings), "provenance": provenance,
+        "files": {str(path): {"bytes": Path(path).stat().st_size, "sha256": sha256_file(path)} for path in inputs},
+    }  # fmt: skip
+    write_json(manifest, record)
+    log.info("%s: %d items of %d read", name, figures["items"], figures["read"])
+    return record

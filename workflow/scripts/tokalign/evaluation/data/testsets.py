@@ -1,0 +1,86 @@
+"""Test sets as the suites read them: items, and in the file's metadata what they are."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from tokalign.common.errors import ArtefactError
+from tokalign.common.files import atomic_file
+
+ABOUT = ("name", "kind", "language", "domain")
+METADATA = b"testset"
+"""Key of the Parquet file's metadata with the JSON of name, kind, language and domain."""
+
+
+@dataclass(frozen=True)
+class Testset:
+    """A test set as the suites read it.
+
+    Attributes:
+        name: of its block.
+        kind: ``parallel``, ``choices`` or ``prompts``.
+        language: code; of parallel sets the codes of all languages, joined by a hyphen.
+        domain: kind of text.
+        items: with ``id`` and the columns of the kind.
+    """
+
+    __test__ = False  # for pytest, which takes the name for that of a test
+
+    name: str
+    kind: str
+    language: str
+    domain: str
+    items: pa.Table
+
+    def about(self) -> dict[str, str]:
+        """Return what it is, without its items."""
+        return {key: getattr(self, key) for key in ABOUT}
+
+
+def write_testset(path: str | Path, testset: Testset) -> None:
+    """Write the items of a test set; the file says what they are."""
+    described = json.dumps(testset.about(), sort_keys=True, ensure_ascii=False).encode()
+    with atomic_file(path) as partial:
+        pq.write_table(testset.items.replace_schema_metadata({METADATA: described}), partial, compression="zstd")
+
+
+def read_testset(path: str | Path, kind: str) -> Testset:
+    """Read the items of a test set.
+
+    Args:
+        path: ``items.parquet``.
+        kind: that they must be of.
+
+    Raises:
+        ArtefactError: the file is missing or damaged, or not a test set of this kind.
+    """
+    try:
+        table = pq.read_table(path)
+    except FileNotFoundError as error:
+        raise ArtefactError(f"{path}: no such file", mend="prepare the test set first") from error
+    except pa.ArrowException as error:
+        raise ArtefactError(f"{path}: not a readable Parquet file", found=error, mend="make it again") from error
+    try:
+        about = json.loads((table.schema.metadata or {}).get(METADATA, b"{}"))
+    except ValueError:
+        about = None
+    if not isinstance(about, dict) or set(about) != set(ABOUT):
+        raise ArtefactError(
+            f"{path}: does not say what test set it is",
+            found=f"metadata {about}",
+            expected=", ".join(ABOUT),
+            mend="prepare the test set again, with this version",
+        )
+    if about["kind"] != kind or not table.num_rows:
+        raise ArtefactError(
+            f"{path}: not a test set of the kind {kind}",
+            found=f"{table.num_rows} items of the kind {about['kind']}",
+            expected=f"items of the kind {kind}",
+            mend="prepare the test set again",
+        )
+    return Testset(**about, items=table.replace_schema_metadata())

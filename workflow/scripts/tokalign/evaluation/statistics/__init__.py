@@ -1,0 +1,1 @@
+"""Estimators, bootstrap and tests."""

@@ -1,0 +1,1 @@
+"""Suites: what each measures, a file or folder each."""

@@ -1,0 +1,1 @@
+"""Scores of an alignment on held-out text, without a model."""

@@ -1,0 +1,228 @@
+"""Text rewritten by an alignment, beside the tokens that the source tokenizer makes of it.
+
+A held-out document is tokenised by both tokenizers. The *hypothesis* is what the alignment makes of its target tokens: each
+becomes the source token with the largest weight in its row. The *reference* are its source tokens (TokAlign, Li et al. 2025).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from tokalign.alignment.table import NO_SOURCE, Tokens
+from tokalign.common.progress import Progress
+from tokalign.evaluation.statistics.token_bleu import NgramCounts, count_matches
+from tokalign.evaluation.suites.alignment.segments import sample_segments
+from tokalign.tokenizers.loading import encode, load_tokenizer
+from tokalign.tokenizers.vocabulary import Vocabulary, read_vocabulary
+
+BATCH_BYTES = 4_000_000
+"""UTF-8 bytes of text whose tokens are in memory at a time."""
+ORDINARY = ("text", "byte")
+
+
+@dataclass(frozen=True)
+class PairSettings:
+    """Which texts an embedder compares.
+
+    Attributes:
+        segment_words: documents are cut into segments of at most so many words (``tokalign/segments.py``).
+        pairs: segments that are compared at the most, drawn over all documents.
+        seed: of the draw.
+    """
+
+    segment_words: int
+    pairs: int
+    seed: int
+
+
+@dataclass(frozen=True)
+class Side:
+    """A tokenizer and what its tokens are.
+
+    Attributes:
+        tokenizer: a fast tokenizer.
+        vocabulary: its canonical bytes and kinds.
+        lengths: number of canonical bytes of each id, int64, shape (size,).
+    """
+
+    tokenizer: Any
+    vocabulary: Vocabulary
+    lengths: np.ndarray
+
+    @classmethod
+    def read(cls, folder: str | Path, vocabulary: str | Path) -> Side:
+        """Load a tokenizer's folder and its vocabulary.parquet."""
+        described = read_vocabulary(vocabulary)
+        return cls(load_tokenizer(folder), described, np.array([len(b) for b in described.token_bytes], dtype=np.int64))
+
+    def text(self, ids: Sequence[int]) -> str:
+        """Return the text of canonical bytes; ids without a token are left out, what is no UTF-8 becomes U+FFFD."""
+        return b"".join(self.vocabulary.token_bytes[i] for i in ids if i != NO_SOURCE).decode("utf-8", "replace")
+
+
+def shared_tokens(target: Vocabulary, source: Vocabulary) -> np.ndarray:
+    """Say which target tokens an alignment need not learn: special ones, and those whose bytes are a source token's.
+
+    It depends on the vocabularies alone, so that alignments by different methods are scored on the same tokens.
+
+    Returns:
+        bool, shape (targets,).
+    """
+    known = {data for data, kind in zip(source.token_bytes, source.kinds, strict=True) if kind in ORDINARY and data}
+    pairs = zip(target.token_bytes, target.kinds, strict=True)
+    return np.array([kind not in ORDINARY or data in known for data, kind in pairs], dtype=bool)
+
+
+def spans(lengths: np.ndarray, shift: int) -> tuple[np.ndarray, np.ndarray]:
+    """Return where tokens begin and end in the bytes of a document.
+
+    Args:
+        lengths: bytes of each token, int64, shape (tokens,).
+        shift: bytes before the document, which are left out (the space that some tokenizers put in front).
+
+    Returns:
+        Two int64 arrays of shape (tokens,).
+    """
+    ends = np.cumsum(lengths) - shift
+    return np.maximum(ends - lengths, 0), np.maximum(ends, 0)
+
+
+def unshared_parts(
+    target_ids: np.ndarray, source_ids: np.ndarray, target: Side, source: Side, shared: np.ndarray
+) -> tuple[np.ndarray, np.ndarray] | None:
+    """Return which tokens of a document count where shared tokens do not.
+
+    Target tokens that are not shared cover bytes of the document. The hypothesis is made of these tokens, in order; the
+    reference is made of the source tokens all of whose bytes are covered, in order. A source token that goes beyond (part of
+    it is spelled by a shared target token) is in neither, so that even a perfect alignment can score below 1.
+
+    Args:
+        target_ids: target tokens of the document, int64.
+        source_ids: its source tokens, int64.
+        target: the target tokenizer.
+        source: the source tokenizer.
+        shared: of each target id, bool.
+
+    Returns:
+        A mask over the target tokens and one over the source tokens; ``None`` if the two sides do not spell the same bytes
+        (one of them normalises text, or has unknown tokens). A space that only one of them begins with is left out.
+    """
+    ours, theirs = (
+        b"".join(side.vocabulary.token_bytes[i] for i in ids.tolist())
+        for side, ids in ((target, target_ids), (source, source_ids))
+    )
+    shifts = (int(ours == b" " + theirs), int(theirs == b" " + ours))
+    if ours != theirs and not any(shifts):
+        return None
+    begin, end = spans(target.lengths[target_ids], shifts[0])
+    wanted = ~shared[target_ids]
+    covered = np.zeros(len(ours) - shifts[0] + 1, dtype=np.int64)
+    covered[1:] = np.repeat(wanted, end - begin)
+    before = np.cumsum(covered)
+    begin, end = spans(source.lengths[source_ids], shifts[1])
+    return wanted, (end > begin) & (before[end] - before[begin] == end - begin)
+
+
+@dataclass(frozen=True)
+class Scored:
+    """What is counted of the documents.
+
+    Attributes:
+        all: n-grams of all tokens, a row per document.
+        unshared: n-grams of tokens that are not shared, a row per document (zeros where not comparable).
+        comparable: whether both sides spell the document's bytes alike, bool, shape (documents,).
+        running: target tokens by category and "mapped" (with a source) and "shared", int64, shape (documents,) each.
+    """
+
+    all: NgramCounts
+    unshared: NgramCounts
+    comparable: np.ndarray
+    running: dict[str, np.ndarray]
+
+
+def _flat(rows: Sequence[np.ndarray]) -> tuple[np.ndarray, np.ndarray]:
+    """Return rows of ids as one array and where each begins."""
+    return np.concatenate([*rows, np.empty(0, np.int64)]).astype(np.int64), np.cumsum([0, *map(len, rows)])
+
+
+def score_documents(
+    texts: Sequence[str], target: Side, source: Side, tokens: Tokens, best: np.ndarray, shared: np.ndarray
+) -> Scored:
+    """Count the n-grams and tokens of documents.
+
+    Args:
+        texts: the documents.
+        target: the tokenizer whose tokens are mapped.
+        source: the tokenizer of the reference.
+        tokens: rows of the alignment.
+        best: source id per target id, of :func:`best_sources`.
+        shared: of each target id, of :func:`shared_tokens`.
+
+    Returns:
+        Counts, a row per document.
+    """
+    categories = sorted(set(tokens.category))
+    code = np.searchsorted(categories, tokens.category)
+    parts: list[tuple[NgramCounts, NgramCounts]] = []
+    comparable: list[bool] = []
+    running: list[np.ndarray] = []
+    sizes = [len(text.encode("utf-8")) for text in texts]
+    progress = Progress("documents scored", sum(sizes), "bytes")
+    start = 0
+    while start < len(texts):
+        stop, size = start + 1, sizes[start]
+        while stop < len(texts) and size + sizes[stop] <= BATCH_BYTES:
+            size += sizes[stop]
+            stop += 1
+        ours, theirs = (
+            [np.array(ids, dtype=np.int64) for ids in encode(side.tokenizer, list(texts[start:stop]))]
+            for side in (target, source)
+        )
+        hypotheses, references = [], []
+        for target_ids, source_ids in zip(ours, theirs, strict=True):
+            chosen = unshared_parts(target_ids, source_ids, target, source, shared)
+            comparable.append(chosen is not None)
+            hypotheses.append(best[target_ids[chosen[0]]] if chosen else target_ids[:0])
+            references.append(source_ids[chosen[1]] if chosen else source_ids[:0])
+            own = np.bincount(code[target_ids], minlength=len(categories))
+            running.append(np.array([*own, (best[target_ids] != NO_SOURCE).sum(), shared[target_ids].sum()]))
+        mapped = [best[ids] for ids in ours]
+        parts.append((count_matches(*_flat(mapped), *_flat(theirs)), count_matches(*_flat(hypotheses), *_flat(references))))
+        progress.advance(size)
+        start = stop
+    progress.close()
+    columns = np.array(running, dtype=np.int64).reshape(len(texts), len(categories) + 2)
+    names = [*categories, "mapped", "shared"]
+    return Scored(
+        all=NgramCounts.joined([a for a, _ in parts]),
+        unshared=NgramCounts.joined([b for _, b in parts]),
+        comparable=np.array(comparable, dtype=bool),
+        running={name: columns[:, i] for i, name in enumerate(names)},
+    )
+
+
+def rewritten_segments(
+    texts: list[str], target: Side, source: Side, best: np.ndarray, settings: PairSettings
+) -> tuple[list[str], list[str], np.ndarray]:
+    """Return segments as the alignment rewrites them and as the source tokenizer spells them.
+
+    Each segment is tokenised by itself. Target tokens without a source add nothing to the text.
+
+    Args:
+        texts: the documents.
+        target: the tokenizer whose tokens are mapped.
+        source: the tokenizer of the reference.
+        best: source id per target id.
+        settings: which segments.
+
+    Returns:
+        Texts of the mapped ids, texts of the source ids, and each segment's document, int64.
+    """
+    pieces, owner = sample_segments(texts, settings.segment_words, settings.pairs, settings.seed)
+    ours, theirs = encode(target.tokenizer, pieces), encode(source.tokenizer, pieces)
+    return [source.text(best[ids].tolist()) for ids in ours], [source.text(ids) for ids in theirs], owner

@@ -1,0 +1,422 @@
+"""Speed and memory of reading and writing text: bytes per second on the same text, time to the first token, latency, memory.
+
+A model with a new tokenizer makes fewer and larger tokens, each of which costs more where the vocabulary is larger. So tokens per
+second do not compare two tokenizers; bytes of text per second do.
+"""
+
+from __future__ import annotations
+
+import logging
+import resource
+import time
+from collections import deque
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass
+from itertools import cycle, islice
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import torch
+import transformers
+from transformers import GenerationConfig, LogitsProcessor, PreTrainedModel, PreTrainedTokenizerBase, StoppingCriteria
+
+from tokalign.common.errors import ArtefactError, ConfigurationError
+from tokalign.common.progress import Progress
+from tokalign.evaluation.columns import ALL
+from tokalign.evaluation.data.heldout import cut, read_heldout
+from tokalign.evaluation.results import circumstances, digest_of, write_result
+from tokalign.evaluation.statistics.bootstrap import RESAMPLES, SEED, repeats_interval
+from tokalign.models.loading import context_length, load
+
+log = logging.getLogger(__name__)
+
+DATASET = "heldout"
+PERCENTILES = (50, 95, 99)
+LEAST_NEW_TOKENS = 2
+"""The first token is made by reading the prompt; only those after it are decoded."""
+
+
+@dataclass(frozen=True)
+class EfficiencySettings:
+    """What is measured.
+
+    Attributes:
+        batch_sizes: texts processed at once, each a condition of its own.
+        prompt_bytes: most UTF-8 bytes of a prompt.
+        new_bytes: UTF-8 bytes that are written for each prompt, in as many tokens as the system needs for so much held-out text.
+        warmup: runs of each batch size before the measured ones.
+        repetitions: measured runs of each batch size, at least 2.
+        precision: of weights and activations: ``auto``, ``float32`` or ``bfloat16``.
+        trust_remote_code: whether code that comes with the model may run.
+    """
+
+    batch_sizes: Sequence[int]
+    prompt_bytes: int
+    new_bytes: int
+    warmup: int
+    repetitions: int
+    precision: str
+    trust_remote_code: bool
+
+
+@dataclass(frozen=True)
+class Run:
+    """What was measured when one batch of prompts was read and continued.
+
+    Attributes:
+        batch: number of prompts.
+        repetition: number of the run.
+        prompt_bytes: UTF-8 bytes of its prompts.
+        prompt_tokens: their tokens, without padding.
+        prefill_seconds: until the logits of the first new token were there.
+        first_token_seconds: until the first new token of every prompt was chosen.
+        token_seconds: between each new token and the one before it, from the second on; of all prompts at once.
+        output_bytes: UTF-8 bytes of all new tokens.
+    """
+
+    batch: int
+    repetition: int
+    prompt_bytes: int
+    prompt_tokens: int
+    prefill_seconds: float
+    first_token_seconds: float
+    token_seconds: tuple[float, ...]
+    output_bytes: int
+
+    @property
+    def decoded_tokens(self) -> int:
+        """New tokens but the first of each prompt."""
+        return self.batch * len(self.token_seconds)
+
+    @property
+    def decode_seconds(self) -> float:
+        """From the first new token to the last."""
+        return float(sum(self.token_seconds))
+
+
+def choose_prompts(documents: pa.Table, prompt_bytes: int, number: int) -> list[str]:
+    """Return beginnings of held-out documents, from each language and domain in turn, those that are long enough first.
+
+    Which these are depends on the documents alone, so that all systems read the same text.
+
+    Args:
+        documents: with ``id``, ``text``, ``language``, ``domain`` and ``bytes``.
+        prompt_bytes: most UTF-8 bytes of a prompt.
+        number: of prompts; where there are fewer documents, they come again.
+    """
+    rows = sorted(documents.to_pylist(), key=lambda row: (-min(row["bytes"], prompt_bytes), row["id"]))
+    groups: dict[tuple[str, str], deque[str]] = {}
+    for row in rows:
+        groups.setdefault((row["language"], row["domain"]), deque()).append(row["text"])
+    texts: list[str] = []
+    while any(groups.values()) and len(texts) < number:
+        texts += [groups[key].popleft() for key in sorted(groups) if groups[key]]
+    return list(islice(cycle([cut(text, prompt_bytes) for text in texts[:number]]), number))
+
+
+class _PrefillClock(LogitsProcessor):
+    """Notes when the first logits are there."""
+
+    def __init__(self, now: Callable[[], float]):
+        self.now = now
+        self.time: float | None = None
+
+    def __call__(self, input_ids: torch.LongTensor, scores: torch.FloatTensor) -> torch.FloatTensor:
+        if self.time is None:
+            self.time = self.now()
+        return scores
+
+
+class _TokenClock(StoppingCriteria):
+    """Notes when each new token is there; stops nothing."""
+
+    def __init__(self, now: Callable[[], float]):
+        self.now = now
+        self.times: list[float] = []
+
+    def __call__(self, input_ids: torch.LongTensor, scores: torch.FloatTensor, **_: Any) -> torch.BoolTensor:
+        self.times.append(self.now())
+        return torch.zeros(len(input_ids), dtype=torch.bool, device=input_ids.device)  # type: ignore[return-value]
+
+
+class System:
+    """A model and its tokenizer, ready to be measured.
+
+    Args:
+        model: in evaluation mode, on its device.
+        tokenizer: its tokenizer.
+        clock: returns seconds; what the device still has to do is waited for first.
+    """
+
+    def __init__(
+        self, model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, clock: Callable[[], float] = time.perf_counter
+    ):
+        """Find the tokens that end a text."""
+        self.model, self.tokenizer, self.clock = model, tokenizer, clock
+        of_model = model.generation_config.eos_token_id if model.generation_config is not None else None
+        ends = {tokenizer.eos_token_id, *(of_model if isinstance(of_model, list) else [of_model])} - {None}
+        self.ends = sorted(end for end in ends if end < model.get_input_embeddings().weight.shape[0])
+        pad = tokenizer.pad_token_id
+        self.pad = pad if pad is not None else self.ends[0] if self.ends else 0
+
+    def now(self) -> float:
+        """Return the time when the device has done all that it was given."""
+        if self.model.device.type == "cuda":
+            torch.cuda.synchronize(self.model.device)
+        return self.clock()
+
+    @torch.no_grad()
+    def run(self, prompts: list[str], new_tokens: int, repetition: int) -> Run:
+        """Read prompts and write the same number of new tokens for each, greedily and with a cache of keys and values.
+
+        The token that ends a text is never chosen, so that every system writes as much as it was asked for.
+
+        Args:
+            prompts: texts; shorter ones are padded on the left, which costs time and counts nowhere.
+            new_tokens: for each prompt, at least 2.
+            repetition: number of the run.
+        """
+        encoded = self.tokenizer(prompts, add_special_tokens=False)["input_ids"]
+        width = max(map(len, encoded))
+        ids = torch.full((len(prompts), width), self.pad, dtype=torch.long)
+        mask = torch.zeros_like(ids)
+        for row, tokens in enumerate(encoded):
+            ids[row, width - len(tokens) :] = torch.tensor(tokens)
+            mask[row, width - len(tokens) :] = 1
+        ids, mask = ids.to(self.model.device), mask.to(self.model.device)
+        # The model's own settings would fill in what is left at its default here, such as sampling.
+        self.model.generation_config = GenerationConfig(
+            max_new_tokens=new_tokens, min_new_tokens=new_tokens, do_sample=False, use_cache=True,
+            eos_token_id=self.ends or None, pad_token_id=self.pad,
+        )  # fmt: skip
+        prefill, token = _PrefillClock(self.now), _TokenClock(self.now)
+        start = self.now()
+        output = self.model.generate(
+            input_ids=ids,
+            attention_mask=mask,
+            logits_processor=transformers.LogitsProcessorList([prefill]),
+            stopping_criteria=transformers.StoppingCriteriaList([token]),
+        )
+        assert prefill.time is not None
+        written = self.tokenizer.batch_decode(output[:, width:].tolist(), clean_up_tokenization_spaces=False)
+        return Run(
+            batch=len(prompts),
+            repetition=repetition,
+            prompt_bytes=sum(len(prompt.encode("utf-8")) for prompt in prompts),
+            prompt_tokens=sum(map(len, encoded)),
+            prefill_seconds=prefill.time - start,
+            first_token_seconds=token.times[0] - start,
+            token_seconds=tuple(np.diff(token.times).tolist()),
+            output_bytes=sum(len(text.encode("utf-8")) for text in written),
+        )
+
+
+def peak_memory(device: torch.device) -> int:
+    """Return bytes: the most that PyTorch had allocated on a GPU, or the largest resident set of this process so far."""
+    if device.type == "cuda":
+        return torch.cuda.max_memory_allocated(device)
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+
+
+def new_tokens_for(new_bytes: int, bytes_per_token: float) -> int:
+    """Return how many tokens a system needs for so many bytes of text, at least 2."""
+    return max(LEAST_NEW_TOKENS, round(new_bytes / bytes_per_token))
+
+
+def measure(
+    system: System, documents: pa.Table, settings: EfficiencySettings, where: str
+) -> tuple[list[Run], dict[int, int], float, int]:
+    """Measure a system with every batch size, the smallest first.
+
+    Args:
+        system: model and tokenizer.
+        documents: held-out documents.
+        settings: what to measure.
+        where: name of the model, for messages.
+
+    Returns:
+        The runs, peak memory by batch size in bytes, bytes of the prompts per token, and new tokens for each prompt.
+
+    Raises:
+        ArtefactError: the tokenizer makes no tokens of a prompt.
+        ConfigurationError: prompts and new tokens are more than the model's context.
+    """
+    sizes = sorted(settings.batch_sizes)
+    prompts = choose_prompts(documents, settings.prompt_bytes, sizes[-1] * settings.repetitions)
+    tokens = [len(ids) for ids in system.tokenizer(prompts, add_special_tokens=False)["input_ids"]]
+    if not all(tokens):
+        raise ArtefactError(
+            f"{where}: a prompt gives no tokens", found=repr(prompts[tokens.index(0)][:40]), mend="use another tokenizer"
+        )
+    bytes_per_token = sum(len(prompt.encode("utf-8")) for prompt in prompts) / sum(tokens)
+    new_tokens = new_tokens_for(settings.new_bytes, bytes_per_token)
+    context = context_length(system.model)
+    if context is not None and max(tokens) + new_tokens > context:
+        raise ConfigurationError(
+            "evaluation: efficiency: prompt_bytes and new_bytes are too many for the model",
+            found=f"up to {max(tokens)} tokens of a prompt and {new_tokens} new ones",
+            expected=f"at most {context}, the context of {where}",
+            mend="lower prompt_bytes or new_bytes",
+        )
+    runs, memory = [], {}
+    progress = Progress("runs measured", len(sizes) * settings.repetitions, "runs")
+    for size in sizes:
+        if system.model.device.type == "cuda":
+            torch.cuda.reset_peak_memory_stats(system.model.device)
+        for _ in range(settings.warmup):
+            system.run(prompts[:size], new_tokens, -1)
+        for repetition in range(settings.repetitions):
+            runs.append(system.run(prompts[repetition * size : (repetition + 1) * size], new_tokens, repetition))
+            progress.advance(note=f"batch of {size}")
+        memory[size] = peak_memory(system.model.device)
+    progress.close()
+    return runs, memory, bytes_per_token, new_tokens
+
+
+def metric(
+    name: str, condition: str, value: float, unit: str, better: str, n: int, items: str, ci95: list[float] | None = None
+) -> dict[str, Any]:
+    """Return a metric as it stands in the result."""
+    return {
+        "metric": name, "dataset": DATASET, "condition": condition, "language": ALL, "domain": ALL, "value": value, "ci95": ci95,
+        "n": n, "items": items, "unit": unit, "better": better, "level": "corpus",
+    }  # fmt: skip
+
+
+def metrics_of_runs(runs: Sequence[Run], bytes_per_token: float) -> list[dict[str, Any]]:
+    """Return the metrics of the runs of one batch size.
+
+    A rate is the mean over the runs, with a t interval of these. A percentile is that of all runs together, with a bootstrap over runs; a
+    jackknife would be far too narrow, as leaving out a run moves a percentile by a step or not at all. Of few values a high
+    percentile is little less than the largest.
+
+    Args:
+        runs: at least 2, of the same batch size.
+        bytes_per_token: of held-out text, by which new tokens are counted as bytes: an untrained model would else seem fast by
+            writing long tokens.
+    """
+    condition = f"batch {runs[0].batch}"
+
+    def repeated(name: str, unit: str, better: str, of_run: Callable[[Run], float]) -> dict[str, Any]:
+        values = [of_run(run) for run in runs]
+        found = metric(name, condition, float(np.mean(values)), unit, better, len(runs), "runs", repeats_interval(values))
+        return found | {"replicates": {"kind": "repeats", "values": values}}
+
+    def percentiles(name: str, better: str, of_run: Callable[[Run], Sequence[float]]) -> list[dict[str, Any]]:
+        values = np.array([of_run(run) for run in runs])
+        draws = np.random.default_rng(SEED).integers(0, len(runs), size=(RESAMPLES, len(runs)))
+        drawn = values[draws].reshape(RESAMPLES, -1)
+        found = []
+        for percent in PERCENTILES:
+            ci95 = np.quantile(np.percentile(drawn, percent, axis=1), [0.025, 0.975]).tolist()
+            value = float(np.percentile(values, percent))
+            found.append(metric(f"{name}_p{percent}", condition, value, "s", better, len(runs), "runs", ci95))
+        return found
+
+    return [
+        repeated("prefill_bytes_per_second", "bytes/s", "higher", lambda run: run.prompt_bytes / run.prefill_seconds),
+        repeated("prefill_tokens_per_second", "tokens/s", "neither", lambda run: run.prompt_tokens / run.prefill_seconds),
+        repeated("first_token_seconds", "s", "lower", lambda run: run.first_token_seconds),
+        *percentiles("first_token_seconds", "lower", lambda run: [run.first_token_seconds]),
+        repeated(
+            "decode_bytes_per_second", "bytes/s", "higher", lambda run: run.decoded_tokens * bytes_per_token / run.decode_seconds
+        ),
+        repeated("decode_tokens_per_second", "tokens/s", "neither", lambda run: run.decoded_tokens / run.decode_seconds),
+        *percentiles("token_seconds", "neither", lambda run: run.token_seconds),
+    ]
+
+
+def sizes(model: PreTrainedModel) -> dict[str, int]:
+    """Return what the cost of a token depends on.
+
+    Returns:
+        ``parameters``, ``embedding_parameters`` (input and output, once where they are the same), ``embedding_rows`` and
+        ``hidden_size``, the columns of the embedding.
+    """
+    weights = {module.weight for module in (model.get_input_embeddings(), model.get_output_embeddings()) if module is not None}
+    return {
+        "parameters": sum(parameter.numel() for parameter in model.parameters()),
+        "embedding_parameters": sum(weight.numel() for weight in weights),
+        "embedding_rows": model.get_input_embeddings().weight.shape[0],
+        "hidden_size": model.get_input_embeddings().weight.shape[1],
+    }
+
+
+def evaluate(
+    folder: str | Path,
+    tokenizer: str | Path,
+    documents: str | Path,
+    settings: EfficiencySettings,
+    labels: dict[str, Any],
+    output: str | Path,
+) -> list[dict[str, Any]]:
+    """Measure a model on held-out documents and write the result.
+
+    Args:
+        folder: of the model.
+        tokenizer: folder of its tokenizer.
+        documents: Parquet file of held-out documents.
+        settings: what to measure.
+        labels: what this is, copied into the result.
+        output: JSON file to write, with its items beside it: a row per run.
+
+    Returns:
+        The metrics: of :func:`metrics_of_runs` for each batch size, peak memory, and the sizes of model and vocabulary.
+    """
+    table = read_heldout(documents)
+    start = time.perf_counter()
+    model, own = load(folder, tokenizer, precision=settings.precision, trust_remote_code=settings.trust_remote_code)
+    on_gpu = model.device.type == "cuda"
+    runs, memory, bytes_per_token, new_tokens = measure(System(model, own), table, settings, str(folder))
+    metrics = []
+    for size, peak in memory.items():
+        chosen = [run for run in runs if run.batch == size]
+        metrics += metrics_of_runs(chosen, bytes_per_token)
+        metrics.append(metric("peak_memory", f"batch {size}", peak, "bytes", "lower", len(chosen), "runs"))
+        speed = {m["metric"]: m["value"] for m in metrics if m["condition"] == f"batch {size}"}
+        log.info("batch of %d: reads %.0f bytes/s, first token after %.3f s, writes %.0f bytes/s", size,
+                 speed["prefill_bytes_per_second"], speed["first_token_seconds"], speed["decode_bytes_per_second"])  # fmt: skip
+    counted = sizes(model)
+    share = counted["embedding_parameters"] / counted["parameters"]
+    vocabulary = max(own.get_vocab().values()) + 1
+    metrics += [
+        metric("parameters", "", counted["parameters"], "parameters", "lower", 1, "models"),
+        metric("embedding_share", "", share, "share of parameters", "lower", 1, "models"),
+        metric("vocabulary", "", vocabulary, "tokens", "neither", 1, "models"),
+    ]
+    items = pa.table(
+        {
+            "dataset": [DATASET] * len(runs),
+            "condition": [f"batch {run.batch}" for run in runs],
+            "language": [ALL] * len(runs),
+            "domain": [ALL] * len(runs),
+            "id": [f"run {run.repetition}" for run in runs],
+            **{name: [getattr(run, name) for run in runs] for name in ("prompt_bytes", "prompt_tokens", "prefill_seconds")},
+            "first_token_seconds": [run.first_token_seconds for run in runs],
+            "decoded_tokens": [run.decoded_tokens for run in runs],
+            "decode_seconds": [run.decode_seconds for run in runs],
+            "output_bytes": [run.output_bytes for run in runs],
+            "token_seconds": [list(run.token_seconds) for run in runs],
+        }
+    )
+    write_result(
+        output,
+        suite="efficiency",
+        labels=labels,
+        settings=asdict(settings),
+        items=items,
+        metrics=metrics,
+        digests={"model": digest_of(folder), "tokenizer": digest_of(tokenizer), "data": digest_of(documents)},
+        **circumstances(model),
+        seconds=time.perf_counter() - start,
+        more={
+            **counted,
+            "bytes_per_token": bytes_per_token,
+            "new_tokens": new_tokens,
+            "threads": torch.get_num_threads(),
+            "peak_memory_is": "allocated by PyTorch on the GPU" if on_gpu else "resident set of the process since its start",
+        },
+    )
+    return metrics

@@ -1,0 +1,211 @@
+"""Bits per byte: how well a model predicts text, in a unit that does not depend on its tokenizer."""
+
+from __future__ import annotations
+
+import logging
+import math
+import time
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+from transformers import AutoTokenizer, PreTrainedModel, PreTrainedTokenizerBase
+
+from tokalign.common.errors import ArtefactError, ConfigurationError
+from tokalign.common.progress import Progress
+from tokalign.evaluation.data.heldout import read_heldout
+from tokalign.evaluation.results import Measure, circumstances, digest_of, metrics_of, write_result
+from tokalign.models.loading import check_fit, context_length, load, start_token
+from tokalign.models.scoring import Scorer
+from tokalign.models.windows import batches, score_batch, windows
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class PerplexitySettings:
+    """How documents are scored.
+
+    Attributes:
+        window: most tokens that the model reads at once, the document start token among them.
+        stride: tokens between the beginnings of two windows of a longer document; at most ``window``. A token after
+            the first window sees at least ``window - stride`` tokens before it.
+        batch_tokens: most tokens, padding included, in one forward pass (a single window may have more); fewer where
+            the logits of a batch must exist and would take more than ``likelihood.LOGITS_BYTES``.
+        precision: of weights and activations: ``float32``, ``bfloat16``, or ``auto``: bfloat16 on a device that has
+            it, else float32. The log-softmax is always float32, sums are float64.
+        document_start: what the first token is conditioned on: ``eos`` (the model's end-of-text token, which comes
+            before every document in packed training text), ``bos``, or ``none``: then the first token is charged
+            log(vocabulary) nats, as there is nothing to predict it from.
+        trust_remote_code: whether code that comes with the model may run.
+    """
+
+    window: int
+    stride: int
+    batch_tokens: int
+    precision: str
+    document_start: str
+    trust_remote_code: bool
+
+    def __post_init__(self) -> None:
+        """Check the values against each other.
+
+        Raises:
+            ConfigurationError: a value is out of range.
+        """
+        if not 1 <= self.stride <= self.window:
+            raise ConfigurationError(
+                "evaluation: stride",
+                found=f"stride {self.stride}, window {self.window}",
+                expected="1 <= stride <= window, or tokens between two windows are never scored",
+                mend="set stride to half the window",
+            )
+        for key, values in (("precision", ("auto", "float32", "bfloat16")), ("document_start", ("eos", "bos", "none"))):
+            if getattr(self, key) not in values:
+                raise ConfigurationError(f"evaluation: {key}", found=getattr(self, key), expected=" or ".join(values))
+
+
+def score_documents(
+    model: PreTrainedModel,
+    tokenizer: PreTrainedTokenizerBase,
+    ids: list[str],
+    texts: list[str],
+    settings: PerplexitySettings,
+) -> tuple[np.ndarray, np.ndarray, int]:
+    """Score every token of every document once.
+
+    Args:
+        model: in evaluation mode, on its device.
+        tokenizer: its tokenizer; texts are encoded without special tokens.
+        ids: name of each document, for messages.
+        texts: the documents.
+        settings: windows, batches, document start.
+
+    Returns:
+        Negative log-likelihood in nats (float64) and number of tokens (int64), each of shape (documents,), and the
+        number of unknown tokens in all.
+
+    Raises:
+        ArtefactError: the tokenizer has more ids than the model has embedding rows, a text gives no tokens, or a
+            negative log-likelihood is not finite.
+        ConfigurationError: no token to begin documents with, or windows longer than the model's context.
+    """
+    check_fit(model, tokenizer)
+    context = context_length(model)
+    if context is not None and settings.window > context:
+        raise ConfigurationError(
+            "evaluation: window", found=settings.window, expected=f"at most {context}, the context of {model.name_or_path}"
+        )
+    start = start_token(tokenizer, settings.document_start)
+    encoded = tokenizer(texts, add_special_tokens=False, truncation=False, padding=False)["input_ids"]
+    tokens = np.array([len(document) for document in encoded], dtype=np.int64)
+    for name, text, document in zip(ids, texts, encoded, strict=True):
+        if not document:
+            raise ArtefactError(
+                f"document {name}: the tokenizer gives no tokens",
+                found=repr(text[:40]),
+                expected="at least one token per document, or its bytes would cost nothing",
+                mend="use a tokenizer that can encode this text, or leave the document out",
+            )
+    unknown = 0
+    if tokenizer.unk_token_id is not None:
+        unknown = sum(document.count(tokenizer.unk_token_id) for document in encoded)
+    if unknown:
+        log.warning("warning: %d unknown tokens: their bytes cannot be told from the tokens, bits per byte are too low", unknown)
+    prefix = [] if start is None else [start]
+    sequences = [np.array(prefix + document, dtype=np.int64) for document in encoded]
+    nll = np.zeros(len(texts), dtype=np.float64)
+    if start is None:
+        nll += math.log(model.get_output_embeddings().weight.shape[0])
+    parts = [w for i, s in enumerate(sequences) for w in windows(i, len(s), settings.window, settings.stride)]
+    progress = Progress("tokens scored", sum(part.end - part.first + 1 for part in parts), "tokens")
+    scorer = Scorer(model)
+    for batch in batches(parts, scorer.batch_tokens(settings.batch_tokens)):
+        for part, value in zip(batch, score_batch(scorer, sequences, batch), strict=True):
+            if not math.isfinite(value):
+                raise ArtefactError(
+                    f"{model.name_or_path}: the loss of document {ids[part.document]} is not a finite number",
+                    found=f"{value} in tokens {part.begin} to {part.end}",
+                    expected="finite logits",
+                    mend="look for NaN in the weights (training diverged?), or evaluate with precision: float32",
+                )
+            nll[part.document] += value
+        progress.advance(sum(part.end - part.first + 1 for part in batch))
+    progress.close()
+    return nll, tokens, unknown
+
+
+MEASURES = (
+    Measure("bits_per_byte", "ratio", ("nll", "bytes"), "bits/byte", "lower", scale=1 / math.log(2)),
+    Measure("normalised_perplexity", "exp_ratio", ("nll", "reference_tokens"), "per reference token", "lower"),
+    Measure("perplexity", "exp_ratio", ("nll", "tokens"), "per own token", "neither"),
+)
+"""What is made of the items: sums of nats over sums of bytes; over tokens of a tokenizer that all models share (the normalised
+perplexity of the fork true-tokalign); and over the model's own tokens, which is not comparable between tokenizers."""
+
+
+def evaluate(
+    folder: str | Path,
+    tokenizer: str | Path,
+    documents: str | Path,
+    settings: PerplexitySettings,
+    labels: dict[str, Any],
+    output: str | Path,
+    reference: str | Path | None = None,
+) -> list[dict[str, Any]]:
+    """Score a model on held-out documents and write the result.
+
+    Args:
+        folder: of the model.
+        tokenizer: folder of its tokenizer; that of the model where both lie together.
+        documents: Parquet file of held-out documents.
+        settings: how.
+        labels: what this is, copied into the result.
+        output: JSON file to write, with its items beside it: ``nll`` (nats), ``bytes``, ``characters``, ``tokens`` and
+            ``reference_tokens`` of each document.
+        reference: folder of the tokenizer whose tokens the normalised perplexity counts; the model's own where left out.
+
+    Returns:
+        The metrics of ``MEASURES``, for all text and each language and domain.
+    """
+    table = read_heldout(documents)
+    model, own = load(folder, tokenizer, precision=settings.precision, trust_remote_code=settings.trust_remote_code)
+    texts = table["text"].to_pylist()
+    how = circumstances(model)
+    size = sum(table["bytes"].to_pylist())
+    log.info("%d documents, %d bytes; %s on %s", len(texts), size, how["precision"], how["device"])
+    start = time.perf_counter()
+    nll, tokens, unknown = score_documents(model, own, table["id"].to_pylist(), texts, settings)
+    seconds = time.perf_counter() - start
+    counted = tokens
+    if reference is not None:
+        shared = AutoTokenizer.from_pretrained(reference, local_files_only=True, trust_remote_code=settings.trust_remote_code)
+        counted = np.array([len(ids) for ids in shared(texts, add_special_tokens=False)["input_ids"]])
+    items = pa.table(
+        {
+            "dataset": ["heldout"] * len(texts),
+            "condition": [""] * len(texts),
+            **{name: table[name] for name in ("language", "domain", "id", "bytes")},
+            "characters": np.array([len(text) for text in texts]),
+            "nll": nll,
+            "tokens": tokens,
+            "reference_tokens": counted,
+        }
+    )
+    metrics = metrics_of(items, MEASURES, "documents")
+    log.info("%.4f bits per byte", metrics[0]["value"])
+    write_result(
+        output,
+        suite="perplexity",
+        labels=labels,
+        settings=asdict(settings),
+        items=items,
+        metrics=metrics,
+        digests={"model": digest_of(folder), "tokenizer": digest_of(tokenizer), "data": digest_of(documents)},
+        **how,
+        seconds=seconds,
+        more={"unknown_tokens": unknown, "bytes_per_second": size / seconds},
+    )
+    return metrics

@@ -1,0 +1,76 @@
+"""TokAlign's ablations of the initialisation: random rows in place of some or all that an alignment found.
+
+Source: ``-r``, ``random_permute``, ``random_initial_all`` and ``random_initial_aug`` of TokAlign's ``convert.py`` (Li et al. 2025,
+the ablation of the alignment matrix); here all are seeded.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy import sparse
+
+from tokalign.alignment.fills import FILLS
+from tokalign.alignment.matrix import StoredAlignment
+
+WHOLE_ROWS = ("random_all", "random_aug")
+"""Ablations that do not ask the alignment at all."""
+
+MEANING = {
+    "none": "no ablation",
+    "shuffle": "each row replaced with the probability `share` by that of a random source token, the same for both embeddings",
+    "permutation": "every row that of a random source token, drawn with replacement, the same for both embeddings",
+    "random_all": "every row drawn from the distribution that the model's weights started from",
+    "random_aug": "rows kept by coincidence of ids, whatever the ids stand for; further rows drawn",
+}
+"""What is recorded beside the checkpoint."""
+
+
+@dataclass(frozen=True)
+class AblationSettings:
+    """An ablation; see the schema for the meaning of the fields."""
+
+    kind: str
+    share: float
+    seed: int
+
+
+def replaced_rows(settings: AblationSettings, targets: int) -> NDArray[np.bool_]:
+    """Return which target tokens get the row of a random source token, bool, shape (targets,)."""
+    if settings.kind == "permutation":
+        return np.ones(targets, bool)
+    if settings.kind == "shuffle":
+        return np.random.default_rng([settings.seed, 0]).random(targets) < settings.share
+    return np.zeros(targets, bool)
+
+
+def ablated(alignment: StoredAlignment, settings: AblationSettings) -> tuple[StoredAlignment, NDArray[np.bool_]]:
+    """Replace rows of an alignment by single random source tokens, drawn uniformly.
+
+    Args:
+        alignment: of shape (|V_target|, |V_source|).
+        settings: the kinds ``shuffle`` and ``permutation`` replace rows.
+
+    Returns:
+        The alignment with other rows, and which were replaced, bool, shape (|V_target|,).
+    """
+    targets, sources = alignment.matrix.shape
+    chosen = replaced_rows(settings, targets)
+    if not chosen.any():
+        return alignment, chosen
+    random = np.random.default_rng([settings.seed, 1]).integers(sources, size=targets)
+    keep = sparse.diags_array((~chosen).astype(np.float32))
+    ones = np.flatnonzero(chosen)
+    single = sparse.csr_matrix((np.ones(len(ones), np.float32), (ones, random[ones])), shape=(targets, sources))
+
+    def matrix(old: sparse.csr_matrix) -> sparse.csr_matrix:
+        new = sparse.csr_matrix(keep @ old) + single
+        new.eliminate_zeros()
+        return sparse.csr_matrix(new, dtype=np.float32)
+
+    fill = np.where(chosen, FILLS["none"], alignment.fill).astype(np.int8)
+    output = None if alignment.output is None else matrix(alignment.output)
+    return dataclasses.replace(alignment, matrix=matrix(alignment.matrix), output=output, fill=fill), chosen

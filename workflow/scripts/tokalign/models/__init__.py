@@ -1,0 +1,1 @@
+"""Models: loading, checkpoints, head, scoring and writing."""

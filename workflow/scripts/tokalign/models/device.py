@@ -1,0 +1,42 @@
+"""What the device of a job does well."""
+
+from __future__ import annotations
+
+import importlib.util
+import resource
+import sys
+
+import torch
+
+
+def has_bfloat16() -> bool:
+    """Say whether the device multiplies bfloat16 in hardware: a GPU from Ampere on, or a CPU with AVX512-BF16 or AMX."""
+    if torch.cuda.is_available():
+        return torch.cuda.is_bf16_supported(including_emulation=False)
+    return torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported()
+
+
+def choose_precision(wanted: str) -> str:
+    """Return ``bfloat16`` or ``float32``: as wanted, or for ``auto`` by what the device does well."""
+    return wanted if wanted != "auto" else "bfloat16" if has_bfloat16() else "float32"
+
+
+def choose_attention(wanted: str, precision: str) -> str:
+    """Return an implementation of attention: as wanted, or for ``auto`` flash attention where package, GPU and bfloat16 are there.
+
+    Args:
+        wanted: ``auto``, ``sdpa``, ``flash_attention_2`` or ``eager``.
+        precision: ``bfloat16`` or ``float32``.
+    """
+    if wanted != "auto":
+        return wanted
+    flash = torch.cuda.is_available() and precision == "bfloat16" and importlib.util.find_spec("flash_attn") is not None
+    return "flash_attention_2" if flash else "sdpa"
+
+
+def peak_memory(device: torch.device) -> int:
+    """Return the most memory that this process has had: of the GPU where it uses one, else of the machine [bytes]."""
+    if device.type == "cuda":
+        return torch.cuda.max_memory_allocated(device)
+    used = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return used if sys.platform == "darwin" else used * 1024

@@ -1,0 +1,443 @@
+"""Checks before the first job, as a table, and the plan: steps, tokens, GPU hours and numbers of jobs."""
+
+from __future__ import annotations
+
+import getpass
+import json
+import logging
+import os
+import shutil
+import subprocess
+import sys
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from tokalign.cluster import gpus
+from tokalign.cluster.slurm import SINFO, Request, parse_sinfo, slurm
+from tokalign.common.errors import InputError
+from tokalign.common.files import read_json
+from tokalign.models.safetensors_file import read_safetensors_header
+from tokalign.preflight import estimates
+from tokalign.preflight.dry_run import Plan, parse_dry_run, without_room
+from tokalign.preflight.estimates import ModelSize, Stage
+
+log = logging.getLogger(__name__)
+
+GB = 10**9
+PAUSE = 30
+"""Seconds to wait for an answer of the network."""
+
+
+@dataclass(frozen=True)
+class Check:
+    """A line of the table.
+
+    Attributes:
+        name: what is checked.
+        found: what is there.
+        expected: what is needed.
+        ok: ``None`` where it could not be checked.
+        mend: what to do if it is not.
+    """
+
+    name: str
+    found: str
+    expected: str
+    ok: bool | None
+    mend: str = ""
+
+
+# ---- network ----
+
+
+def reach_hub(kind: str, repository: str, revision: str) -> str:
+    """Ask the Hugging Face hub for a repository's commit, and whether its files may be fetched; no file is.
+
+    Args:
+        kind: ``model`` or ``dataset``.
+        repository: ``owner/name``.
+        revision: commit, branch or tag.
+
+    Returns:
+        The commit.
+
+    Raises:
+        InputError: there is no such repository or revision, no access, or no network.
+    """
+    import huggingface_hub
+    from huggingface_hub import errors
+
+    api = huggingface_hub.HfApi()
+    try:
+        info = api.repo_info(repository, repo_type=kind, revision=revision, timeout=PAUSE)
+        api.auth_check(repository, repo_type=kind)
+    except errors.GatedRepoError as error:
+        page = f"https://huggingface.co/{'datasets/' if kind == 'dataset' else ''}{repository}"
+        raise InputError("access has to be granted", mend=f"accept the terms on {page} and set HF_TOKEN") from error
+    except (errors.RepositoryNotFoundError, errors.RevisionNotFoundError, errors.HFValidationError) as error:
+        raise InputError(
+            "no such repository or revision", mend="check owner, name and revision; a private one needs HF_TOKEN"
+        ) from error
+    except (errors.HTTPError, errors.OfflineModeIsEnabled, OSError) as error:
+        raise InputError(
+            f"the hub cannot be reached ({type(error).__name__})",
+            mend="run this where there is a network, or skip it with: HF_HUB_OFFLINE=1 snakemake ... preflight",
+        ) from error
+    return str(info.sha)
+
+
+def reach_wheel(requirement: str) -> str:
+    """Ask pip's index whether it has a wheel's version.
+
+    Raises:
+        InputError: it does not, or cannot be reached.
+    """
+    name, version = requirement.split("==")
+    command = [sys.executable, "-m", "pip", "index", "versions", "--disable-pip-version-check", "--timeout", str(PAUSE), name]
+    done = subprocess.run(command, capture_output=True, text=True)
+    if done.returncode:
+        raise InputError("pip's index does not have it or cannot be reached", mend="check the network and `pip config list`")
+    if version not in done.stdout.replace(",", " ").split():
+        raise InputError(f"the index has no version {version}", mend="write a version that it has")
+    return version
+
+
+def check_sources(sources: Iterable[Mapping[str, str]], *, offline: bool) -> list[Check]:
+    """Check access to all that has still to be fetched, each repository once.
+
+    Args:
+        sources: ``path`` where it will be, ``kind`` (``wheel``, ``model`` or ``dataset``), ``name``, ``revision``.
+        offline: leave the network alone.
+    """
+    wanted = [dict(source) for source in sources if not Path(source["path"]).exists()]
+    distinct = {(source["kind"], source["name"], source.get("revision", "")) for source in wanted}
+    if not distinct:
+        return [Check("sources on the network", "nothing left to fetch", "access to what is left to fetch", True)]
+    if offline:
+        names = sorted({name for _, name, _ in distinct})
+        return [
+            Check(
+                "sources on the network",
+                "skipped: no network (HF_HUB_OFFLINE)",
+                f"access to {len(names)}: {', '.join(names)}",
+                None,
+            )
+        ]
+    checks = []
+    for kind, name, revision in sorted(distinct):
+        log.info("asking for %s %s", kind, name)
+        expected = f"access to {revision}" if revision else "on the index"
+        try:
+            found = reach_wheel(name) if kind == "wheel" else f"commit {reach_hub(kind, name, revision)[:12]}"
+            checks.append(Check(f"{kind} {name}", found, expected, True))
+        except InputError as error:
+            checks.append(Check(f"{kind} {name}", error.where, expected, False, str(error).partition("to mend:  ")[2]))
+    return checks
+
+
+# ---- sizes ----
+
+
+def size_of_config(config: Mapping[str, Any], parameters: int | None) -> ModelSize | None:
+    """Return the size of a model that its config.json describes, or ``None`` if it names no width.
+
+    Args:
+        config: content of config.json; of a model of text and images the part of the text counts.
+        parameters: their number, if known.
+    """
+    own = config.get("text_config", config)
+    width = next((own[key] for key in ("hidden_size", "n_embd", "d_model") if key in own), None)
+    if width is None or "vocab_size" not in own or parameters is None:
+        return None
+    return ModelSize(parameters, own["vocab_size"], width, own.get("tie_word_embeddings", True))
+
+
+def model_size(source: Mapping[str, Any], info: Path, *, offline: bool) -> tuple[ModelSize | None, str]:
+    """Return the size of a model and where it is known from.
+
+    The first that is there: info.json of the workflow, the files of a local folder, the hub's description, the number in its name.
+    """
+    if info.exists():
+        return ModelSize.of(read_json(info)), ""
+    if "folder" in source:
+        folder = Path(source["folder"])
+        tensors = [tensor for path in sorted(folder.glob("*.safetensors")) for tensor in read_safetensors_header(path).values()]
+        parameters = sum(_product(tensor.shape) for tensor in tensors)
+        return size_of_config(read_json(folder / "config.json"), parameters), ""
+    named = next((str(source[key]) for key in ("hub", "wheel", "gguf") if key in source), "")
+    guess = estimates.parameters_in_name(Path(named.split("==")[0]).name)
+    if "hub" in source and not offline:
+        found = _described(source["hub"], source["revision"], guess)
+        if found is not None:
+            return found, ""
+    return (ModelSize.typical(guess), "size from its name") if guess else (None, "size not known before it is fetched")
+
+
+def vocabulary_size(block: Mapping[str, Any], *, offline: bool) -> int | None:
+    """Return the number of ids of a tokenizer, or ``None`` before it is known.
+
+    Args:
+        block: ``rows`` where the workflow knows it, else ``source``: a folder's or a hub repository's config.json may say it.
+        offline: leave the network alone.
+    """
+    if block["rows"] is not None:
+        return block["rows"]
+    source = block["source"]
+    path = Path(source.get("folder", ""), "config.json")
+    if "folder" in source and path.exists():
+        return read_json(path).get("vocab_size")
+    found = None if offline or "hub" not in source else _described(source["hub"], source["revision"], 1)
+    return found and found.rows
+
+
+def _product(shape: Sequence[int]) -> int:
+    result = 1
+    for length in shape:
+        result *= length
+    return result
+
+
+def _described(repository: str, revision: str, guess: int | None) -> ModelSize | None:
+    """Return the size by config.json of a hub repository (a file of a few hundred bytes), or ``None``."""
+    import huggingface_hub
+    from huggingface_hub import errors
+
+    try:
+        info = huggingface_hub.HfApi().repo_info(repository, repo_type="model", revision=revision, timeout=PAUSE)
+        path = huggingface_hub.hf_hub_download(repository, "config.json", revision=revision, etag_timeout=PAUSE)
+    except (errors.HTTPError, errors.HfHubHTTPError, errors.LocalEntryNotFoundError, OSError):
+        return None  # the check of the sources says why
+    weights = getattr(info, "safetensors", None)
+    return size_of_config(json.loads(Path(path).read_text(encoding="utf-8")), weights.total if weights else guess)
+
+
+# ---- disk ----
+
+
+@dataclass(frozen=True)
+class Sizes:
+    """What is known of models and tokenizers.
+
+    Attributes:
+        models: by name; ``None`` where the size is not known.
+        vocabularies: number of ids by tokenizer; ``None`` where it is not known.
+    """
+
+    models: Mapping[str, ModelSize | None]
+    vocabularies: Mapping[str, int | None]
+
+    def adapted(self, model: str, tokenizer: str | None) -> ModelSize | None:
+        """Return a model with another vocabulary, or with its own where the other is ``None`` or not known."""
+        size = self.models[model]
+        rows = self.vocabularies.get(tokenizer) if tokenizer else None
+        return size.with_rows(rows) if size and rows else size
+
+
+def file_bytes(item: Mapping[str, Any], sizes: Sizes) -> int | None:
+    """Return the bytes that a planned file or folder will take; ``None`` where the size of its model is not known.
+
+    Args:
+        item: ``path`` and either ``bytes``, or ``model``, ``tokenizer`` (``None``: its own), and for states of a training
+            ``stage`` and ``block``.
+        sizes: of models and vocabularies.
+    """
+    if "bytes" in item:
+        return item["bytes"]
+    size = sizes.adapted(item["model"], item["tokenizer"])
+    if size is None:
+        return None
+    if "stage" in item:
+        return 3 * estimates.state_bytes(size, Stage.of(item["stage"], item["block"]))
+    return estimates.checkpoint_bytes(size)
+
+
+def check_disk(items: Iterable[Mapping[str, Any]], sizes: Sizes, quota: str = "") -> list[Check]:
+    """Compare what is still to be written with the free space, by file system.
+
+    Args:
+        items: planned files; those that are there count nothing.
+        sizes: of models and vocabularies.
+        quota: advice where more than the file system's free space limits.
+    """
+    needed: dict[int, int] = {}
+    folders: dict[int, set[str]] = {}
+    unknown = set()
+    for item in items:
+        path = Path(item["path"])
+        if path.exists():
+            continue
+        size = file_bytes(item, sizes)
+        if size is None:
+            unknown.add(item["model"])
+            continue
+        parent = next(folder for folder in (path.absolute(), *path.absolute().parents) if folder.exists())
+        device = parent.stat().st_dev
+        needed[device] = needed.get(device, 0) + size
+        folders.setdefault(device, set()).add(path.parts[0])
+    checks = []
+    for device, size in needed.items():
+        names = " and ".join(f"{name}/" for name in sorted(folders[device]))
+        where = next(Path(name) if Path(name).exists() else Path.cwd() for name in sorted(folders[device]))
+        free = shutil.disk_usage(where).free
+        without = f", without {', '.join(sorted(unknown))}, whose size is not known" if unknown else ""
+        checks.append(
+            Check(
+                f"disk space of {names}", f"{free / GB:.1f} GB free", f"about {size / GB:.1f} GB{without}", free >= size,
+                f"free some space, or move the working folder to a larger file system{quota}",
+            )
+        )  # fmt: skip
+    return checks or [Check("disk space", "nothing left to write", "room for what is left to write", True)]
+
+
+# ---- trainings ----
+
+
+@dataclass(frozen=True)
+class Training:
+    """A line of the plan: a stage of an experiment.
+
+    Attributes:
+        labels: experiment, model, tokenizer, recipe, seed, stage.
+        stage: what it costs.
+        size: of the model as it is trained, if known.
+        done: it has been trained.
+    """
+
+    labels: Mapping[str, str]
+    stage: Stage
+    size: ModelSize | None
+    done: bool
+
+
+def trainings(items: Iterable[Mapping[str, Any]], sizes: Sizes) -> list[Training]:
+    """Return the trainings of all experiments, each once."""
+    found = {}
+    for item in items:
+        size = sizes.adapted(item["labels"]["model"], item["labels"]["tokenizer"])
+        found[item["path"]] = Training(item["labels"], Stage.of(item["stage"], item["block"]), size, Path(item["path"]).exists())
+    return list(found.values())
+
+
+def check_gpu_memory(plan: Iterable[Training], gpu: str | None) -> list[Check]:
+    """Compare the memory of each training with that of a GPU, once for each recipe, model and vocabulary."""
+    checks = {}
+    for training in plan:
+        if training.done or not training.stage.gpus or training.size is None:
+            continue
+        name = gpus.known_gpu(gpu) if gpu else None
+        needed = estimates.device_bytes(training.size, training.stage) / GB
+        where = f"{training.labels['recipe']}.{training.labels['stage']} of {training.labels['model']}, {training.labels['tokenizer']}"
+        if name is None:
+            checks[where] = Check(
+                f"GPU memory: {where}", f"GPU {gpu or 'of the profile'} not known here", f"about {needed:.0f} GB", None
+            )
+            continue
+        room = gpus.GPU_GB[name]
+        checks[where] = Check(
+            f"GPU memory: {where}", f"{name} with {room} GB", f"about {needed:.0f} GB", needed <= room,
+            "lower device_sequences, or spread the model over several GPUs with zero: 3",
+        )  # fmt: skip
+    return list(checks.values())
+
+
+def training_memory_mb(plan: Iterable[Training], stated: int | None) -> int | None:
+    """Return the most main memory that an unfinished training asks for on a node, in MB, once the sizes are known to the rules.
+
+    Args:
+        plan: all trainings.
+        stated: what the configuration states instead.
+
+    Returns:
+        ``None`` where there is none, or no size is known.
+    """
+    open_ones = [training for training in plan if not training.done and training.size is not None]
+    if stated is not None or not open_ones:
+        return stated if open_ones else None
+    return max(estimates.asked_memory_mb(estimates.training_memory_mb(one.size, one.stage)) for one in open_ones)
+
+
+# ---- cluster ----
+
+
+def check_slurm(requests: Iterable[Request], training_mb: int | None, settings: Mapping[str, Any]) -> list[Check]:
+    """Check partitions, what jobs ask for, and the account.
+
+    Args:
+        requests: of the jobs that would be submitted.
+        training_mb: main memory of a training, where it is better known than in the requests. [MB]
+        settings: ``slurm`` (whether the profile submits to it), ``partitions`` (by name, the ``max_gpu`` of the
+            profile), ``account``.
+    """
+    if not settings["slurm"]:
+        return check_machine(training_mb)
+    if shutil.which("sinfo") is None:
+        mend = "run this where jobs are submitted, or use --profile profiles/local"
+        return [Check("Slurm", "no sinfo: Slurm is not on this machine", "the profile submits to Slurm", False, mend)]
+    try:
+        nodes = parse_sinfo(slurm("sinfo", "--noheader", "--format", SINFO))
+    except InputError as error:
+        return [Check("Slurm", error.where, "sinfo lists the partitions", False, f"wait until the cluster answers ({error})")]
+    known = {kind.partition: kind.up for kind in nodes}
+    limits = settings["partitions"] or dict.fromkeys(sorted(known))
+    checks = []
+    for name in limits:
+        found = "not there" if name not in known else "up" if known[name] else "not up"
+        there = ", ".join(sorted(known))
+        checks.append(Check(f"partition {name}", found, "up", found == "up", f"name in partitions.yaml one of: {there}"))
+    usable = [replace(kind, max_gpu=limits[kind.partition]) for kind in nodes if kind.partition in limits]
+    if training_mb is not None:
+        requests = [replace(request, mem_mb=training_mb) if request.rule == "train_stage" else request for request in requests]
+    reasons = without_room(requests, usable)
+    for request, reason in reasons.items():
+        advice = f"lower `resources.{request.rule}` in the configuration, or group-components in the profile; or add a partition"
+        if "max_gpu" in reason:
+            advice = "raise max_gpu in partitions.yaml of the profile, if the site allows it; or lower gpus or nodes of the stage"
+        checks.append(Check(f"room for {request.rule}", reason, describe(request), False, advice))
+    if not reasons:
+        checks.append(Check("room for all jobs", f"on {', '.join(limits)}", "memory, threads, time and GPUs of each job", True))
+    if settings["account"]:
+        checks.append(check_account(settings["account"]))
+    return checks
+
+
+def describe(request: Request) -> str:
+    """Say what a job asks for."""
+    gpus = f", {request.gpus} GPUs" if request.gpus else ""
+    return f"{request.mem_mb} MB, {request.threads} threads, {request.minutes} minutes{gpus}"
+
+
+def check_account(account: str) -> Check:
+    """Check that Slurm's accounting lets this user use an account."""
+    user = getpass.getuser()
+    try:
+        text = slurm("sacctmgr", "--noheader", "--parsable2", "list", "associations", f"user={user}", "format=account")
+    except InputError as error:
+        return Check(f"account {account}", str(error).splitlines()[0], f"an account of {user}", None)
+    known = sorted({line.strip() for line in text.splitlines() if line.strip()})
+    mend = "write one of these as slurm_account into the profile"
+    return Check(f"account {account}", ", ".join(known) or "no accounts", f"an account of {user}", account in known, mend)
+
+
+def check_machine(training_mb: int | None) -> list[Check]:
+    """Compare the main memory of the largest training with that of this machine."""
+    memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") // estimates.MB
+    checks = [Check("Slurm", "not used by this profile", "", None)]
+    if training_mb is not None:
+        mend = "lower device_sequences, or run it on a larger machine"
+        checks.append(Check("memory of this machine", f"{memory} MB", f"{training_mb} MB to train", memory >= training_mb, mend))
+    return checks
+
+
+def dry_run(command: Sequence[str], folder: Path) -> Plan:
+    """Plan the run with Snakemake itself.
+
+    Raises:
+        InputError: it cannot be planned.
+    """
+    environment = {key: value for key, value in os.environ.items() if key != "PYTHONPATH"}
+    done = subprocess.run(command, cwd=folder, env=environment, text=True, stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
+    if done.returncode:
+        raise InputError(f"the run cannot be planned: {' '.join(command)}", found=done.stdout.strip()[-2000:])
+    return parse_dry_run(done.stdout)

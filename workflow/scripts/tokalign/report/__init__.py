@@ -1,0 +1,1 @@
+"""Tables, figures, pages and the summary, from result files alone."""

@@ -1,0 +1,64 @@
+"""What all figures share: style, and the reading of cells."""
+
+from __future__ import annotations
+
+import matplotlib
+
+matplotlib.use("Agg")
+
+import numpy as np
+
+from tokalign.common.errors import ArtefactError
+from tokalign.evaluation.columns import ALL
+
+Table = list[dict[str, str]]
+Row = dict[str, str]
+
+STYLE = {
+    "svg.hashsalt": "tokalign",
+    "font.family": "DejaVu Sans",
+    "font.size": 9,
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "axes.titlesize": 10,
+    "axes.titlelocation": "left",
+    "legend.frameon": False,
+    "hatch.linewidth": 0.7,
+    "figure.dpi": 100,
+    "savefig.dpi": 150,
+}
+PALETTE = ("#0072B2", "#E69F00", "#009E73", "#CC79A7", "#56B4E9", "#D55E00", "#8C7A00", "#000000")
+"""Okabe and Ito (2008): distinguishable with colour blindness."""
+LIGHT = ("#E69F00", "#56B4E9", "#8C7A00")
+"""Colours of it on which hatches are drawn dark."""
+MARKERS = "osD^vPX*"
+DASHES = ("-", "--", "-.", ":")
+HATCHES = ("", "///", "...", "\\\\\\", "xxx", "++", "oo", "**")
+GRID = {"color": "#dddddd", "linewidth": 0.6}
+
+
+def need(table: Table, name: str) -> None:
+    """Refuse an empty table."""
+    if not table:
+        raise ArtefactError(f"{name}: the table has no rows", expected="something to draw", mend="evaluate something first")
+
+
+def number(text: str) -> float:
+    """Read a cell; an empty one is NaN."""
+    return float(text) if text else np.nan
+
+
+def hatch_of(index: int) -> str:
+    """Return a hatch that, with the colour of the same index, is given to one index below 64 only."""
+    return HATCHES[(index + index // 8) % 8]
+
+
+def group_names(table: Table) -> dict[tuple[str, str], str]:
+    """Name the groups of a table: by language, with the domain where there are several; first the whole, then sorted."""
+    keys = {(row["language"], row["domain"]) for row in table}
+    domains = {domain for _, domain in keys} - {ALL}
+    order = sorted(keys, key=lambda key: (key != (ALL, ALL), key))
+    return {
+        (language, domain): "all" if language == ALL else f"{language}, {domain}" if len(domains) > 1 else language
+        for language, domain in order
+    }

@@ -1,0 +1,1 @@
+"""Text: documents of any file format, corpora, languages."""

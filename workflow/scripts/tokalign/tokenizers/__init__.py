@@ -1,0 +1,1 @@
+"""Tokenizers: loading, canonical bytes of their tokens, training."""

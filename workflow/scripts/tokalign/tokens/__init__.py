@@ -1,0 +1,1 @@
+"""Token ids: shards, packing, counts."""

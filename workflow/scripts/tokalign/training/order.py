@@ -1,0 +1,67 @@
+"""How long stages are, and which of their sequences come from a second corpus that is mixed in."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+
+
+def mixed_in(count: int, share: float | None) -> int:
+    """Return how many of the first ``count`` sequences of a stage come from the corpus that is mixed in.
+
+    They are spread evenly: sequence n is one of them where this number grows from n to n + 1.
+
+    Args:
+        count: sequences.
+        share: of the corpus that is mixed in, 0 to 1; ``None`` for none.
+    """
+    return 0 if share is None else math.floor(count * share + 1e-9)
+
+
+def data_order(blocks: int, start: int, count: int, seed: int) -> np.ndarray:
+    """Return which blocks the sequences ``start`` ... ``start + count - 1`` of a training are.
+
+    A training runs through a seeded permutation of all blocks; after each pass through the data (epoch) there is a new one.
+
+    Args:
+        blocks: number of blocks there are.
+        start: sequences that earlier stages used.
+        count: sequences of this stage.
+        seed: of the permutations.
+
+    Returns:
+        Block numbers, int64, shape (count,).
+    """
+    parts = []
+    position = start
+    while position < start + count:
+        epoch, offset = divmod(position, blocks)
+        order = np.random.Generator(np.random.PCG64([seed, epoch])).permutation(blocks)
+        parts.append(order[offset : offset + start + count - position])
+        position += len(parts[-1])
+    return np.concatenate(parts) if parts else np.zeros(0, dtype=np.int64)
+
+
+def mixed_order(blocks: int, mixed: int, share: float | None, used: tuple[int, int], count: int, seed: int) -> np.ndarray:
+    """Return which blocks a stage trains on, in its order, where a second corpus is mixed in by a share.
+
+    Args:
+        blocks: number of blocks of the corpus.
+        mixed: number of blocks of the corpus that is mixed in.
+        share: of sequences from it; ``None`` for none.
+        used: sequences of both that earlier stages used.
+        count: sequences of this stage.
+        seed: of the permutations; each corpus has its own.
+
+    Returns:
+        int64, shape (count, 2): 0 or 1 for the corpus, and the number of its block.
+    """
+    positions = np.array([mixed_in(n, share) for n in range(count + 1)]) if share else np.zeros(count + 1, dtype=np.int64)
+    second = np.diff(positions) > 0
+    order = np.zeros((count, 2), dtype=np.int64)
+    order[:, 0] = second
+    order[~second, 1] = data_order(blocks, used[0], int((~second).sum()), seed)
+    if share:
+        order[second, 1] = data_order(mixed, used[1], int(second.sum()), seed)
+    return order

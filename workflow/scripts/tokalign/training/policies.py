@@ -1,0 +1,197 @@
+"""What a stage trains: embeddings, new rows of them, everything, or LoRA adapters; and how the result is put together.
+
+Whatever is trained, a stage keeps and publishes the *trained parameters* alone: the finished model is the checkpoint that the
+stage started from, with these put in. So what was not trained keeps its bits.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from peft import LoraConfig, LoraModel
+from torch import nn
+from transformers import PreTrainedModel
+
+from tokalign.alignment.table import read_categories
+from tokalign.common.errors import ArtefactError, ConfigurationError, InputError
+from tokalign.models.loading import embeddings
+
+POLICIES = ("embeddings", "new_rows", "all", "lora")
+OLD_ROWS = ("special", "exact")
+"""Categories of target tokens whose rows are those of a source token with the same bytes or role."""
+
+
+@dataclass(frozen=True)
+class LoraSettings:
+    """Low-rank adapters (Hu et al. 2021): ``W + alpha / rank * B @ A``, with A of shape (rank, in) and B (out, rank), B = 0 at first.
+
+    Args:
+        rank: of the adapters.
+        alpha: over ``rank`` the factor of the product.
+        dropout: on the input of A.
+        targets: names of the modules that get adapters; ``all-linear`` for every linear layer but the LM head.
+        embeddings: whether input embedding and LM head are trained in full beside them.
+    """
+
+    rank: int
+    alpha: float
+    dropout: float
+    targets: list[str] | str
+    embeddings: bool
+
+
+def new_row_mask(tokens: str | Path, rows: int) -> NDArray[np.bool_]:
+    """Say which embedding rows belong to tokens without an exact twin in the source vocabulary.
+
+    Args:
+        tokens: ``tokens.parquet`` of the alignment.
+        rows: of the embedding; those behind the vocabulary are padding, and not new.
+
+    Returns:
+        bool, shape (rows,).
+
+    Raises:
+        ArtefactError: the table has more tokens than the embedding has rows.
+    """
+    categories = read_categories(tokens)
+    if len(categories) > rows:
+        raise ArtefactError(
+            f"{tokens}: does not belong to this model",
+            found=f"{len(categories)} tokens, {rows} embedding rows",
+            expected="a row each",
+        )
+    mask = np.zeros(rows, dtype=bool)
+    mask[: len(categories)] = ~np.isin(categories, OLD_ROWS)
+    return mask
+
+
+def with_adapters(model: PreTrainedModel, lora: LoraSettings) -> PreTrainedModel:
+    """Put LoRA adapters into the layers of a model, in place, and return it.
+
+    Raises:
+        ConfigurationError: no module has one of the names.
+    """
+    config = LoraConfig(
+        r=lora.rank,
+        lora_alpha=lora.alpha,
+        lora_dropout=lora.dropout,
+        target_modules=lora.targets if isinstance(lora.targets, str) else list(lora.targets),
+        task_type="CAUSAL_LM",
+    )
+    try:
+        LoraModel(model, config, "default")
+    except ValueError as error:
+        names = sorted({name.rpartition(".")[2] for name, module in model.named_modules() if isinstance(module, nn.Linear)})
+        raise ConfigurationError("lora: targets", found=error, expected=f"all-linear or some of {', '.join(names)}") from error
+    return model
+
+
+def select_parameters(
+    model: PreTrainedModel, policy: str, *, lora: LoraSettings | None = None, new_rows: NDArray[np.bool_] | None = None
+) -> PreTrainedModel:
+    """Mark the parameters that a stage trains; the others get no gradient and no optimizer state.
+
+    Args:
+        model: changed in place.
+        policy: ``embeddings`` (input embedding and LM head as the model's API names them, tied or not), ``new_rows`` (of these,
+            the rows of tokens without an exact twin; the gradient of the others is zero, and AdamW's decay has to be off for
+            them), ``all``, or ``lora``.
+        lora: of the policy ``lora``.
+        new_rows: of the policy ``new_rows``, bool, shape (rows,).
+
+    Returns:
+        The model.
+
+    Raises:
+        InputError: an unknown policy, or one without what it needs.
+    """
+    if policy == "all":
+        model.requires_grad_(True)
+        return model
+    if policy == "lora" and lora is not None:
+        with_adapters(model, lora)  # leaves only the adapters trainable
+        if lora.embeddings:
+            for module in embeddings(model)[:2]:
+                module.weight.requires_grad_(True)
+        return model
+    if policy == "embeddings" or (policy == "new_rows" and new_rows is not None):
+        model.requires_grad_(False)
+        for module in embeddings(model)[:2]:
+            module.requires_grad_(True)
+            if policy == "new_rows" and getattr(module, "bias", None) is not None:
+                module.bias.requires_grad_(False)
+        if policy == "new_rows":
+            for weight in {id(module.weight): module.weight for module in embeddings(model)[:2]}.values():
+                keep_rows(weight, new_rows)
+        return model
+    raise InputError("what a stage trains", found=policy, expected=", ".join(POLICIES))
+
+
+def keep_rows(weight: nn.Parameter, trained: NDArray[np.bool_]) -> None:
+    """Make the gradient of a matrix zero but for some rows."""
+    rows = torch.from_numpy(trained)[:, None]
+
+    def masked(gradient: torch.Tensor) -> torch.Tensor:
+        return gradient * rows.to(gradient.device, gradient.dtype)
+
+    weight.register_hook(masked)
+
+
+def trained_parameters(model: nn.Module) -> dict[str, nn.Parameter]:
+    """Return the parameters that are trained, by name; those that are tied once."""
+    return {name: parameter for name, parameter in model.named_parameters() if parameter.requires_grad}
+
+
+def put_in(model: PreTrainedModel, trained: Mapping[str, torch.Tensor], where: str | Path) -> None:
+    """Give a model trained parameters.
+
+    Args:
+        model: changed in place.
+        trained: values by name; they are cast to the dtype of the model's.
+        where: where they come from, for the message.
+
+    Raises:
+        ArtefactError: a name or a shape does not fit.
+    """
+    own = dict(model.named_parameters())
+    wrong = [name for name, value in trained.items() if name not in own or own[name].shape != value.shape]
+    if wrong:
+        raise ArtefactError(f"{where}: trained parameters do not fit the model", found=", ".join(sorted(wrong)[:5]))
+    with torch.no_grad():
+        for name, value in trained.items():
+            own[name].copy_(value)
+
+
+def finished_model(model: PreTrainedModel, policy: str, trained: Mapping[str, torch.Tensor], lora: LoraSettings | None) -> Any:
+    """Return the model that a stage publishes.
+
+    Args:
+        model: the checkpoint that the stage started from, loaded anew in the dtype in which it is published.
+        policy: of the stage.
+        trained: trained parameters by name.
+        lora: of the policy ``lora``; adapters are merged in float32 and then rounded once.
+    """
+    if policy == "lora":
+        kind = model.dtype
+        adapted = with_adapters(model.float(), lora)
+        put_in(adapted, trained, "the trained stage")
+        return merge_adapters(adapted).to(kind)
+    put_in(model, trained, "the trained stage")
+    return model
+
+
+def merge_adapters(model: PreTrainedModel) -> PreTrainedModel:
+    """Add adapters to the weights that they belong to and remove them."""
+    for name, module in list(model.named_modules()):
+        if not hasattr(module, "lora_A"):
+            continue
+        module.merge(safe_merge=True)
+        parent, _, child = name.rpartition(".")
+        setattr(model.get_submodule(parent), child, module.get_base_layer())
+    return model
