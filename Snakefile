@@ -25,7 +25,7 @@ include: "rules/models.smk"
 include: "rules/tokens.smk"
 include: "rules/vectors.smk"
 include: "rules/alignments.smk"
-include: "rules/initialise.smk"
+include: "rules/initialize.smk"
 include: "rules/train.smk"
 include: "rules/testsets.smk"
 include: "rules/evaluate.smk"
@@ -43,7 +43,7 @@ localrules:
     all,
     fetched,
     aligned,
-    initialised,
+    initialized,
 
 
 rule all:
@@ -68,7 +68,7 @@ rule aligned:
         alignment_reports(),
 
 
-rule initialised:
-    """The initialised checkpoints, before any training."""
+rule initialized:
+    """The initialized checkpoints, before any training."""
     input:
-        initialised_models(),
+        initialized_models(),

@@ -21,12 +21,12 @@ from tokalign.common.files import atomic_file, read_json
 from tokalign.report.figures.common import DASHES, MARKERS, STYLE
 
 TITLES = {
-    "initialisation": "Initial models: bits per byte",
+    "initialization": "Initial models: bits per byte",
     "glove": "GloVe: counting and training, beside Stanford's programs",
     "glove_bleu": "GloVe: alignments from our vectors and from Stanford's",
     "tokenize": "Text to token shards, beside `datasets.map`",
     "alignment": "Alignment, beside TokAlign's program",
-    "streaming": "Initialising a checkpoint, beside a copy of its files",
+    "streaming": "Initializing a checkpoint, beside a copy of its files",
     "training": "A training step with a large vocabulary, beside the published trainer's way",
     "scoring": "Scoring text and answering questions, beside a plain loop and lm-evaluation-harness",
     "counting_growth": "Counting and GloVe as the corpus grows",
@@ -52,9 +52,9 @@ NOTES = {
 }
 """What stands above the figures of a section."""
 SHADES = ("0", "0.45", "0.6")
-"""Of lines: grey, as pages are printed."""
+"""Of lines: gray, as pages are printed."""
 TICKS = [digit * 10.0**power for power in range(-3, 8) for digit in (1, 2, 5)]
-STAGES = {"source": "source model", "initialised": "at once", "steps50": "50 steps", "steps200": "200 steps"}
+STAGES = {"source": "source model", "initialized": "at once", "steps50": "50 steps", "steps200": "200 steps"}
 
 
 def cell(value: Any) -> str:
@@ -89,7 +89,7 @@ def leaderboard(result: dict[str, Any]) -> list[str]:
     rows = result["rows"]
     source = next(row for row in rows if row["stage"] == "source")
     for target in dict.fromkeys(row["target"] for row in rows if row["target"]):
-        for stage in ("initialised", "steps50", "steps200"):
+        for stage in ("initialized", "steps50", "steps200"):
             some = [row for row in rows if (row["target"], row["stage"]) == (target, stage)]
             if some:
                 some.sort(key=lambda row: row["bits_per_byte"]["all"])
@@ -155,7 +155,7 @@ def section(name: str, result: dict[str, Any]) -> list[str]:
         lines += [NOTES[name], ""]
     if name in GROWTHS:
         lines += [f"![{TITLES[name]}: time and memory]({name}.svg)", ""]
-    if name == "initialisation":
+    if name == "initialization":
         return lines + leaderboard(result)
     own = {"command", "date", "machine", "versions", "benchmark"}
     measured = result.get("measured")

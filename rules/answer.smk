@@ -8,7 +8,7 @@ localrules:
 
 
 rule answer_choices:
-    """Answers to multiple-choice questions by log-likelihood, raw and normalised by bytes."""
+    """Answers to multiple-choice questions by log-likelihood, raw and normalized by bytes."""
     input:
         model="results/{checkpoint}",
         tokenizer=checkpoint_tokenizer,

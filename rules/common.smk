@@ -43,7 +43,9 @@ OFFLINE = os.environ.get("HF_HUB_OFFLINE", "").lower() in ("1", "true", "yes", "
 # sleep while they wait for each other, as spinning makes a job ten times slower on cores that it shares.
 os.environ.update(
     SCRIPTS=os.path.relpath(Path(LIBRARY, "commands")),
-    PYTHONPATH=os.pathsep.join(dict.fromkeys([LIBRARY, *filter(None, os.environ.get("PYTHONPATH", "").split(os.pathsep))])),
+    PYTHONPATH=os.pathsep.join(
+        dict.fromkeys([LIBRARY, *filter(None, os.environ.get("PYTHONPATH", "").split(os.pathsep))])
+    ),
     PATH=os.pathsep.join([str(Path(sys.executable).parent), *os.get_exec_path()]),
     OMP_WAIT_POLICY="PASSIVE",
     HF_HUB_OFFLINE="1",
@@ -156,8 +158,8 @@ def option_of(option, name):
     return text
 
 
-def initialised_path(run, alignment):
-    return f"results/initialised/{run.model}--{run.tokenizer}/{run.corpus}/{alignment}"
+def initialized_path(run, alignment):
+    return f"results/initialized/{run.model}--{run.tokenizer}/{run.corpus}/{alignment}"
 
 
 def adapted_path(run, stage):
@@ -176,9 +178,9 @@ def adapted_models():
     return unique(adapted_path(run, stages(run.recipe)[-1]) for run in RUNS)
 
 
-def initialised_models():
+def initialized_models():
     return unique(
-        initialised_path(run, alignment)
+        initialized_path(run, alignment)
         for run in RUNS
         for alignment in (*run.baselines, run.alignment)
     )

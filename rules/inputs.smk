@@ -108,7 +108,7 @@ def model_tokenizer_info(wildcards):
 
 def model_settings(wildcards):
     block = config["models"][wildcards.model]
-    return canonical({key: block[key] for key in ("source", "trust_remote_code", "licence")})
+    return canonical({key: block[key] for key in ("source", "trust_remote_code", "license")})
 
 
 # ---- vectors ----
@@ -188,7 +188,7 @@ def target_shards(wildcards):
     ]
 
 
-# ---- initialise ----
+# ---- initialize ----
 
 
 def alignment_file(wildcards, name):
@@ -196,13 +196,13 @@ def alignment_file(wildcards, name):
     return f"results/alignments/{wildcards.corpus}/{own}--{wildcards.tokenizer}/{wildcards.alignment}/{name}"
 
 
-def initialisation_matrix(wildcards):
+def initialization_matrix(wildcards):
     return alignment_file(wildcards, "alignment.safetensors")
 
 
-def initialisation_tokens(wildcards):
+def initialization_tokens(wildcards):
     """How each row was found, if the settings treat rows by that."""
-    block = config["alignments"][wildcards.alignment]["initialisation"]
+    block = config["alignments"][wildcards.alignment]["initialization"]
     if block["norm_matching"] == "none" and set(block["scale"].values()) == {1}:
         return []
     return alignment_file(wildcards, "tokens.parquet")
@@ -243,7 +243,7 @@ def fit_settings(wildcards):
     fit = {key: value for key, value in block["fit"].items() if key != "gpus"}
     trust = config["models"][wildcards.model]["trust_remote_code"]
     return canonical(
-        {"fit": fit, "initialisation": block["initialisation"], "trust_remote_code": trust}
+        {"fit": fit, "initialization": block["initialization"], "trust_remote_code": trust}
     )
 
 
@@ -251,8 +251,8 @@ def fit_gpus(wildcards):
     return config["alignments"][wildcards.alignment]["fit"]["gpus"]
 
 
-def initialisation_settings(wildcards):
-    block = config["alignments"][wildcards.alignment]["initialisation"]
+def initialization_settings(wildcards):
+    block = config["alignments"][wildcards.alignment]["initialization"]
     trust = config["models"][wildcards.model]["trust_remote_code"]
     return canonical({**block, "trust_remote_code": trust})
 
@@ -275,7 +275,7 @@ def checkpoint_names(checkpoint):
         "tokenizer": tokenizer,
         "corpus": parts[2],
         "alignment": parts[3],
-        "stage": "initialised",
+        "stage": "initialized",
     }
     if parts[0] == "adapted":
         names |= {"recipe": parts[4], "seed": int(parts[5].removeprefix("s")), "stage": parts[6]}

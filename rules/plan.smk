@@ -96,7 +96,7 @@ def planned_files():
         block = config["recipes"][run.recipe]["block"]
         add(f"results/packed/{run.corpus}/{run.tokenizer}/{block}", bytes=tokens)
         for alignment in (*run.baselines, run.alignment):
-            add(initialised_path(run, alignment), model=run.model, tokenizer=run.tokenizer)
+            add(initialized_path(run, alignment), model=run.model, tokenizer=run.tokenizer)
         for stage in config["recipes"][run.recipe]["stages"]:
             path = adapted_path(run, stage["name"])
             add(path, model=run.model, tokenizer=run.tokenizer)

@@ -137,7 +137,7 @@ def glove_estimate(wildcards):
 def glove_time(wildcards):
     size = cooccurrences_bytes(wildcards)
     iterations = config["vectors"][wildcards.vectors]["glove"]["iterations"]
-    return size and estimates.glove_hours(size, iterations, threads_of("train_vectors", 16))
+    return size and estimates.glove_hours(size, iterations, threads_of("train_glove_vectors", 16))
 
 
 def compared(wildcards):
@@ -176,14 +176,14 @@ def fit_estimate(wildcards):
     return size and rows and estimates.fit_memory_mb(size, rows)
 
 
-def initialisation_estimate(wildcards):
+def initialization_estimate(wildcards):
     size, rows = model_size(wildcards.model), vocabulary_size(wildcards.tokenizer)
-    return size and rows and estimates.initialisation_memory_mb(size, rows)
+    return size and rows and estimates.initialization_memory_mb(size, rows)
 
 
-def initialisation_time(wildcards):
+def initialization_time(wildcards):
     size, rows = model_size(wildcards.model), vocabulary_size(wildcards.tokenizer)
-    return size and rows and estimates.initialisation_hours(size, rows)
+    return size and rows and estimates.initialization_hours(size, rows)
 
 
 def scoring_estimate(wildcards):

@@ -10,7 +10,7 @@ EXECUTION = (
     "loss",
     "attention",
     "compile",
-    "quantisation",
+    "quantization",
     "save_steps",
     "log_steps",
     "heldout_steps",
@@ -56,7 +56,7 @@ def stage_start(wildcards):
     before = stages_before(wildcards)
     if before:
         return f"results/adapted/{ADAPTED}/{before[-1]['name']}".format(**wildcards)
-    return "results/initialised/{model}--{tokenizer}/{corpus}/{alignment}".format(**wildcards)
+    return "results/initialized/{model}--{tokenizer}/{corpus}/{alignment}".format(**wildcards)
 
 
 def used_sequences(wildcards):

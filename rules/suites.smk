@@ -1,6 +1,6 @@
 # What the rules of the evaluation suites look up: which models are measured on what, with which settings.
 
-CHECKPOINT = f"models/{NAME}/hf|initialised/.+|adapted/.+"
+CHECKPOINT = f"models/{NAME}/hf|initialized/.+|adapted/.+"
 
 
 MODEL_SUITES = ("perplexity", "tasks", "choices", "translation", "generation", "efficiency")
@@ -33,8 +33,8 @@ def checkpoints_of(run, chosen):
     trained = [adapted_path(run, stage) for stage in stages(run.recipe)]
     own = {
         "source": [f"results/models/{run.model}/hf"],
-        "baselines": [initialised_path(run, alignment) for alignment in run.baselines],
-        "initialised": [initialised_path(run, run.alignment)],
+        "baselines": [initialized_path(run, alignment) for alignment in run.baselines],
+        "initialized": [initialized_path(run, run.alignment)],
         "stages": trained[:-1],
         "adapted": trained[-1:],
     }
@@ -61,7 +61,7 @@ def testset_file(name):
 
 
 def reference_tokenizer(wildcards):
-    """The tokenizer whose tokens the normalised perplexity counts."""
+    """The tokenizer whose tokens the normalized perplexity counts."""
     chosen = suite_block(wildcards.evaluation, "perplexity")["reference_tokenizer"]
     own = source_tokenizer(checkpoint_names(wildcards.checkpoint)["model"])
     return f"results/tokenizers/{chosen or own}/hf"
@@ -218,7 +218,7 @@ def comparison_entries(evaluation):
 
 CHECKPOINT_ROLES = {
     "source": "source",
-    "initialised": "initialised",
+    "initialized": "initialized",
     "baselines": "baseline",
     "stages": "stage",
     "adapted": "adapted",

@@ -1,6 +1,6 @@
 # REQUIRED INPUTS  files of the user's, or results/fetched/testsets/{testset}
 # OUTPUTS          results/testsets/{testset}/items.parquet    the items of one data set in one form for its kind
-#                  results/testsets/{testset}/manifest.json    how many, how many were left out and why, digests, licence
+#                  results/testsets/{testset}/manifest.json    how many, how many were left out and why, digests, license
 
 
 rule prepare_testset:

@@ -1,5 +1,5 @@
 # REQUIRED INPUTS  results/corpora/{corpus}/text, results/tokenizers/{tokenizer}/hf
-# OUTPUTS          results/tokens/{corpus}/{tokenizer}/{shard}.arrow          the only tokenisation there is
+# OUTPUTS          results/tokens/{corpus}/{tokenizer}/{shard}.arrow          the only tokenization there is
 #                  results/packed/{corpus}/{tokenizer}/{block}/blocks.arrow   training blocks
 
 

@@ -1,4 +1,4 @@
-# REQUIRED INPUTS  results/initialised/... or the stage before, results/packed/{corpus}/{tokenizer}/{block}/,
+# REQUIRED INPUTS  results/initialized/... or the stage before, results/packed/{corpus}/{tokenizer}/{block}/,
 #                  results/tokens/{corpus}/{tokenizer}/validation.arrow; of a stage with train: new_rows the alignment's table
 # OUTPUTS          results/adapted/{model}--{tokenizer}/{corpus}/{alignment}/{recipe}/s{seed}/{stage}
 #

@@ -32,7 +32,7 @@ rule count_cooccurrences:
         " --settings {params.settings:q} --memory-mb {resources.counting_mb} --threads {threads} --output {output:q} 2>&1 | tee {log:q}"
 
 
-rule train_vectors:
+rule train_glove_vectors:
     """GloVe vectors of one tokenizer's vocabulary, from its co-occurrence counts."""
     input:
         "results/vectors/{corpus}/{tokenizer}/{vectors}/cooccurrences.safetensors",
@@ -40,17 +40,17 @@ rule train_vectors:
         vectors="results/vectors/{corpus}/{tokenizer}/{vectors}/vectors.safetensors",
         objective="results/vectors/{corpus}/{tokenizer}/{vectors}/objective.json",
     log:
-        "logs/train_vectors/{corpus}/{tokenizer}/{vectors}.log",
+        "logs/train_glove_vectors/{corpus}/{tokenizer}/{vectors}.log",
     benchmark:
-        "logs/benchmarks/train_vectors/{corpus}/{tokenizer}/{vectors}.tsv"
+        "logs/benchmarks/train_glove_vectors/{corpus}/{tokenizer}/{vectors}.tsv"
     wildcard_constraints:
         vectors=names_pattern(GLOVE),
     conda:
         "../envs/vectors.yaml"
-    threads: threads_of("train_vectors", 16)
+    threads: threads_of("train_glove_vectors", 16)
     resources:
-        mem_mb=memory_of("train_vectors", 16000, glove_estimate),
-        runtime=runtime_of("train_vectors", 1440, glove_time),
+        mem_mb=memory_of("train_glove_vectors", 16000, glove_estimate),
+        runtime=runtime_of("train_glove_vectors", 1440, glove_time),
     params:
         settings=settings("vectors/{vectors}/glove"),
         version=VERSIONS["glove"],

@@ -1,4 +1,4 @@
-"""The usual way from text to token ids: ``datasets.map`` with a tokenizer, then a text file of ids (the twin of our tokenising)."""
+"""The usual way from text to token ids: ``datasets.map`` with a tokenizer, then a text file of ids (the twin of our tokenizing)."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ def encode(batch: dict[str, list[str]], tokenizer: PreTrainedTokenizerFast) -> d
 
 
 def main() -> None:
-    """Tokenise and write."""
+    """Tokenize and write."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--text", type=Path, nargs="+", required=True, help="Parquet shards of documents")
     parser.add_argument("--tokenizer", type=Path, required=True, help="tokenizer folder")

@@ -1,6 +1,6 @@
 """Text to token shards by this workflow against ``datasets.map`` and a text file of ids, with the same ids, on the same cores.
 
-Ours tokenises a shard at a time with the tokenizer's own threads; ``datasets.map`` uses as many processes. Times are those of
+Ours tokenizes a shard at a time with the tokenizer's own threads; ``datasets.map`` uses as many processes. Times are those of
 whole commands, each once before to have the files in memory. ``library`` is what no program that calls the tokenizers library
 gets below: its ``encode_batch_fast`` alone, on text in memory, with as many threads, the ids thrown away.
 """
@@ -42,7 +42,7 @@ def arguments() -> argparse.ArgumentParser:
 
 
 def ours(args: argparse.Namespace, folder: Path) -> list[Measured]:
-    """Tokenise each shard by a command of its own, as the workflow does."""
+    """Tokenize each shard by a command of its own, as the workflow does."""
     return [
         run(
             script(
@@ -58,7 +58,7 @@ def ours(args: argparse.Namespace, folder: Path) -> list[Measured]:
 
 
 def theirs(args: argparse.Namespace, folder: Path, attempt: int) -> Measured:
-    """Tokenise all shards by ``datasets.map``."""
+    """Tokenize all shards by ``datasets.map``."""
     words = [sys.executable, TWIN, "--text", *args.text, "--tokenizer", args.tokenizer, "--processes", args.threads]
     words += ["--cache", folder / f"cache-{attempt}", "--output", folder / "ids.txt"]
     return run([str(word) for word in words], environment={**OFFLINE, "TOKENIZERS_PARALLELISM": "false"})

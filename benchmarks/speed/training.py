@@ -22,7 +22,7 @@ WAYS, STAGES = ("published", "plain", "chunked"), ("embeddings", "all")
 def arguments() -> argparse.ArgumentParser:
     """Describe the command line."""
     parser = cli.parser(__doc__)
-    parser.add_argument("--model", type=Path, required=True, metavar="DIR", help="initialised checkpoint")
+    parser.add_argument("--model", type=Path, required=True, metavar="DIR", help="initialized checkpoint")
     parser.add_argument("--shards", type=Path, nargs="+", required=True, metavar="FILE", help="tokens, Arrow IPC files")
     parser.add_argument("--tokenizer-info", type=Path, required=True, metavar="FILE", help="info.json of its tokenizer")
     parser.add_argument("--block", type=int, default=512, help="tokens in a sequence")

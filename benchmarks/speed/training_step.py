@@ -86,7 +86,7 @@ def ours(
     )  # fmt: skip
     execution = Execution(
         device_sequences=batch, gradient_checkpointing=False, zero=0, loss=loss, attention="sdpa", compile=False,
-        quantisation="none", save_steps=10**9, log_steps=1, heldout_steps=0, heldout_bytes=0, max_loss_rise=None,
+        quantization="none", save_steps=10**9, log_steps=1, heldout_steps=0, heldout_bytes=0, max_loss_rise=None,
     )  # fmt: skip
     select_parameters(model, stage)
     alone = Processes(0, 1, torch.device("cuda" if torch.cuda.is_available() else "cpu"))

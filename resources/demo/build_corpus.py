@@ -266,13 +266,13 @@ def write(path: Path, documents: list[Document]) -> str:
 
 def build(out: Path, downloads: Path, work: Path) -> None:
     """Make all files and print a row of the table for each."""
-    print("| file | language | domain | documents | bytes of text | bytes compressed | licence | origin |")
+    print("| file | language | domain | documents | bytes of text | bytes compressed | license | origin |")
     print("|---|---|---|--:|--:|--:|---|---|")
 
-    def add(language: str, domain: str, documents: list[Document], licence: str, origin: str) -> None:
+    def add(language: str, domain: str, documents: list[Document], license: str, origin: str) -> None:
         path = out / f"{language}-{domain}.jsonl.zst"
         figures = write(path, documents)
-        print(f"| `{path.name}` | {language} | {domain} | {figures} | {licence} | {origin} |", flush=True)
+        print(f"| `{path.name}` | {language} | {domain} | {figures} | {license} | {origin} |", flush=True)
 
     def version(deb: Path) -> str:
         return "Debian " + run("dpkg-deb", "-W", "--showformat=${Package} ${Version}", str(deb))

@@ -114,7 +114,7 @@ def questions(rows: list[tuple[str, str, str, str]], out: Path) -> list[dict[str
 
 def build(out: Path, downloads: Path, work: Path) -> None:
     """Make all files and print a row of the table for each."""
-    print("| file | kind | items | bytes compressed | licence | origin |")
+    print("| file | kind | items | bytes compressed | license | origin |")
     print("|---|---|--:|--:|---|---|")
     english = help_pages(package("libreoffice-help-en-us", downloads), work)
     for language, suffix in PAIRS.items():

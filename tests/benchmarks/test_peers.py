@@ -10,7 +10,7 @@ import torch
 from support.project import ROOT, write_model, write_tokenizer
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
-PEERS = ROOT / "benchmarks" / "initialisation" / "peers"
+PEERS = ROOT / "benchmarks" / "initialization" / "peers"
 TEXTS = ["the model reads text", "der wert der welt liest", "a vector and a matrix of rows"]
 
 

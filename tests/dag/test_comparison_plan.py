@@ -44,6 +44,6 @@ def test_a_tokenizer_is_compared_with_those_of_all_models_that_get_it(tmp_path: 
         if entry["role"] == "tokenizer"
     }
     assert compared == {("own", "new"), ("new", "own"), ("new", "second"), ("second", None)}
-    models = {entry["path"]: entry["baseline"] for entry in entries if entry["role"] in ("adapted", "initialised")}
+    models = {entry["path"]: entry["baseline"] for entry in entries if entry["role"] in ("adapted", "initialized")}
     for path, baseline in models.items():
         assert baseline == f"results/evaluations/heldout/perplexity/models/{path.split('/')[5].split('--')[0]}/hf.json"

@@ -9,7 +9,7 @@ from support.jobs import ALIGNED_MODEL, SHOWN
 from support.project import Project
 from tokalign.initialization.fitted_rows import read_fitted
 
-INITIALISED = "results/initialised/llama--new/tiny/tokalign"
+INITIALIZED = "results/initialized/llama--new/tiny/tokalign"
 FITTED = {"fit_rows": 1, "initialize_model": 1}
 FIT = {"layers": 1, "calibration_tokens": 500, "precision": "float32"}
 
@@ -26,10 +26,10 @@ def test_a_fit_plans_itself_and_the_models_of_its_alignment(project: Project):
 
 @pytest.fixture
 def fitted(project: Project) -> Project:
-    """Give the project an alignment with a fit, initialised and not trained."""
+    """Give the project an alignment with a fit, initialized and not trained."""
     project.config["alignments"]["tokalign"]["fit"] = dict(FIT)
     project.write()
-    project.run(INITIALISED)
+    project.run(INITIALIZED)
     return project
 
 
@@ -39,22 +39,22 @@ def test_what_makes_a_fit_run_again(fitted: Project):
     rows = read_fitted(fitted.folder / "results/fitted/llama--new/tiny/tokalign/rows.safetensors")
     assert rows.metadata["calibration_tokens"] >= 500
     assert rows.bias.any()
-    record = json.loads((fitted.folder / INITIALISED / "initialisation.json").read_text())
+    record = json.loads((fitted.folder / INITIALIZED / "initialization.json").read_text())
     assert record["fitted"] == {"rows": len(rows.ids), **rows.metadata}
 
     def planned(**changes) -> dict[str, int]:
         fitted.config["alignments"]["tokalign"] = block | changes
         fitted.write()
-        return fitted.planned(INITIALISED)
+        return fitted.planned(INITIALIZED)
 
     assert planned() == {}
     assert planned(fit={**FIT, "gpus": 1}) == {}
     assert planned(fit={"ridge": 100, "seed": 1, **FIT}) == {}  # these are the defaults
     for key, value in {"layers": 0, "calibration_rounds": 5}.items():
         assert planned(fit={**FIT, key: value}) == FITTED, key
-    assert planned(initialisation={"norm_matching": "mean"}) == FITTED
+    assert planned(initialization={"norm_matching": "mean"}) == FITTED
     assert planned(relative={"pivots": 21}) == {"align_vocabularies": 1, **FITTED}
     assert planned(fit=None) == {"initialize_model": 1}
     fitted.config["alignments"]["random"]["fit"] = dict(FIT)
     assert planned() == {}
-    assert fitted.planned(INITIALISED.replace("tokalign", "random")) == FITTED
+    assert fitted.planned(INITIALIZED.replace("tokalign", "random")) == FITTED

@@ -3,8 +3,8 @@
 The project has one model (llama, tokenizer own, a folder), one target tokenizer (new, trained on the corpus tiny of two
 shards), an alignment with vectors (tokalign), a baseline without (random), a recipe of two stages and one evaluation. So a
 whole run is: 1 corpus, 2 tokenizers, 1 model, 6 token shards (2 for training and 1 for validation each), counts and vectors
-of 2 tokenizers, 2 alignments with reports, 2 initialised models, 1 packing, 2 stages, 1 held-out sample, 5 scored
-checkpoints (source, two initialised, two stages), 2 scored tokenizers, tables and figures.
+of 2 tokenizers, 2 alignments with reports, 2 initialized models, 1 packing, 2 stages, 1 held-out sample, 5 scored
+checkpoints (source, two initialized, two stages), 2 scored tokenizers, tables and figures.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from support.copies import CODE, OwnCode
 from support.jobs import ALIGNED_MODEL, SHOWN
 from support.project import Project, write_model
 
-ALL_MODELS = {"initialize_model": 2, "train_stage": 2, "evaluate_perplexity": 4}  # and the baseline, initialised
+ALL_MODELS = {"initialize_model": 2, "train_stage": 2, "evaluate_perplexity": 4}  # and the baseline, initialized
 
 WHOLE = {
     "prepare_corpus": 1,
@@ -31,7 +31,7 @@ WHOLE = {
     "resolve_model": 1,
     "tokenize_shard": 6,
     "count_cooccurrences": 2,
-    "train_vectors": 2,
+    "train_glove_vectors": 2,
     "align_vocabularies": 2,
     "report_alignment": 2,
     "initialize_model": 2,
@@ -96,7 +96,13 @@ def test_a_raised_version_plans_its_rule_and_what_is_below(project: Project, tmp
     text, count = re.subn(r'"glove": (\d+)', lambda found: f'"glove": {int(found[1]) + 1}', versions.read_text(encoding="utf-8"))
     assert count == 1
     versions.write_text(text, encoding="utf-8")
-    assert edited.planned() == {"train_vectors": 2, "align_vocabularies": 1, "report_alignment": 1, **ALIGNED_MODEL, **SHOWN}
+    assert edited.planned() == {
+        "train_glove_vectors": 2,
+        "align_vocabularies": 1,
+        "report_alignment": 1,
+        **ALIGNED_MODEL,
+        **SHOWN,
+    }
 
 
 def test_new_text_plans_the_corpus_and_what_is_below(project: Project):
@@ -164,7 +170,7 @@ def test_another_source_tokenizer_leaves_the_target_side_alone(project: Project)
         "resolve_model": 1,
         "tokenize_shard": 3,
         "count_cooccurrences": 1,
-        "train_vectors": 1,
+        "train_glove_vectors": 1,
         "align_vocabularies": 2,
         "report_alignment": 2,
         **ALL_MODELS,
@@ -222,15 +228,15 @@ def more_pivots(config: dict) -> None:
 
 
 def rows_of_another_length(config: dict) -> None:
-    config["alignments"]["tokalign"]["initialisation"] = {"norm_matching": "mean"}
+    config["alignments"]["tokalign"]["initialization"] = {"norm_matching": "mean"}
 
 
 def padded_rows(config: dict) -> None:
-    config["alignments"]["tokalign"]["initialisation"] = {"pad_to_multiple_of": 64}
+    config["alignments"]["tokalign"]["initialization"] = {"pad_to_multiple_of": 64}
 
 
-def written_out_initialisation(config: dict) -> None:
-    config["alignments"]["tokalign"]["initialisation"] = {"untie": False, "ablation": {"kind": "none"}}
+def written_out_initialization(config: dict) -> None:
+    config["alignments"]["tokalign"]["initialization"] = {"untie": False, "ablation": {"kind": "none"}}
 
 
 def corrected_for_hubness(config: dict) -> None:
@@ -309,7 +315,7 @@ SETTINGS = {
     trained_from_the_baseline: TRAINED_AGAIN,
     rows_of_another_length: {**ALIGNED_MODEL, **SHOWN},
     padded_rows: {**ALIGNED_MODEL, **SHOWN},
-    written_out_initialisation: {},
+    written_out_initialization: {},
     more_pivots: {"align_vocabularies": 1, "report_alignment": 1, **ALIGNED_MODEL, **SHOWN},
     corrected_for_hubness: {"align_vocabularies": 1, "report_alignment": 1, **ALIGNED_MODEL, **SHOWN},
     settings_of_methods_that_are_not_in_the_list: {},
@@ -320,10 +326,10 @@ SETTINGS = {
         "evaluate_perplexity": 1,
         **SHOWN,
     },
-    longer_vectors: {"train_vectors": 2, "align_vocabularies": 1, "report_alignment": 1, **ALIGNED_MODEL, **SHOWN},
+    longer_vectors: {"train_glove_vectors": 2, "align_vocabularies": 1, "report_alignment": 1, **ALIGNED_MODEL, **SHOWN},
     narrower_window: {
         "count_cooccurrences": 2,
-        "train_vectors": 2,
+        "train_glove_vectors": 2,
         "align_vocabularies": 1,
         "report_alignment": 1,
         **ALIGNED_MODEL,
@@ -336,7 +342,7 @@ SETTINGS = {
         "train_tokenizer": 1,
         "tokenize_shard": 3,
         "count_cooccurrences": 1,
-        "train_vectors": 1,
+        "train_glove_vectors": 1,
         "align_vocabularies": 2,
         "report_alignment": 2,
         "pack_tokens": 1,

@@ -62,8 +62,8 @@ def test_resources_before_anything_is_known_and_afterwards(fresh: Project):
     state(fresh, "results/tokenizers/own/info.json", {"size": 50_000})
     state(fresh, "results/tokenizers/new/info.json", {"size": 150_000})
     after = asked(fresh)
-    assert after["initialize_model"].mem_mb == estimates.asked_memory_mb(estimates.initialisation_memory_mb(SIZE, 150_000))
-    assert after["initialize_model"].minutes == estimates.asked_minutes(estimates.initialisation_hours(SIZE, 150_000))
+    assert after["initialize_model"].mem_mb == estimates.asked_memory_mb(estimates.initialization_memory_mb(SIZE, 150_000))
+    assert after["initialize_model"].minutes == estimates.asked_minutes(estimates.initialization_hours(SIZE, 150_000))
     assert after["align_vocabularies"].mem_mb == estimates.asked_memory_mb(estimates.alignment_memory_mb(50_000, 150_000, 300))
     scored = estimates.asked_memory_mb(estimates.evaluation_memory_mb(SIZE.with_rows(150_000)))
     assert after["evaluate_perplexity"].mem_mb == scored > before["evaluate_perplexity"].mem_mb / 2

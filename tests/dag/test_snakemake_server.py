@@ -36,9 +36,9 @@ def test_as_by_the_command_line(tmp_path: Path, arguments: list[str]):
 def test_a_call_has_the_environment_and_the_code_of_its_time(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     """The workflow changes PATH and puts its own scripts on Python's path; that is gone in the next call."""
     edited = OwnCode(Project(tmp_path / "project"), tmp_path / "code")
-    shown = 'print("A", os.environ.get("OF_THE_TEST"), tokalign.versions.__file__, os.environ["PATH"])'
+    shown = 'print("A", os.environ.get("OF_THE_TEST"), tokalign.common.versions.__file__, os.environ["PATH"])'
     (edited.code / "Snakefile").write_text(
-        f'include: "rules/common.smk"\nimport tokalign.versions\n{shown}\nrule all:\n', "utf-8"
+        f'include: "rules/common.smk"\nimport tokalign.common.versions\n{shown}\nrule all:\n', "utf-8"
     )
     versions = edited.code / "workflow/scripts/tokalign/common/versions.py"
     for value in ("1", "2"):

@@ -75,12 +75,12 @@ def test_figure_can_be_shown(name: str):
 
 def test_every_step_makes_the_model_better():
     (row,) = rows("bits_per_byte", **ALL)
-    better = [float(row[column]) for column in ("stage2", "stage1", "initialised", "initialised:random")]
+    better = [float(row[column]) for column in ("stage2", "stage1", "initialized", "initialized:random")]
     assert better == sorted(better)
     assert len(set(better)) == 4
-    assert 0 < float(row["source"]) < float(row["initialised:random"])
-    others = [float(row[f"initialised:{name}"]) for name in ("random", "decomposition", "tokalign")]
-    assert float(row["initialised"]) < min(others)
+    assert 0 < float(row["source"]) < float(row["initialized:random"])
+    others = [float(row[f"initialized:{name}"]) for name in ("random", "decomposition", "tokalign")]
+    assert float(row["initialized"]) < min(others)
 
 
 def test_losses_fall_within_the_recipe():

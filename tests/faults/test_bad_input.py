@@ -283,7 +283,7 @@ def without_configuration(folder: Path) -> tuple[str, ...]:
 def test_model(project: Project, break_it: Callable[[Path], tuple[str, ...]]):
     parts = break_it(project.folder / "model")
     (project.folder / "info.json").write_text('{"size": 320}')
-    settings = {"source": {"folder": "model"}, "trust_remote_code": False, "licence": "unknown"}
+    settings = {"source": {"folder": "model"}, "trust_remote_code": False, "license": "unknown"}
     paths = {"tokenizer_info": "info.json", "hf": "results/models/llama/hf", "info": "results/models/llama/info.json"}
     assert_refused(command(project, "resolve_model", settings=settings, **paths), *parts)
     assert left(project) == []
@@ -335,9 +335,9 @@ def test_full_disk_under_a_model(project: Project):
         "ordinary": np.ones(size, dtype=bool),
     }
     write_tensors(project.folder / "alignment.safetensors", identity, {"shape": [size, size], "seed": 1})
-    settings = filled(project)["alignments"]["random"]["initialisation"]
+    settings = filled(project)["alignments"]["random"]["initialization"]
 
-    def initialise() -> subprocess.CompletedProcess[str]:
+    def initialize() -> subprocess.CompletedProcess[str]:
         return command(
             project,
             "initialize_model",
@@ -346,12 +346,12 @@ def test_full_disk_under_a_model(project: Project):
             tokenizer="tokenizers/own/hf",
             tokenizer_info="tokenizers/own/info.json",
             settings=settings | {"trust_remote_code": False},
-            output="results/initialised/one",
+            output="results/initialized/one",
         )
 
     with small_disk(project.folder / "results", "64k") as resize:
-        assert_full_disk(project, initialise())
+        assert_full_disk(project, initialize())
         resize("16m")
-        again = initialise()
+        again = initialize()
         assert again.returncode == 0, again.stdout
-        assert "initialised/one/model.safetensors" in left(project)
+        assert "initialized/one/model.safetensors" in left(project)

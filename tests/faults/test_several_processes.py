@@ -60,7 +60,7 @@ def assert_close(project: Project, name: str) -> None:
     model = AutoModelForCausalLM.from_pretrained(project.folder / f"out/{name}")
     assert model.generation_config.eos_token_id is not None
     other = AutoModelForCausalLM.from_pretrained(project.folder / STAGE)
-    start = AutoModelForCausalLM.from_pretrained(project.folder / "results/initialised/llama--new/tiny/random")
+    start = AutoModelForCausalLM.from_pretrained(project.folder / "results/initialized/llama--new/tiny/random")
     for key, weight in other.named_parameters():
         torch.testing.assert_close(model.get_parameter(key), weight, rtol=1e-3, atol=1e-4)
         assert not torch.equal(start.get_parameter(key), weight) or key.endswith("bias")

@@ -148,11 +148,11 @@ def adaptation(cluster: dict[str, str], tmp_path_factory: pytest.TempPathFactory
     adaptation = Adaptation(tmp_path_factory.mktemp("adaptation").resolve(), cluster)
     project = adaptation.project
     project.run(
-        "results/initialised/llama--new/tiny/random", "results/packed/tiny/new/32/blocks.arrow",
+        "results/initialized/llama--new/tiny/random", "results/packed/tiny/new/32/blocks.arrow",
         "results/tokens/tiny/new/validation.arrow", "results/alignments/tiny/own--new/random/tokens.parquet",
         "results/models/llama/info.json", "--cores", "2",
     )  # fmt: skip
-    start = "results/initialised/llama--new/tiny/random"
+    start = "results/initialized/llama--new/tiny/random"
     for stage in STAGES:
         command = stage_command(
             project, f"results/{PLACE}/{stage}", launcher={"nodes": 1, "processes": 2, "threads": 2},
@@ -183,10 +183,10 @@ def test_everything_that_a_cluster_does(adaptation: Adaptation):
     # scancel, while the second stage runs.
     here.start("whole")
     here.wait_for(lambda: here.saved("embeddings") >= 20 and here.running(), "the second stage")
-    (cancelled,) = here.running()
-    here.slurm("scancel", cancelled)
-    events.append(f"scancel of job {cancelled} behind step {here.saved('embeddings')} of embeddings")
-    here.wait_for(lambda: here.running() and here.running() != [cancelled], "another job after scancel")
+    (canceled,) = here.running()
+    here.slurm("scancel", canceled)
+    events.append(f"scancel of job {canceled} behind step {here.saved('embeddings')} of embeddings")
+    here.wait_for(lambda: here.running() and here.running() != [canceled], "another job after scancel")
 
     # A job of a higher QOS takes both nodes; Slurm puts the training back into the queue.
     before = here.saved("embeddings")

@@ -24,11 +24,11 @@ EXPECTED = {
     "tokens_tokenize_shard": 1,  # of two tokenizers, train and validation
     "text_evaluate_tokenizer_pack_tokens_sample_heldout": 1,  # two tokenizers are evaluated
     "count_cooccurrences": 2,
-    "train_vectors": 2,
+    "train_glove_vectors": 2,
     "alignments_align_vocabularies_report_alignment": 1,
-    "initialise_initialize_model": 1,
+    "initialize_initialize_model": 1,
     "train_stage": 1,
-    "evaluate_perplexity": 3,  # source, initialised, trained
+    "evaluate_perplexity": 3,  # source, initialized, trained
     "compare_models": 1,
 }
 UNGROUPED = 25
@@ -60,7 +60,7 @@ def test_jobs_ask_for_what_their_rules_need(slurm: Slurm) -> None:
             assert (job.partition, gpus) == ("cpu", {}), job
     cpus = {job.rule: int(job.allocated["cpu"]) for job in jobs}
     assert (cpus["train_stage"], cpus["count_cooccurrences"]) == (8, 16)
-    # What runs at the same time adds up: four tokenisations on 4 threads, and four jobs on one.
+    # What runs at the same time adds up: four tokenizations on 4 threads, and four jobs on one.
     assert cpus["tokens_tokenize_shard"] == 16
     assert cpus["text_evaluate_tokenizer_pack_tokens_sample_heldout"] == 4
 
@@ -118,8 +118,8 @@ def test_site_with_gres(slurm: Slurm) -> None:
     assert gpus == {"gres/gpu": "1", "gres/gpu:h100": "1"}
 
 
-def test_orphans_of_a_killed_snakemake_are_cancelled(slurm: Slurm) -> None:
-    """While a snakemake is alive its jobs are left alone; after SIGKILL they are found, cancelled and waited for."""
+def test_orphans_of_a_killed_snakemake_are_canceled(slurm: Slurm) -> None:
+    """While a snakemake is alive its jobs are left alone; after SIGKILL they are found, canceled and waited for."""
     folder = slurm.project.folder
     orphans = [sys.executable, str(ROOT / "workflow/scripts/cancel_orphans.py")]
     run = functools.partial(
@@ -143,8 +143,8 @@ def test_orphans_of_a_killed_snakemake_are_cancelled(slurm: Slurm) -> None:
     listed = run(orphans)
     assert listed.returncode == 0 and "RUNNING" in listed.stdout and "train_stage" in listed.stdout, listed.stdout
     assert "Directory cannot be locked" in run(slurm.command(target)).stdout
-    cancelled = run([*orphans, "--cancel"])
-    assert cancelled.returncode == 0 and "all jobs have ended" in cancelled.stdout, cancelled.stdout
+    canceled = run([*orphans, "--cancel"])
+    assert canceled.returncode == 0 and "all jobs have ended" in canceled.stdout, canceled.stdout
     assert "No jobs" in run(orphans).stdout
     slurm.snakemake("--unlock")
     assert "train_stage" in slurm.snakemake(target, "--dry-run")

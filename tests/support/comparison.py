@@ -8,7 +8,7 @@ from tokalign.evaluation.columns import COLUMNS
 from tokalign.report.tables.files import cell_text
 
 SYSTEMS = (
-    ("source", "source"), ("stage2", "adapted"), ("initialised: random", "baseline"), ("initialised: tokalign", "initialised"),
+    ("source", "source"), ("stage2", "adapted"), ("initialized: random", "baseline"), ("initialized: tokalign", "initialized"),
     ("stage1", "stage"), ("16k seed 2 stage2", "adapted"), ("16k decomposition stage2", "adapted"),
 )  # fmt: skip
 LANGUAGES = ("ar", "de", "en", "es", "fr", "hi", "ja", "sw", "zh")
@@ -22,7 +22,7 @@ METRICS = {
     ],
     "perplexity": [
         ("heldout", "", "bits_per_byte", 0.92, 1.07, "bits/byte", "lower", "corpus"),
-        ("heldout", "", "normalised_perplexity", 14.2, 1.12, "per reference token", "lower", "corpus"),
+        ("heldout", "", "normalized_perplexity", 14.2, 1.12, "per reference token", "lower", "corpus"),
         ("heldout", "", "perplexity", 14.2, 1.5, "per own token", "neither", "corpus"),
     ],
     "tasks": [

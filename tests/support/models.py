@@ -11,7 +11,7 @@ from safetensors.torch import load_file
 from scipy import sparse
 from tokalign.alignment.matrix import StoredAlignment
 from tokalign.initialization.ablations import AblationSettings
-from tokalign.initialization.initialize import initialise
+from tokalign.initialization.initialize import initialize
 from tokalign.initialization.settings import InitialisationSettings
 from transformers import (
     AutoModelForCausalLM,
@@ -88,11 +88,11 @@ def stored(dense: np.ndarray, output: np.ndarray | None = None, fill: np.ndarray
 
 
 def settings(kind: str = "none", share: float = 1.0, seed: int = 1, **changes: Any) -> InitialisationSettings:
-    """Return the settings of an initialisation with an ablation."""
+    """Return the settings of an initialization with an ablation."""
     return InitialisationSettings(**{**DEFAULTS, "ablation": AblationSettings(kind, share, seed), **changes})
 
 
-def initialised(
+def initialized(
     folder: Path,
     model: PreTrainedModel | Path,
     alignment: StoredAlignment,
@@ -100,13 +100,13 @@ def initialised(
     categories: np.ndarray | None = None,
     roles: dict[str, int] | None = None,
 ) -> Path:
-    """Save a model unless it is a folder, initialise it and return the folder of the result."""
+    """Save a model unless it is a folder, initialize it and return the folder of the result."""
     source = model if isinstance(model, Path) else folder / "source"
     if source is not model:
         model.save_pretrained(source)
-    out = folder / "initialised"
+    out = folder / "initialized"
     out.mkdir()
-    initialise(source, out, alignment, categories, roles or {"eos": 1}, chosen or settings())
+    initialize(source, out, alignment, categories, roles or {"eos": 1}, chosen or settings())
     return out
 
 

@@ -28,11 +28,11 @@ SETTINGS = StageSettings(
     weight_decay=0.01, max_grad_norm=0.3, precision="float32", document_mask=False, publish="last", mixture_share=None, lora=None,
 )  # fmt: skip
 EXECUTION = Execution(
-    device_sequences=2, gradient_checkpointing=False, zero=0, loss="auto", attention="sdpa", compile=False, quantisation="none",
+    device_sequences=2, gradient_checkpointing=False, zero=0, loss="auto", attention="sdpa", compile=False, quantization="none",
     save_steps=2, log_steps=1, heldout_steps=0, heldout_bytes=0, max_loss_rise=None,
 )  # fmt: skip
 ALONE = Processes(0, 1, torch.device("cpu"))
-MEASURED = ("tokens_per_second", "bytes_per_second", "flops_utilisation", "memory_bytes")
+MEASURED = ("tokens_per_second", "bytes_per_second", "flops_utilization", "memory_bytes")
 """Metrics that depend on the machine."""
 
 

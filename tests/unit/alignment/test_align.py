@@ -21,7 +21,7 @@ from support.sides import (
 from tokalign.alignment.align import Rows, align, check_different
 from tokalign.alignment.matrix import Alignment, read_matrix, write_alignment
 from tokalign.alignment.table import read_tokens
-from tokalign.common.errors import ArtefactError, ConfigurationError, InputError
+from tokalign.common.errors import ArtifactError, ConfigurationError, InputError
 
 
 def fixed(found: dict[int, dict[int, float]], category: str, score: float = math.nan):
@@ -131,22 +131,22 @@ def test_matrix_that_is_not_finite(tmp_path):
     for value in (np.nan, np.inf):
         data = aligned().matrix.data.copy()
         data[3] = value  # rows have 2, 1, 1, ... entries
-        with pytest.raises(ArtefactError, match=r"a\.safetensors: the row of target token 2 is not finite"):
+        with pytest.raises(ArtifactError, match=r"a\.safetensors: the row of target token 2 is not finite"):
             read_matrix(damaged(tmp_path / "a.safetensors", data=data))
 
 
 def test_matrix_that_cannot_be_read(tmp_path):
     path = tmp_path / "a.safetensors"
-    with pytest.raises(ArtefactError, match=r"a\.safetensors: no such file"):
+    with pytest.raises(ArtifactError, match=r"a\.safetensors: no such file"):
         read_matrix(path)
     write_alignment(aligned(), path, tmp_path / "a.parquet", {})
     whole = path.read_bytes()
     for length in (0, 5, len(whole) // 2, len(whole) - 1):
         path.write_bytes(whole[:length])
-        with pytest.raises(ArtefactError, match=r"a\.safetensors: not a readable safetensors file"):
+        with pytest.raises(ArtifactError, match=r"a\.safetensors: not a readable safetensors file"):
             read_matrix(path)
     for changes in ({"indices": np.full(6, 4, np.int32)}, {"indptr": np.array([0, 2, 1, 4, 5, 6])}):
-        with pytest.raises(ArtefactError, match="not a readable alignment matrix"):
+        with pytest.raises(ArtifactError, match="not a readable alignment matrix"):
             read_matrix(damaged(path, **changes))
 
 

@@ -12,7 +12,7 @@ from commands.alignment import align_vocabularies
 from commands.tokenizers import resolve_tokenizer
 from safetensors.numpy import save_file
 from support.project import write_tokenizer
-from tokalign.common.errors import ArtefactError
+from tokalign.common.errors import ArtifactError
 from tokalign.vectors.vectors import Vectors, write_vectors
 
 ROWS, DIMENSIONS = 151_000, 8
@@ -136,7 +136,7 @@ def test_refused(folder: Path, tmp_path: Path, side: str, break_it: Callable[[Pa
     broken.write_bytes((folder / f"{side}.safetensors").read_bytes())
     message = break_it(broken)
     args = align_vocabularies.arguments().parse_args(words_of(folder, side, broken, tmp_path / "out"))
-    with pytest.raises(ArtefactError) as error:
+    with pytest.raises(ArtifactError) as error:
         align_vocabularies.main(args)
     assert str(error.value).startswith(f"{broken}: {message}")
     assert "to mend:" in str(error.value)

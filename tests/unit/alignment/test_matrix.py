@@ -13,7 +13,7 @@ from support.sides import rng_rows, spelled
 from tokalign.alignment.align import Rows, align, assemble
 from tokalign.alignment.fills import FILLS
 from tokalign.alignment.matrix import Alignment, read_alignment, read_matrix, write_alignment
-from tokalign.common.errors import ArtefactError
+from tokalign.common.errors import ArtifactError
 
 TARGET, SOURCE = spelled("abcdef", rng_rows(1, 6, 2)), spelled("ABC#", rng_rows(2, 4, 2), special="#")
 
@@ -83,7 +83,7 @@ def written(path: Path, alignment: Alignment) -> Path:
     return path
 
 
-def test_what_an_initialisation_reads(tmp_path):
+def test_what_an_initialization_reads(tmp_path):
     stored = read_alignment(written(tmp_path / "a.safetensors", mixed()))
     assert stored.matrix.toarray().tolist() == INPUT
     assert stored.output.toarray().tolist() == LM_HEAD
@@ -116,7 +116,7 @@ def test_files_that_are_refused(tmp_path, name, value, message):
     with safetensors.safe_open(path, framework="np") as file:
         header, parts = file.metadata(), {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118 (no mapping)
     safetensors.numpy.save_file(parts | {name: value}, path, header)
-    with pytest.raises(ArtefactError, match=rf"(?s)a\.safetensors: .*{message}"):
+    with pytest.raises(ArtifactError, match=rf"(?s)a\.safetensors: .*{message}"):
         read_alignment(path)
 
 

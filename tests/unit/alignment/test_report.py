@@ -12,7 +12,7 @@ from support.alignments import write_tokens
 from support.shards import write_shard
 from tokalign.alignment.categories import CATEGORIES
 from tokalign.alignment.report import gini, report_alignment
-from tokalign.common.errors import ArtefactError
+from tokalign.common.errors import ArtifactError
 from tokalign.tokenizers.vocabulary import printable
 
 
@@ -174,14 +174,14 @@ def test_printable_is_always_visible(data):
 
 def test_files_that_do_not_fit(files):
     write_shard(files / "large.arrow", [[6]])
-    with pytest.raises(ArtefactError, match="beyond the vocabulary"):
+    with pytest.raises(ArtifactError, match="beyond the vocabulary"):
         report(files, "large.arrow")
     write_vocabulary(files / "source.parquet", [b"only"])
-    with pytest.raises(ArtefactError, match="source id is outside"):
+    with pytest.raises(ArtifactError, match="source id is outside"):
         report(files)
     write_vocabulary(files / "target.parquet", [b"only"])
-    with pytest.raises(ArtefactError, match="does not belong"):
+    with pytest.raises(ArtifactError, match="does not belong"):
         report(files)
     write_tokens(files / "tokens.parquet", [("aligned", None, [0], [1.0])])
-    with pytest.raises(ArtefactError, match="no cosine"):
+    with pytest.raises(ArtifactError, match="no cosine"):
         report(files)

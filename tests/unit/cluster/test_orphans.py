@@ -15,13 +15,13 @@ from tokalign.common.errors import InputError, TokalignError
 
 COMMAND = [sys.executable, str(ROOT / "workflow/scripts/commands/cluster/cancel_orphans.py")]
 
-# A cancelled job of this queue is completing while it is looked at twice, and then gone; job 13 never ends.
+# A canceled job of this queue is completing while it is looked at twice, and then gone; job 13 never ends.
 SQUEUE = r"""#!/bin/bash
 cat {queue}
 sed -i -E '/^[0-9]+\|COMPLETING2\|/d; s/^([0-9]+)\|COMPLETING\|/\1|COMPLETING2|/' {queue}
 """
 SCANCEL = r"""#!/bin/bash
-echo "$@" >> {cancelled}
+echo "$@" >> {canceled}
 for job in "$@"; do [ "$job" = 13 ] || sed -i -E "s/^$job\|[A-Z]+\|/$job|COMPLETING|/" {queue}; done
 """
 
@@ -31,14 +31,14 @@ class Queue:
 
     def __init__(self, folder: Path):
         """Write the programs."""
-        self.project, self.queue, self.cancelled = folder / "project", folder / "queue", folder / "cancelled"
+        self.project, self.queue, self.canceled = folder / "project", folder / "queue", folder / "canceled"
         self.project.mkdir()
         self.programs = folder / "bin"
         self.programs.mkdir()
         for name, text in (("squeue", SQUEUE), ("scancel", SCANCEL)):
-            (self.programs / name).write_text(text.format(queue=self.queue, cancelled=self.cancelled))
+            (self.programs / name).write_text(text.format(queue=self.queue, canceled=self.canceled))
             (self.programs / name).chmod(0o755)
-        self.cancelled.touch()
+        self.canceled.touch()
 
     def fill(self, *jobs: str) -> None:
         """Put jobs of three rules into the queue, and some that are not ours."""
@@ -86,14 +86,14 @@ def test_jobs_are_listed_and_left_alone(queue: Queue):
     assert result.returncode == 0, result.stdout
     assert "11  RUNNING" in result.stdout and "12  RUNNING" in result.stdout and "train_stage" in result.stdout
     assert "make orphans" in result.stdout and "90" not in result.stdout and "91" not in result.stdout
-    assert queue.cancelled.read_text() == ""
+    assert queue.canceled.read_text() == ""
 
 
-def test_jobs_are_cancelled_and_waited_for(queue: Queue):
+def test_jobs_are_canceled_and_waited_for(queue: Queue):
     queue.fill("11", "12")
     result = queue.run("--cancel")
     assert result.returncode == 0, result.stdout
-    assert queue.cancelled.read_text() == "11 12\n"
+    assert queue.canceled.read_text() == "11 12\n"
     assert "2 of 2 jobs are still ending" in result.stdout and "all jobs have ended" in result.stdout
     assert "snakemake --unlock" in result.stdout
     assert [line.split("|")[0] for line in queue.queue.read_text().splitlines()] == ["90", "91", "92"]
@@ -102,14 +102,14 @@ def test_jobs_are_cancelled_and_waited_for(queue: Queue):
 def test_nothing_to_cancel(queue: Queue):
     queue.fill()
     result = queue.run("--cancel")
-    assert result.returncode == 0 and "No jobs" in result.stdout and queue.cancelled.read_text() == ""
+    assert result.returncode == 0 and "No jobs" in result.stdout and queue.canceled.read_text() == ""
 
 
 def test_job_that_does_not_end(queue: Queue):
     queue.fill("11", "13")
     result = queue.run("--cancel", "--wait", "3")
     assert result.returncode == 1
-    assert "1 cancelled jobs have not ended within 3 s" in result.stdout and "scancel --signal=KILL 13" in result.stdout
+    assert "1 canceled jobs have not ended within 3 s" in result.stdout and "scancel --signal=KILL 13" in result.stdout
 
 
 def test_queue_that_does_not_answer(queue: Queue):
@@ -137,9 +137,9 @@ def test_snakemake_that_is_still_alive(queue: Queue, inside: bool):
         assert drivers(queue.programs) == {}
         process.stdin.close()
     if inside:  # one within a job
-        assert result.returncode == 0 and queue.cancelled.read_text() == "11\n"
+        assert result.returncode == 0 and queue.canceled.read_text() == "11\n"
     else:
-        assert result.returncode == 1 and queue.cancelled.read_text() == ""
+        assert result.returncode == 1 and queue.canceled.read_text() == ""
         assert "a snakemake is still at work here" in result.stdout and f"process {process.pid}" in result.stdout
     with_none = drivers(queue.project)
     assert with_none == {}

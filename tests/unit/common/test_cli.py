@@ -10,7 +10,7 @@ from collections.abc import Callable
 
 import pytest
 from tokalign.common import cli
-from tokalign.common.errors import ArtefactError, ConfigurationError, InputError, StageStoppedError, TokalignError
+from tokalign.common.errors import ArtifactError, ConfigurationError, InputError, StageStoppedError, TokalignError
 
 
 @pytest.fixture
@@ -37,7 +37,7 @@ def test_success(run):
     assert run(None) == (0, "")
 
 
-@pytest.mark.parametrize("kind", [TokalignError, ConfigurationError, InputError, ArtefactError])
+@pytest.mark.parametrize("kind", [TokalignError, ConfigurationError, InputError, ArtifactError])
 def test_error_that_can_be_mended(run, kind):
     assert run(kind("a.json: wrong", found=3, expected="4", mend="count again")) == (
         1,

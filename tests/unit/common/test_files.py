@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from tokalign.common.errors import ArtefactError
+from tokalign.common.errors import ArtifactError
 from tokalign.common.files import (
     atomic_directory,
     atomic_file,
@@ -115,11 +115,11 @@ def test_equal_values_are_equal_bytes(tmp_path):
 
 
 def test_json_that_cannot_be_read(tmp_path):
-    with pytest.raises(ArtefactError, match=r"a\.json: no such file"):
+    with pytest.raises(ArtifactError, match=r"a\.json: no such file"):
         read_json(tmp_path / "a.json")
     for data in (b"", b'{"a": 1', b"\xff"):
         (tmp_path / "a.json").write_bytes(data)
-        with pytest.raises(ArtefactError, match=r"a\.json: not valid JSON"):
+        with pytest.raises(ArtifactError, match=r"a\.json: not valid JSON"):
             read_json(tmp_path / "a.json")
 
 

@@ -62,7 +62,7 @@ def test_all_kinds_and_suites(config):
     filled = validate(config, SCHEMA)
     assert filled["testsets"]["exam"] == {
         **TESTSETS["exam"], "subset": None, "split": "test", "answers": "number0", "language": "en", "domain": "general",
-        "min_characters": 1, "max_characters": None, "limit": None, "licence": "unknown",
+        "min_characters": 1, "max_characters": None, "limit": None, "license": "unknown",
     }  # fmt: skip
     assert filled["evaluations"]["heldout"]["choices"]["prompt"] == "Question: {question}\nAnswer:"
 
@@ -138,7 +138,7 @@ def test_a_direction_is_translated_once(config):
     assert "translation.directions" in refused(config, (f"{SUITE}.translation.directions", [*directions, *directions]))
 
 
-@pytest.mark.parametrize("name", ["source", "initialised"])
+@pytest.mark.parametrize("name", ["source", "initialized"])
 def test_no_stage_has_the_name_of_a_model_before_training(config, name):
     assert "before training" in refused(config, ("recipes.short.stages.0.name", name))
 

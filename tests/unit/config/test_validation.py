@@ -316,8 +316,8 @@ def test_numbers_that_do_not_fit_together(config):
         ({"gpus": 1, "processes": 2}, f"{place}.processes: more than GPUs"),
         ({"tokens": 1000}, f"{place}: steps or tokens"),
         ({"steps": None}, f"{place}: steps or tokens"),
-        ({"quantisation": "4bit"}, f"{place}.quantisation: only frozen weights"),
-        ({"train": "lora", "quantisation": "8bit", "zero": 3}, f"{place}.zero: ZeRO-3 shares out weights"),
+        ({"quantization": "4bit"}, f"{place}.quantization: only frozen weights"),
+        ({"train": "lora", "quantization": "8bit", "zero": 3}, f"{place}.zero: ZeRO-3 shares out weights"),
         ({"publish": "best", "heldout_steps": 0}, f"{place}.publish: best needs measurements"),
         ({"mixture": {"corpus": "tyni", "share": 0.5}}, f"{place}.mixture.corpus: no block of this name"),
     ):
@@ -326,7 +326,7 @@ def test_numbers_that_do_not_fit_together(config):
         assert message(config).startswith(expected)
         stage.clear()
         stage |= before
-    stage |= {"device_sequences": 3, "processes": 4, "train": "lora", "quantisation": "4bit", "steps": None, "tokens": 99}
+    stage |= {"device_sequences": 3, "processes": 4, "train": "lora", "quantization": "4bit", "steps": None, "tokens": 99}
     validate(config, SCHEMA)
     config["evaluations"]["heldout"]["perplexity"]["stride"] = 65
     assert message(config).startswith("evaluations.heldout.perplexity.stride: larger than the window")

@@ -8,7 +8,7 @@ import pyarrow as pa
 import pytest
 import yaml
 from commands.evaluation import compare_models
-from tokalign.common.errors import ArtefactError, ConfigurationError, InputError
+from tokalign.common.errors import ArtifactError, ConfigurationError, InputError
 from tokalign.evaluation.comparison import Entry, compare, judge, merged_entries, over_seeds, published_rows, runs, system_names
 from tokalign.evaluation.composite import DecodingCost, chrf_e, fertility_trap
 from tokalign.evaluation.results import Measure, metrics_of, read_result, write_result
@@ -78,7 +78,7 @@ def test_cohens_d_is_of_documents_with_pooled_deviation(tmp_path, source):
 
 def test_other_items_are_refused(tmp_path, source):
     fewer = write(tmp_path / "fewer.json", ADAPTED, NLL[:-1])
-    with pytest.raises(ArtefactError, match="not the same items") as error:
+    with pytest.raises(ArtifactError, match="not the same items") as error:
         compare([Entry(source, "source", None), Entry(fewer, "adapted", source)], "e", SETTINGS)
     assert "d59" in str(error.value)
 
@@ -87,7 +87,7 @@ def test_other_text_behind_the_same_names_is_refused(tmp_path):
     texts = [f"text {i}" for i in range(60)]
     source = write(tmp_path / "a.json", SOURCE, NLL, suite="choices", columns={"question": texts})
     other = write(tmp_path / "b.json", ADAPTED, NLL, suite="choices", columns={"question": [*texts[:-1], "changed"]})
-    with pytest.raises(ArtefactError, match="not the same items") as error:
+    with pytest.raises(ArtifactError, match="not the same items") as error:
         compare([Entry(source, "source", None), Entry(other, "adapted", source)], "e", SETTINGS)
     assert "another `question`" in str(error.value) and "d59" in str(error.value)
 
@@ -112,7 +112,7 @@ def test_results_of_another_form_are_refused(tmp_path, source):
     ):
         old = {key: value for key, value in {**content, **change}.items() if value is not None}
         (tmp_path / "old.json").write_text(json.dumps(old))
-        with pytest.raises(ArtefactError, match=message):
+        with pytest.raises(ArtifactError, match=message):
             read_result(tmp_path / "old.json")
 
 
@@ -225,17 +225,17 @@ def test_mean_and_deviation_over_seeds(tmp_path, source):
 
 
 def test_systems_are_named_by_what_tells_them_apart():
-    start = {**ADAPTED, "recipe": None, "seed": None, "stage": "initialised"}
-    labelled = [("source", SOURCE), ("initialised", start), ("baseline", {**start, "alignment": "random"}), ("adapted", ADAPTED)]
-    assert system_names(labelled) == ["source", "initialised: fit", "initialised: random", "last"]
-    labelled += [
+    start = {**ADAPTED, "recipe": None, "seed": None, "stage": "initialized"}
+    labeled = [("source", SOURCE), ("initialized", start), ("baseline", {**start, "alignment": "random"}), ("adapted", ADAPTED)]
+    assert system_names(labeled) == ["source", "initialized: fit", "initialized: random", "last"]
+    labeled += [
         ("source", {**SOURCE, "model": "n"}),
         ("adapted", {**ADAPTED, "model": "n", "tokenizer": "other", "alignment": "x"}),
     ]
-    assert system_names(labelled) == [
-        "m source", "m new initialised: fit", "m new initialised: random", "m new fit last", "n source", "n other x last",
+    assert system_names(labeled) == [
+        "m source", "m new initialized: fit", "m new initialized: random", "m new fit last", "n source", "n other x last",
     ]  # fmt: skip
-    assert len(set(system_names(labelled))) == len(labelled)
+    assert len(set(system_names(labeled))) == len(labeled)
     assert system_names([("tokenizer", {"tokenizer": "old"})]) == ["old"]
 
 

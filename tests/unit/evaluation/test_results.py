@@ -5,7 +5,7 @@ import json
 import numpy as np
 import pyarrow as pa
 import pytest
-from tokalign.common.errors import ArtefactError
+from tokalign.common.errors import ArtifactError
 from tokalign.evaluation.results import (
     ALL,
     METRIC_KEYS,
@@ -76,7 +76,7 @@ def test_a_metric_that_is_not_defined():
 
 
 def test_items_without_the_columns_of_a_metric_are_refused():
-    with pytest.raises(ArtefactError, match="do not belong together"):
+    with pytest.raises(ArtifactError, match="do not belong together"):
         statistics(pa.table({"nll": [1.0]}), ("nll", "bytes"))
 
 
@@ -121,7 +121,7 @@ def test_items_that_are_no_items_are_refused(tmp_path):
         (table().slice(0, 0), "not items of an evaluation"),
     ]
     for items, message in cases:
-        with pytest.raises(ArtefactError, match=message):
+        with pytest.raises(ArtifactError, match=message):
             write(tmp_path / "result.json", items=items, metrics=[])
     with pytest.raises(ValueError, match="JSON"):
         write(tmp_path / "result.json", metrics=[{"value": float("nan")}])
@@ -130,16 +130,16 @@ def test_items_that_are_no_items_are_refused(tmp_path):
 
 def test_results_that_cannot_be_read(tmp_path):
     path = tmp_path / "result.json"
-    with pytest.raises(ArtefactError, match="no such file"):
+    with pytest.raises(ArtifactError, match="no such file"):
         read_result(path)
-    with pytest.raises(ArtefactError, match="no such file"):
+    with pytest.raises(ArtifactError, match="no such file"):
         read_items(path)
     for text in ("[]", json.dumps({"suite": "quiz", "labels": {}})):
         path.write_text(text)
-        with pytest.raises(ArtefactError, match="not the result of an evaluation"):
+        with pytest.raises(ArtifactError, match="not the result of an evaluation"):
             read_result(path)
     items_path(path).write_bytes(b"PAR1 and nothing")
-    with pytest.raises(ArtefactError, match="not a readable Parquet file"):
+    with pytest.raises(ArtifactError, match="not a readable Parquet file"):
         read_items(path)
 
 
@@ -163,5 +163,5 @@ def test_digest_changes_if_and_only_if_the_content_does(tmp_path):
     assert digest_of(folder) != before
     assert digest_of(copy / "config.json") != digest_of(folder / "other.json")
     for missing in (tmp_path / "none", tmp_path):
-        with pytest.raises(ArtefactError, match="nothing to digest"):
+        with pytest.raises(ArtifactError, match="nothing to digest"):
             digest_of(missing)

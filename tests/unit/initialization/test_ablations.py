@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import torch
-from support.models import IDS, ROWS, initialised, make, mixture, settings, stored, tensors
+from support.models import IDS, ROWS, initialized, make, mixture, settings, stored, tensors
 from tokalign.alignment.fills import FILLS
 from tokalign.initialization.ablations import AblationSettings, ablated
 
@@ -66,7 +66,7 @@ def test_all_rows_afresh(tmp_path):
     """Both matrices from N(0, initializer_range), independently; the bias is zero."""
     model = make("phi, LM head with bias")
     model.config.initializer_range = 0.5
-    made = tensors(initialised(tmp_path, model, stored(mixture(2000)), settings("random_all")))
+    made = tensors(initialized(tmp_path, model, stored(mixture(2000)), settings("random_all")))
     first, last = made[LLAMA], made["lm_head.weight"]
     for rows in (first, last):
         assert abs(rows.std() - 0.5) < 0.02 and abs(rows.mean()) < 0.02
@@ -80,7 +80,7 @@ def test_rows_kept_by_coincidence_of_ids(tmp_path, size):
     model = make("llama, untied")
     old = {LLAMA: model.get_input_embeddings().weight.clone(), "lm_head.weight": model.get_output_embeddings().weight.clone()}
     model.save_pretrained(tmp_path / "source")
-    made = tensors(initialised(tmp_path, tmp_path / "source", stored(mixture(size)), settings("random_aug")))
+    made = tensors(initialized(tmp_path, tmp_path / "source", stored(mixture(size)), settings("random_aug")))
     model.resize_token_embeddings(size, mean_resizing=False)
     kept = min(size, ROWS)
     assert torch.equal(made[LLAMA][:kept], model.get_input_embeddings().weight[:kept])
@@ -95,6 +95,6 @@ def test_replaced_rows_are_no_longer_the_same_token(tmp_path):
     """So they are rescaled, though the table calls them exact."""
     categories = np.array(["exact"] * 50)
     chosen = settings("permutation", scale={"input": 2, "output": 2})
-    made = tensors(initialised(tmp_path, make("llama, tied"), stored(mixture(50)), chosen, categories))[LLAMA]
+    made = tensors(initialized(tmp_path, make("llama, tied"), stored(mixture(50)), chosen, categories))[LLAMA]
     rows = make("llama, tied").get_input_embeddings().weight.detach()[:IDS]
     assert all((2 * rows == row).all(dim=1).any() for row in made)

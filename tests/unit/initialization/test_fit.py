@@ -1,4 +1,4 @@
-"""Fitted rows against brute force: rows by least squares in float64, biases by the initialised model itself."""
+"""Fitted rows against brute force: rows by least squares in float64, biases by the initialized model itself."""
 
 from __future__ import annotations
 
@@ -12,18 +12,18 @@ import torch
 from commands.initialization import fit_rows as fit_rows_script
 from commands.initialization import initialize_model
 from support.models import CONFIGS, DEFAULTS, tensors
-from support.models import settings as initialisation
+from support.models import settings as initialization
 from support.project import WORDS, write_tokenizer
 from support.shards import write_shard
 from tokalign.alignment.align import Side, align
 from tokalign.alignment.matrix import Alignment, StoredAlignment, read_alignment, write_alignment
 from tokalign.alignment.methods.registry import METHODS
 from tokalign.alignment.table import TWINS
-from tokalign.common.errors import ArtefactError, ConfigurationError
+from tokalign.common.errors import ArtifactError, ConfigurationError
 from tokalign.initialization.fit import FitSettings, fit_rows
 from tokalign.initialization.fitted_rows import FittedRows, read_fitted, write_fitted
 from tokalign.initialization.head_calibration import sample_documents
-from tokalign.initialization.initialize import initialise
+from tokalign.initialization.initialize import initialize
 from tokalign.initialization.piece_regression import examples, merge_parents
 from tokalign.initialization.settings import InitialisationSettings
 from tokalign.models.loading import load_model
@@ -84,13 +84,13 @@ class Case:
     def fit(self, name: str, settings: FitSettings, how: InitialisationSettings | None = None) -> FittedRows:
         return fit_rows(
             self.model(name), self.target, self.source, self.stored, self.alignment.categories, self.shards, settings,
-            how or initialisation(), threads=1,
+            how or initialization(), threads=1,
         )  # fmt: skip
 
-    def initialised(self, name: str, out: Path, fitted: FittedRows | None, how: InitialisationSettings | None = None) -> Path:
+    def initialized(self, name: str, out: Path, fitted: FittedRows | None, how: InitialisationSettings | None = None) -> Path:
         out.mkdir(parents=True)
         roles = self.target.vocabulary.roles
-        initialise(self.model(name), out, self.stored, self.alignment.categories, roles, how or initialisation(), fitted)
+        initialize(self.model(name), out, self.stored, self.alignment.categories, roles, how or initialization(), fitted)
         return out
 
 
@@ -178,7 +178,7 @@ MODELS = [("llama, tied", False), ("llama, untied", False), ("llama, tied", True
 @pytest.mark.parametrize("layers", [0, 1])
 @pytest.mark.parametrize(("name", "untie"), MODELS)
 def test_decomposed_rows_are_predicted_and_all_others_are_those_of_the_alignment(case, tmp_path, name, untie, layers):
-    how = initialisation(untie=untie)
+    how = initialization(untie=untie)
     fitted = case.fit(name, replace(UNCALIBRATED, layers=layers), how)
     categories = case.alignment.categories
     cuts = {i: cut_by_hand(case, i) for i in np.flatnonzero(categories == "decomposed").tolist()}
@@ -186,8 +186,8 @@ def test_decomposed_rows_are_predicted_and_all_others_are_those_of_the_alignment
     assert fitted.ids.tolist() == ids
     assert not fitted.bias.any() and not fitted.direction.any()
     assert fitted.metadata["tied"] == (name == "llama, tied" and not untie)
-    plain = load_model(case.initialised(name, tmp_path / "plain", None, how))
-    made = load_model(case.initialised(name, tmp_path / "made", fitted, how))
+    plain = load_model(case.initialized(name, tmp_path / "plain", None, how))
+    made = load_model(case.initialized(name, tmp_path / "made", fitted, how))
     others = np.setdiff1d(np.arange(len(categories)), ids)
     rows = load_model(case.model(name)).get_output_embeddings().weight.detach().double().numpy()
     begin = rows[[cuts[i][0] for i in ids]]
@@ -201,7 +201,7 @@ def test_decomposed_rows_are_predicted_and_all_others_are_those_of_the_alignment
 
 
 def biases_of_the_model(model: torch.nn.Module, case: Case, rounds: int) -> tuple[np.ndarray, np.ndarray]:
-    """Return biases and direction from the logits and final states of the initialised model, document by document."""
+    """Return biases and direction from the logits and final states of the initialized model, document by document."""
     longest = min(512, model.config.max_position_embeddings - 1)
     states, logits = [], []
     caught = []
@@ -236,10 +236,10 @@ CALIBRATED = [*MODELS, ("gemma2, tied", False), ("phi, LM head with bias", False
 
 
 @pytest.mark.parametrize(("name", "untie"), CALIBRATED)
-def test_biases_are_those_that_the_initialised_model_needs(case, tmp_path, name, untie):
+def test_biases_are_those_that_the_initialized_model_needs(case, tmp_path, name, untie):
     """Whatever the architecture does: scaled input, capped logits, a head with a bias, few positions."""
-    how = initialisation(untie=untie)
-    first = load_model(case.initialised(name, tmp_path / "first", case.fit(name, UNCALIBRATED, how), how)).eval()
+    how = initialization(untie=untie)
+    first = load_model(case.initialized(name, tmp_path / "first", case.fit(name, UNCALIBRATED, how), how)).eval()
     fitted = case.fit(name, FIT, how)
     bias, direction = biases_of_the_model(first, case, FIT.calibration_rounds)
     tied = fitted.metadata["tied"]
@@ -250,7 +250,7 @@ def test_biases_are_those_that_the_initialised_model_needs(case, tmp_path, name,
     np.testing.assert_allclose(fitted.bias, bias, atol=5e-3)
     assert abs(bias).max() > 0.5
     np.testing.assert_allclose(fitted.direction, direction, atol=2e-3 * abs(direction).max())
-    second = load_model(case.initialised(name, tmp_path / "second", fitted, how)).eval()
+    second = load_model(case.initialized(name, tmp_path / "second", fitted, how)).eval()
     rows = [model.get_output_embeddings().weight.detach().double().numpy() for model in (first, second)]
     np.testing.assert_allclose(rows[1], rows[0] + fitted.bias[:, None].astype(float) * fitted.direction, atol=1e-5)
     one, other = (model.get_input_embeddings().weight.detach() for model in (first, second))
@@ -263,9 +263,9 @@ def test_biases_are_those_that_the_initialised_model_needs(case, tmp_path, name,
 
 def test_other_treatments_of_rows_come_before_the_fit(case, tmp_path):
     """Lengths are matched, the fitted rows are not, and the head is calibrated as it will be."""
-    how = initialisation(norm_matching="mean", scale={"input": 2, "output": 2}, pad_to_multiple_of=64)
+    how = initialization(norm_matching="mean", scale={"input": 2, "output": 2}, pad_to_multiple_of=64)
     name = "llama, untied"
-    first = case.initialised(name, tmp_path / "first", case.fit(name, UNCALIBRATED, how), how)
+    first = case.initialized(name, tmp_path / "first", case.fit(name, UNCALIBRATED, how), how)
     fitted, plain = case.fit(name, FIT, how), case.fit(name, FIT)
     assert np.array_equal(fitted.input, plain.input)
     assert np.array_equal(fitted.output, plain.output)
@@ -281,7 +281,7 @@ def test_other_treatments_of_rows_come_before_the_fit(case, tmp_path):
 
 
 def run_commands(case: Case, name: str, out: Path) -> Path:
-    """Fit and initialise by the two commands, as the rules do."""
+    """Fit and initialize by the two commands, as the rules do."""
     write_vocabulary(case.source.vocabulary, case.folder / "source.parquet")
     write_vocabulary(case.target.vocabulary, case.folder / "target.parquet")
     (case.folder / "info.json").write_text(json.dumps({"roles": case.target.vocabulary.roles}))
@@ -293,14 +293,14 @@ def run_commands(case: Case, name: str, out: Path) -> Path:
         "output": out / "rows.safetensors",
     }  # fmt: skip
     words = [word for option, file in files.items() for word in (f"--{option}", str(case.folder / file))]
-    block = {"fit": vars(FIT), "initialisation": how, "trust_remote_code": False}
+    block = {"fit": vars(FIT), "initialization": how, "trust_remote_code": False}
     threads = torch.get_num_threads()
     words += ["--shards", *map(str, case.shards), "--settings", json.dumps(block)]
     fit_rows_script.main(fit_rows_script.arguments().parse_args(words))
     torch.set_num_threads(threads)
     files = {
         "model": case.model(name), "alignment": "alignment.safetensors", "fitted": out / "rows.safetensors",
-        "tokenizer": "target", "tokenizer-info": "info.json", "output": out / "initialised",
+        "tokenizer": "target", "tokenizer-info": "info.json", "output": out / "initialized",
     }  # fmt: skip
     words = [word for option, file in files.items() for word in (f"--{option}", str(case.folder / file))]
     words += ["--settings", json.dumps({**how, "trust_remote_code": False})]
@@ -311,20 +311,20 @@ def run_commands(case: Case, name: str, out: Path) -> Path:
 def test_commands_write_the_same_bytes_twice_and_a_model_that_loads(case, tmp_path):
     one, other = (run_commands(case, "llama, tied", tmp_path / number) for number in ("1", "2"))
     assert (one / "rows.safetensors").read_bytes() == (other / "rows.safetensors").read_bytes()
-    files = sorted(path.name for path in (one / "initialised").iterdir())
-    assert {"model.safetensors", "config.json", "initialisation.json", "tokenizer.json"} <= set(files)
-    assert all((one / "initialised" / file).read_bytes() == (other / "initialised" / file).read_bytes() for file in files)
+    files = sorted(path.name for path in (one / "initialized").iterdir())
+    assert {"model.safetensors", "config.json", "initialization.json", "tokenizer.json"} <= set(files)
+    assert all((one / "initialized" / file).read_bytes() == (other / "initialized" / file).read_bytes() for file in files)
     fitted, again = case.fit("llama, tied", FIT), read_fitted(one / "rows.safetensors")
     for field in ("ids", "input", "output", "bias", "direction"):
         # this process may have another number of threads than the command, which changes the order of sums
         np.testing.assert_allclose(getattr(again, field), getattr(fitted, field), rtol=1e-4, atol=1e-5, strict=True)
     assert again.metadata == pytest.approx(fitted.metadata, rel=1e-4)
-    record = json.loads((one / "initialised/initialisation.json").read_text())
+    record = json.loads((one / "initialized/initialization.json").read_text())
     assert record["fitted"] == {"rows": len(again.ids), **again.metadata}
     assert fitted.metadata["calibration_tokens"] >= FIT.calibration_tokens
-    model, found = AutoModelForCausalLM.from_pretrained(one / "initialised", output_loading_info=True)
+    model, found = AutoModelForCausalLM.from_pretrained(one / "initialized", output_loading_info=True)
     assert not any(map(len, (found["missing_keys"], found["unexpected_keys"], found["mismatched_keys"])))
-    tokenizer = AutoTokenizer.from_pretrained(one / "initialised")
+    tokenizer = AutoTokenizer.from_pretrained(one / "initialized")
     assert model(**tokenizer("это модель", return_tensors="pt")).logits.isfinite().all()
 
 
@@ -337,7 +337,7 @@ def test_seed_of_the_fit_counts(case):
 @pytest.mark.parametrize("kind", ["shuffle", "permutation", "random_all", "random_aug"])
 def test_no_fit_to_rows_that_an_ablation_replaces(case, kind):
     with pytest.raises(ConfigurationError, match=f"(?s)fit and an ablation.*found: +ablation {kind}\n  to mend: +remove one"):
-        case.fit("llama, tied", FIT, initialisation(kind))
+        case.fit("llama, tied", FIT, initialization(kind))
 
 
 def test_vocabulary_with_few_examples_keeps_the_rows_of_the_alignment(case, caplog, monkeypatch):
@@ -355,7 +355,7 @@ def test_alignment_without_decomposed_rows_is_calibrated_only(case, caplog):
     write_alignment(alignment, out, case.folder / "random.parquet", {})
     fitted = fit_rows(
         case.model("llama, untied"), case.target, case.source, read_alignment(out), alignment.categories, case.shards, FIT,
-        initialisation(), threads=1,
+        initialization(), threads=1,
     )  # fmt: skip
     assert len(fitted.ids) == 0
     assert fitted.bias.any()
@@ -395,5 +395,5 @@ def test_fitted_rows_come_back(tmp_path):
 )
 def test_damaged_files_are_refused(tmp_path, changes, message):
     write_fitted(tmp_path / "rows.safetensors", sample_rows(**changes))
-    with pytest.raises(ArtefactError, match=rf"rows\.safetensors: {message}"):
+    with pytest.raises(ArtifactError, match=rf"rows\.safetensors: {message}"):
         read_fitted(tmp_path / "rows.safetensors")

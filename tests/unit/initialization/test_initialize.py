@@ -1,4 +1,4 @@
-"""Initialised checkpoints: their tensors against A @ E and against transformers, for several architectures."""
+"""Initialized checkpoints: their tensors against A @ E and against transformers, for several architectures."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from support.models import (
     ROLES,
     ROWS,
     SMALL,
-    initialised,
+    initialized,
     logits,
     make,
     mixture,
@@ -31,7 +31,7 @@ from transformers import AutoModelForCausalLM, GenerationConfig, LlamaConfig
 
 
 def in_memory(source: Path, dense: np.ndarray, roles: dict[str, int], out: Path, shard: str) -> None:
-    """Initialise with the whole model in memory, by the means of transformers, and save it."""
+    """Initialize with the whole model in memory, by the means of transformers, and save it."""
     model = load_model(source)
     matrix = sparse.csr_matrix(dense.astype(np.float32))
     first, last, tied = embeddings(model)
@@ -53,7 +53,7 @@ def in_memory(source: Path, dense: np.ndarray, roles: dict[str, int], out: Path,
 def test_same_tensors_as_with_the_model_in_memory(tmp_path, name, dtype, shard):
     """Same keys, types and bytes; of a checkpoint in one file, all files are the same."""
     make(name, dtype).save_pretrained(tmp_path / "source", max_shard_size=shard)
-    out = initialised(tmp_path, tmp_path / "source", stored(mixture(50)), roles=ROLES)
+    out = initialized(tmp_path, tmp_path / "source", stored(mixture(50)), roles=ROLES)
     in_memory(tmp_path / "source", mixture(50), ROLES, tmp_path / "reference", shard)
     made, wanted = tensors(out), tensors(tmp_path / "reference")
     assert made.keys() == wanted.keys()
@@ -81,7 +81,7 @@ def test_rows_and_logits_are_those_of_the_product(tmp_path, name, size):
     )
     texts = [[0, 3, 9, 9, 2], [7, 1, 8, 4, 6, 5]]
     before = [logits(model, [int(dense[i].argmax()) for i in ids]) for ids in texts]
-    again = load_model(initialised(tmp_path, model, stored(dense))).eval()
+    again = load_model(initialized(tmp_path, model, stored(dense))).eval()
     assert again.config.vocab_size == size
     np.testing.assert_allclose(again.get_input_embeddings().weight.detach().numpy(), dense @ first[:IDS], atol=1e-6)
     np.testing.assert_allclose(again.get_output_embeddings().weight.detach().numpy(), dense @ last[:IDS], atol=1e-6)
@@ -98,7 +98,7 @@ def test_loads_with_nothing_missing_and_nothing_else_changed(tmp_path, name):
     model, tied = make(name), name.endswith(" tied")
     inner = {key: value for key, value in model.state_dict().items() if ROWS not in value.shape}
     assert len(inner) > 10
-    out = initialised(tmp_path, model, stored(mixture(50)), roles=ROLES | {"pad": 3})
+    out = initialized(tmp_path, model, stored(mixture(50)), roles=ROLES | {"pad": 3})
     again, found = AutoModelForCausalLM.from_pretrained(out, output_loading_info=True)
     assert not any(map(len, (found["missing_keys"], found["unexpected_keys"], found["mismatched_keys"])))
     assert embeddings(again)[2] == again.config.tie_word_embeddings == tied
@@ -112,7 +112,7 @@ def test_loads_with_nothing_missing_and_nothing_else_changed(tmp_path, name):
 def test_computed_in_float32_and_kept_in_the_dtype_of_the_model(tmp_path):
     model, dense = make("llama, tied", torch.bfloat16), mixture(50)
     rows = model.get_input_embeddings().weight.detach()[:IDS].float()
-    made = tensors(initialised(tmp_path, model, stored(dense)))[LLAMA]
+    made = tensors(initialized(tmp_path, model, stored(dense)))[LLAMA]
     assert made.dtype == torch.bfloat16
     exact = (torch.from_numpy(dense) @ rows.double()).to(torch.bfloat16)
     assert (made == exact).float().mean() > 0.99  # sums of bfloat16 numbers would be right in some 70 % only
@@ -126,7 +126,7 @@ def test_untied(tmp_path, name):
     """Two matrices of the same source rows, each with its own weights."""
     model, first, last = make(name), mixture(50), mixture(50, seed=2)
     rows = model.get_input_embeddings().weight.detach().double().numpy()[:IDS]
-    out = initialised(tmp_path, model, stored(first, last), settings(untie=True))
+    out = initialized(tmp_path, model, stored(first, last), settings(untie=True))
     again, found = AutoModelForCausalLM.from_pretrained(out, output_loading_info=True)
     assert not any(map(len, (found["missing_keys"], found["unexpected_keys"], found["mismatched_keys"])))
     assert not again.config.tie_word_embeddings and not embeddings(again)[2]
@@ -139,7 +139,7 @@ def test_untied(tmp_path, name):
 
 def test_untied_checkpoint_of_several_files(tmp_path):
     make("llama, tied").save_pretrained(tmp_path / "source", max_shard_size="3KB")
-    out = initialised(tmp_path, tmp_path / "source", stored(mixture(50)), settings(untie=True))
+    out = initialized(tmp_path, tmp_path / "source", stored(mixture(50)), settings(untie=True))
     index = json.loads((out / "model.safetensors.index.json").read_text())
     assert index["weight_map"]["lm_head.weight"] == index["weight_map"][LLAMA]
     assert index["metadata"]["total_size"] == sum(tensor.nbytes for tensor in tensors(out).values())
@@ -151,7 +151,7 @@ def test_head_has_weights_of_its_own_in_an_untied_model(tmp_path):
     first, last = mixture(50), mixture(50, seed=2)
     model = make("phi, LM head with bias")
     rows = [part.detach().double().numpy()[:IDS] for part in (model.get_output_embeddings().weight, model.lm_head.bias)]
-    made = tensors(initialised(tmp_path, model, stored(first, last)))
+    made = tensors(initialized(tmp_path, model, stored(first, last)))
     np.testing.assert_allclose(made["lm_head.weight"], last @ rows[0], atol=1e-6)
     np.testing.assert_allclose(made["lm_head.bias"], last @ rows[1], atol=1e-6)
 
@@ -162,7 +162,7 @@ def test_one_matrix_for_two_kinds_of_weights(tmp_path, which):
     wanted = {"input": first, "output": last, "mean": (first + last) / 2}[which]
     model = make("llama, tied")
     rows = model.get_input_embeddings().weight.detach().double().numpy()[:IDS]
-    made = tensors(initialised(tmp_path, model, stored(first, last), settings(tied_rows=which)))
+    made = tensors(initialized(tmp_path, model, stored(first, last), settings(tied_rows=which)))
     np.testing.assert_allclose(made[LLAMA], wanted @ rows, atol=1e-6)
     assert "lm_head.weight" not in made
 
@@ -175,7 +175,7 @@ def test_special_ids(tmp_path):
     model = make("llama, tied")
     for config in (model.config, model.generation_config):
         config.bos_token_id, config.eos_token_id, config.pad_token_id = 31, 32, 33
-    made = load_model(initialised(tmp_path, model, stored(mixture(50)), roles={"eos": 1}))
+    made = load_model(initialized(tmp_path, model, stored(mixture(50)), roles={"eos": 1}))
     assert (made.config.bos_token_id, made.config.eos_token_id, made.config.pad_token_id) == (None, 1, None)
     generation = made.generation_config
     assert (generation.bos_token_id, generation.eos_token_id, generation.pad_token_id) == (None, 1, 1)
@@ -197,7 +197,7 @@ def test_generation_settings_are_kept_but_those_with_ids_of_the_old_tokenizer(tm
     model.generation_config.forced_bos_token_id = 38
     model.generation_config.max_length = 77
     with caplog.at_level(logging.WARNING):
-        made = load_model(initialised(tmp_path, model, stored(mixture(50))))
+        made = load_model(initialized(tmp_path, model, stored(mixture(50))))
     assert made.generation_config.suppress_tokens is None
     assert made.generation_config.forced_bos_token_id is None
     assert made.generation_config.max_length == 77
@@ -209,5 +209,5 @@ def test_dtype_is_recorded_where_the_configuration_has_none(tmp_path):
     config = json.loads((tmp_path / "source/config.json").read_text())
     assert config.pop("dtype") == "bfloat16"
     (tmp_path / "source/config.json").write_text(json.dumps(config))
-    out = initialised(tmp_path, tmp_path / "source", stored(mixture(50)))
+    out = initialized(tmp_path, tmp_path / "source", stored(mixture(50)))
     assert json.loads((out / "config.json").read_text())["dtype"] == "bfloat16"

@@ -1,4 +1,4 @@
-"""Rows of initialised checkpoints: padding, fills, lengths, and rows that were fitted to the model."""
+"""Rows of initialized checkpoints: padding, fills, lengths, and rows that were fitted to the model."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from support.models import (
     IDS,
     LLAMA,
     ROLES,
-    initialised,
+    initialized,
     logits,
     make,
     mixture,
@@ -28,9 +28,9 @@ from support.project import write_tokenizer
 from tokalign.alignment.fills import FILLS
 from tokalign.alignment.matrix import Alignment, write_alignment
 from tokalign.alignment.table import read_categories
-from tokalign.common.errors import ArtefactError, ConfigurationError
+from tokalign.common.errors import ArtifactError, ConfigurationError
 from tokalign.initialization.fitted_rows import FittedRows
-from tokalign.initialization.initialize import initialise
+from tokalign.initialization.initialize import initialize
 from tokalign.models.loading import load_model
 from transformers import AutoTokenizer
 
@@ -38,7 +38,7 @@ from transformers import AutoTokenizer
 @pytest.mark.parametrize("name", [name for name in CONFIGS if not name.startswith("gemma2")])
 def test_padding_rows_never_win(tmp_path, name):
     """Whatever is read, the highest logit is that of a token, and a padding row has at most the mean probability."""
-    out = initialised(tmp_path, make(name), stored(mixture(50)), settings(pad_to_multiple_of=32))
+    out = initialized(tmp_path, make(name), stored(mixture(50)), settings(pad_to_multiple_of=32))
     model = load_model(out).eval()
     assert model.config.vocab_size == 64
     rng = np.random.default_rng(0)
@@ -52,14 +52,14 @@ def test_padding_rows_never_win(tmp_path, name):
 
 
 def test_padding_rows_never_win_with_capped_logits(tmp_path):
-    model = load_model(initialised(tmp_path, make("gemma2, tied"), stored(mixture(50)), settings(pad_to_multiple_of=64))).eval()
+    model = load_model(initialized(tmp_path, make("gemma2, tied"), stored(mixture(50)), settings(pad_to_multiple_of=64))).eval()
     made = np.concatenate([logits(model, list(range(start, start + 10))) for start in range(0, 40, 10)])
     assert made.argmax(axis=1).max() < 50
 
 
 @pytest.mark.parametrize(("multiple", "rows"), [(1, 50), (50, 50), (64, 64), (7, 56)])
 def test_number_of_rows(tmp_path, multiple, rows):
-    out = initialised(tmp_path, make("llama, untied"), stored(mixture(50)), settings(pad_to_multiple_of=multiple))
+    out = initialized(tmp_path, make("llama, untied"), stored(mixture(50)), settings(pad_to_multiple_of=multiple))
     made = tensors(out)
     assert made[LLAMA].shape == made["lm_head.weight"].shape == (rows, 16)
     for key in (LLAMA, "lm_head.weight"):
@@ -77,7 +77,7 @@ def test_filled_rows(tmp_path):
         part.detach().double().numpy()[1:IDS]
         for part in (model.model.embed_tokens.weight, model.lm_head.weight, model.lm_head.bias)
     )
-    made = {key: value.numpy() for key, value in tensors(initialised(tmp_path, model, stored(dense, fill=fill))).items()}
+    made = {key: value.numpy() for key, value in tensors(initialized(tmp_path, model, stored(dense, fill=fill))).items()}
     for stream, (key, rows) in enumerate(((LLAMA, first), ("lm_head.weight", last), ("lm_head.bias", bias))):
         np.testing.assert_allclose(made[key][20], rows.mean(axis=0), atol=1e-6)
         assert not made[key][30].any()
@@ -94,10 +94,10 @@ def lengths(rows: torch.Tensor) -> np.ndarray:
 
 
 def test_scaled_rows(tmp_path):
-    plain = tensors(initialised(tmp_path, make("llama, untied"), stored(mixture(50))))
+    plain = tensors(initialized(tmp_path, make("llama, untied"), stored(mixture(50))))
     (tmp_path / "scaled").mkdir()
     chosen = settings(scale={"input": 0.5, "output": 3.0})
-    made = tensors(initialised(tmp_path / "scaled", make("llama, untied"), stored(mixture(50)), chosen, CATEGORIES))
+    made = tensors(initialized(tmp_path / "scaled", make("llama, untied"), stored(mixture(50)), chosen, CATEGORIES))
     for key, factor in ((LLAMA, 0.5), ("lm_head.weight", 3.0)):
         assert torch.equal(made[key][:10], plain[key][:10])
         torch.testing.assert_close(made[key][10:], factor * plain[key][10:])
@@ -111,10 +111,10 @@ def test_matched_lengths(tmp_path, how):
     dense[48, 3] = -2.0
     model = make("llama, tied")
     rows = model.get_input_embeddings().weight.detach()[:IDS]
-    plain = tensors(initialised(tmp_path, model, stored(dense, fill=fill)))[LLAMA]
+    plain = tensors(initialized(tmp_path, model, stored(dense, fill=fill)))[LLAMA]
     (tmp_path / "matched").mkdir()
     chosen = settings(norm_matching=how, scale={"input": 2, "output": 2})
-    made = tensors(initialised(tmp_path / "matched", model, stored(dense, fill=fill), chosen, CATEGORIES))[LLAMA]
+    made = tensors(initialized(tmp_path / "matched", model, stored(dense, fill=fill), chosen, CATEGORIES))[LLAMA]
     own = lengths(rows)
     if how == "pieces":
         wanted = np.array([np.average(own, weights=np.abs(row)) for row in dense[10:49]])
@@ -134,24 +134,24 @@ def test_rows_of_zeros_keep_their_length(tmp_path):
     model = make("llama, tied")
     with torch.no_grad():
         model.get_input_embeddings().weight[3] = model.get_input_embeddings().weight[4]
-    made = tensors(initialised(tmp_path, model, stored(dense), settings(norm_matching="mean"), CATEGORIES))[LLAMA]
+    made = tensors(initialized(tmp_path, model, stored(dense), settings(norm_matching="mean"), CATEGORIES))[LLAMA]
     assert not made[20].any()
 
 
 def test_one_matrix_has_one_scale(tmp_path):
     chosen = settings(scale={"input": 1, "output": 2})
-    with pytest.raises(ConfigurationError, match=r"(?s)initialisation\.scale.*input 1, output 2.*untie"):
-        initialised(tmp_path, make("llama, tied"), stored(mixture(50)), chosen, CATEGORIES)
+    with pytest.raises(ConfigurationError, match=r"(?s)initialization\.scale.*input 1, output 2.*untie"):
+        initialized(tmp_path, make("llama, tied"), stored(mixture(50)), chosen, CATEGORIES)
     (tmp_path / "untied").mkdir()
     chosen = settings(scale={"input": 1, "output": 2}, untie=True)
-    made = tensors(initialised(tmp_path / "untied", make("llama, tied"), stored(mixture(50)), chosen, CATEGORIES))
+    made = tensors(initialized(tmp_path / "untied", make("llama, tied"), stored(mixture(50)), chosen, CATEGORIES))
     torch.testing.assert_close(made["lm_head.weight"][10:], 2 * made[LLAMA][10:])
 
 
 @pytest.mark.parametrize("categories", [None, CATEGORIES[:-1]])
 def test_lengths_need_the_table_of_the_same_alignment(tmp_path, categories):
-    with pytest.raises(ArtefactError, match="table of tokens does not belong"):
-        initialised(tmp_path, make("llama, tied"), stored(mixture(50)), settings(norm_matching="mean"), categories)
+    with pytest.raises(ArtifactError, match="table of tokens does not belong"):
+        initialized(tmp_path, make("llama, tied"), stored(mixture(50)), settings(norm_matching="mean"), categories)
 
 
 def test_command_writes_a_checkpoint_with_tokenizer_and_record(tmp_path):
@@ -169,7 +169,7 @@ def test_command_writes_a_checkpoint_with_tokenizer_and_record(tmp_path):
     options = [word for name, file in words.items() for word in (f"--{name}", str(tmp_path / file))]
     settings_text = json.dumps({**block, "trust_remote_code": False})
     initialize_model.main(initialize_model.arguments().parse_args([*options, "--settings", settings_text]))
-    record = json.loads((tmp_path / "out/initialisation.json").read_text())
+    record = json.loads((tmp_path / "out/initialization.json").read_text())
     assert (record["rows"], record["padding_rows"], record["tied"]) == (300, 20, True)
     assert record["settings"] == block
     assert record["ablation"] == "no ablation"
@@ -185,11 +185,11 @@ def test_read_categories(tmp_path):
     pq.write_table(pa.table({"id": [0, 1], "category": ["exact", "mean"]}), tmp_path / "t.parquet")
     assert read_categories(tmp_path / "t.parquet").tolist() == ["exact", "mean"]
     pq.write_table(pa.table({"id": [0, 2], "category": ["exact", "mean"]}), tmp_path / "t.parquet")
-    with pytest.raises(ArtefactError, match="one row per target id"):
+    with pytest.raises(ArtifactError, match="one row per target id"):
         read_categories(tmp_path / "t.parquet")
     (tmp_path / "t.parquet").write_bytes(b"x")
     for path in (tmp_path / "t.parquet", tmp_path / "none.parquet"):
-        with pytest.raises(ArtefactError, match="no readable table"):
+        with pytest.raises(ArtifactError, match="no readable table"):
             read_categories(path)
 
 
@@ -212,11 +212,11 @@ def test_fitted_rows_lie_on_top_of_the_product(tmp_path, name, untie):
     model, plain, made, rows = make(name), tmp_path / "plain", tmp_path / "made", fitted(tied)
     plain.mkdir()
     made.mkdir()
-    initialised(plain, model, stored(mixture(50)), settings(untie=untie, pad_to_multiple_of=8))
+    initialized(plain, model, stored(mixture(50)), settings(untie=untie, pad_to_multiple_of=8))
     chosen = settings(untie=untie, pad_to_multiple_of=8)
-    record = initialise(plain / "source", made, stored(mixture(50)), None, ROLES, chosen, rows)
+    record = initialize(plain / "source", made, stored(mixture(50)), None, ROLES, chosen, rows)
     assert record["fitted"] == {"rows": 3, "vocabulary_size": 50, "tied": tied}
-    before, after = load_model(plain / "initialised"), load_model(made)
+    before, after = load_model(plain / "initialized"), load_model(made)
     first, last = before.get_input_embeddings().weight.detach().clone(), before.get_output_embeddings().weight.detach().clone()
     first[rows.ids], last[rows.ids] = torch.from_numpy(rows.input), torch.from_numpy(rows.input if tied else rows.output)
     last[:50] += torch.outer(torch.from_numpy(rows.bias), torch.from_numpy(rows.direction))
@@ -240,5 +240,5 @@ def test_fitted_rows_of_another_model_or_vocabulary(tmp_path, rows, found):
     make("llama, tied").save_pretrained(tmp_path / "source")
     (tmp_path / "made").mkdir()
     message = rf"(?s)source: the fitted rows are not of this model.*{found}\n  expected: vocabulary 50, width 16, one matrix"
-    with pytest.raises(ArtefactError, match=message):
-        initialise(tmp_path / "source", tmp_path / "made", stored(mixture(50)), None, ROLES, settings(), rows)
+    with pytest.raises(ArtifactError, match=message):
+        initialize(tmp_path / "source", tmp_path / "made", stored(mixture(50)), None, ROLES, settings(), rows)

@@ -9,7 +9,7 @@ import pytest
 import torch
 from gguf import GGUFWriter
 from safetensors.torch import load_file, save_file
-from tokalign.common.errors import ArtefactError, ConfigurationError, InputError
+from tokalign.common.errors import ArtifactError, ConfigurationError, InputError
 from tokalign.common.files import read_json
 from tokalign.fetch.sources import Located
 from tokalign.models.resolve import resolve_model
@@ -143,7 +143,7 @@ def test_vocabulary_that_does_not_fit(tmp_path: Path):
         ({"vocab_size": 65}, r"expected: 1 of shape \[65, 8\]"),
         ({"tie_word_embeddings": False}, r"found:    1 tensors[\s\S]*expected: 2 of shape \[64, 8\]"),
         ({"model_type": "no_such_model"}, "no causal language model"),
-        ({"quantization_config": {"quant_method": "gptq", "bits": 4}}, "quantised"),
+        ({"quantization_config": {"quant_method": "gptq", "bits": 4}}, "quantized"),
     ],
 )
 def test_configuration_that_does_not_fit_the_weights(tmp_path: Path, change, message):
@@ -231,7 +231,7 @@ def test_a_folder_without_a_tokenizer(tmp_path: Path):
 
 
 def test_info_of_a_missing_step(tmp_path: Path):
-    with pytest.raises(ArtefactError):
+    with pytest.raises(ArtifactError):
         read_json(tmp_path / "info.json")
 
 

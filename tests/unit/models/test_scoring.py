@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from support.models import CONFIGS, IDS, SMALL
 from support.project import byte_level
-from tokalign.common.errors import ArtefactError, ConfigurationError
+from tokalign.common.errors import ArtifactError, ConfigurationError
 from tokalign.models.loading import check_fit, context_length, load, start_token
 from tokalign.models.scoring import Scorer, by_length
 from transformers import AutoModelForCausalLM, CohereConfig, GraniteConfig, LlamaForCausalLM, MambaConfig
@@ -129,11 +129,11 @@ def test_tokenizer_that_does_not_fit_the_embedding(tmp_path):
     torch.manual_seed(0)
     model = AutoModelForCausalLM.from_config(CONFIGS["llama, tied"]).eval()
     tokenizer = byte_level(300, ["the cat"])
-    with pytest.raises(ArtefactError, match=r"does not fit(.|\n)*40 embedding rows"):
+    with pytest.raises(ArtifactError, match=r"does not fit(.|\n)*40 embedding rows"):
         check_fit(model, tokenizer)
     model.save_pretrained(tmp_path)
     tokenizer.save_pretrained(tmp_path)
-    with pytest.raises(ArtefactError, match="does not fit"):
+    with pytest.raises(ArtifactError, match="does not fit"):
         load(tmp_path, tmp_path, precision="float32", trust_remote_code=False)
 
 
@@ -163,5 +163,5 @@ def test_equal_lengths_fill_a_batch():
 
 def test_a_folder_without_tokenizer_is_refused(tmp_path):
     LlamaForCausalLM(CONFIGS["llama, tied"]).save_pretrained(tmp_path)
-    with pytest.raises(ArtefactError, match="no tokenizer that can be loaded"):
+    with pytest.raises(ArtifactError, match="no tokenizer that can be loaded"):
         load(tmp_path, tmp_path, precision="float32", trust_remote_code=False)

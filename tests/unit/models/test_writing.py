@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from support.models import CONFIGS
 from support.writing import CONTEXT, greedy_tokens, prompt_ids, write_writer
-from tokalign.common.errors import ArtefactError, ConfigurationError
+from tokalign.common.errors import ArtifactError, ConfigurationError
 from tokalign.models.loading import load
 from tokalign.models.writing import Decoding, Writer, batches, draw, tokens_with, uniform_numbers
 from transformers import AutoModelForCausalLM, AutoTokenizer
@@ -162,7 +162,7 @@ def test_logits_that_are_not_numbers_are_an_error(tmp_path, decoding):
     broken = next(token for token in prompt_ids(tokenizer, PROMPTS[1]) if token not in others)
     with torch.no_grad():
         model.get_input_embeddings().weight[broken] = torch.nan
-    with pytest.raises(ArtefactError, match="no next token for two"):
+    with pytest.raises(ArtifactError, match="no next token for two"):
         write(model, tokenizer, decoding=decoding, max_new_tokens=1)
     assert len(write(model, tokenizer, NAMES[:1], PROMPTS[:1], decoding, max_new_tokens=1)) == 1
 

@@ -154,7 +154,7 @@ def test_disk_counts_what_is_missing(tmp_path: Path, monkeypatch: pytest.MonkeyP
     items = [
         {"path": "results/there", "bytes": 10**18},
         {"path": "results/text", "bytes": 10**9},
-        {"path": "results/initialised", "model": "m", "tokenizer": "t"},
+        {"path": "results/initialized", "model": "m", "tokenizer": "t"},
         {"path": "work/x/states", "model": "m", "tokenizer": None, "stage": STAGE, "block": 512},
         {"path": "results/y", "model": "unknown", "tokenizer": None},
     ]

@@ -58,7 +58,7 @@ def test_jobs_of_a_dry_run():
     assert requests == [
         Request("tokenize_shard", 8000, 4, 240), Request("tokenize_shard", 9000, 4, 120), Request("pack_tokens", 4000, 1, 30)
     ]  # fmt: skip
-    # Tokenisations run at the same time, packing after them.
+    # Tokenizations run at the same time, packing after them.
     assert together(name, requests) == Request("group tokens", 17000, 8, 270)
     assert plan.submitted(["fetch_hub", "all"]) == [train, together(name, requests)]
 

@@ -184,8 +184,8 @@ def test_steps_before_training():
     assert estimates.glove_hours(8 * 7_200_000_000, 2, 2) == pytest.approx(1)
     assert estimates.alignment_memory_mb(60_000, 40_000, 300) == 480 + 3000
     assert estimates.alignment_hours(50_000, 48_000, 300, 1) == pytest.approx(3 * 7.2e11 / 2e9 / 3600)
-    assert estimates.initialisation_memory_mb(TIED, 20_000) == 4 * 50 + 1500
-    assert estimates.initialisation_hours(TIED, 20_000) == pytest.approx((616 + 656) / 100 / 3600)
+    assert estimates.initialization_memory_mb(TIED, 20_000) == 4 * 50 + 1500
+    assert estimates.initialization_hours(TIED, 20_000) == pytest.approx((616 + 656) / 100 / 3600)
     assert estimates.fit_memory_mb(TIED, 20_000) == 616 + 480 + 3000
 
 

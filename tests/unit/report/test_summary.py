@@ -7,9 +7,9 @@ import subprocess
 
 import pytest
 from commands.report import write_summary
-from tokalign.common.errors import ArtefactError
+from tokalign.common.errors import ArtifactError
 from tokalign.report.pages import table_page
-from tokalign.report.summary import summarise
+from tokalign.report.summary import summarize
 from tokalign.report.tables.comparison import criteria_rows, run_rows, side_by_side, value_text
 from tokalign.report.tables.files import MOST_SHOWN, caption, write_table
 
@@ -44,7 +44,7 @@ ROWS = (
 
 def test_five_lines():
     failed = {"system": "last", "criterion": "English within 5 %", "passed": False}
-    ((name, lines),) = summarise(
+    ((name, lines),) = summarize(
         comparison(*ROWS, criteria=[failed], runs=[{"suite": "generation", "exploratory": True, "origin": "measured"}])
     )
     assert name == "e: m with new (last)"
@@ -74,12 +74,12 @@ def test_advice_follows_the_numbers(bits, bytes_per_token, decode, advice):
         row("last", "perplexity", "bits_per_byte", bits, base=1.0),
         row("last", "efficiency", "decode_bytes_per_second", decode, base=100.0),
     )
-    ((_, lines),) = summarise(comparison(*rows))
+    ((_, lines),) = summarize(comparison(*rows))
     assert lines[4][1].startswith(advice)
 
 
 def test_what_was_not_measured_is_said():
-    ((_, lines),) = summarise(comparison(row("last", "perplexity", "bits_per_byte", 1.0, base=1.0)))
+    ((_, lines),) = summarize(comparison(row("last", "perplexity", "bits_per_byte", 1.0, base=1.0)))
     assert [lines[i][1] for i in (0, 2)] == ["not measured", "not measured"]
 
 
@@ -115,7 +115,7 @@ def test_the_tokenizer_is_compared_with_that_of_the_own_source_model():
         row("n last", "perplexity", "bits_per_byte", 1.0, base=1.0, model="n"),
     ]
     failed = {"system": "new (beside older)", "criterion": "saves half", "passed": False}
-    (_, first), (_, second) = summarise(comparison(*rows, criteria=[failed]))
+    (_, first), (_, second) = summarize(comparison(*rows, criteria=[failed]))
     assert first[0][1].startswith("20.0 % fewer tokens than old")
     assert second[0][1].startswith("50.0 % fewer tokens than older")
     assert "no criteria" in first[3][1] and "1 of 1 checks of criteria: saves half" in second[3][1]
@@ -173,7 +173,7 @@ def test_page_escapes_its_title():
 
 
 def test_a_table_without_caption_is_refused(tmp_path):
-    with pytest.raises(ArtefactError, match="no such file"):
+    with pytest.raises(ArtifactError, match="no such file"):
         caption(tmp_path, "t")
     (tmp_path / "t.rst").write_text("A ``b``\nc.\n")
     assert caption(tmp_path, "t") == "A b c."

@@ -95,7 +95,7 @@ def test_against_brute_force(two, tmp_path):
         assert figures["read_documents"] == read == len(kept) + sum(dropped.values())
         assert figures["dropped"] == dropped
         assert figures["validation_documents"] == len(held_out & set(kept))
-        assert (figures["language"], figures["licence"]) == (f"language of {name}", "CC0-1.0")
+        assert (figures["language"], figures["license"]) == (f"language of {name}", "CC0-1.0")
     data = (tmp_path / "a1.jsonl").read_bytes()
     assert manifest["sources"]["a"]["files"]["a1.jsonl"] == {"bytes": len(data), "sha256": hashlib.sha256(data).hexdigest()}
     for name, rows in shards.items():
@@ -271,7 +271,7 @@ def test_command_leaves_nothing_after_an_error(tmp_path):
     path.write_text(path.read_text() + "oops\n")
     settings = {
         "byte_budget": None, "min_characters": 1, "validation_fraction": 0.2, "shards": 1, "seed": 1,
-        "sources": {"s": {"files": [str(path)], "text_field": "text", "language": "en", "domain": "d", "licence": "x", "weight": None}},
+        "sources": {"s": {"files": [str(path)], "text_field": "text", "language": "en", "domain": "d", "license": "x", "weight": None}},
     }  # fmt: skip
     script = ROOT / "workflow/scripts/commands/text/prepare_corpus.py"
     options = ["--settings", json.dumps(settings), "--text", tmp_path / "text", "--manifest", tmp_path / "manifest.json"]

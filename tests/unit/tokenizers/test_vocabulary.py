@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from support.vocabularies import BYTE_LEVEL, BYTE_VOCABULARY, PIECE_VOCABULARY, SENTENCEPIECE, byte_level
-from tokalign.common.errors import ArtefactError, InputError
+from tokalign.common.errors import ArtifactError, InputError
 from tokalign.tokenizers.vocabulary import byte_alphabet, check_usable, describe, read_vocabulary, write_vocabulary
 from tokenizers import AddedToken, Tokenizer, decoders, models, pre_tokenizers
 from transformers import PreTrainedTokenizerFast
@@ -120,14 +120,14 @@ def test_round_trip_of_the_file(tmp_path: Path):
 
 
 def test_damaged_files_are_refused(tmp_path: Path):
-    with pytest.raises(ArtefactError):
+    with pytest.raises(ArtifactError):
         read_vocabulary(tmp_path / "absent.parquet")
     (tmp_path / "bad.parquet").write_bytes(b"PAR1 no")
-    with pytest.raises(ArtefactError):
+    with pytest.raises(ArtifactError):
         read_vocabulary(tmp_path / "bad.parquet")
     write_vocabulary(BYTE_VOCABULARY, tmp_path / "gap.parquet")
     pq.write_table(pq.read_table(tmp_path / "gap.parquet").slice(1), tmp_path / "gap.parquet")
-    with pytest.raises(ArtefactError, match="ids are not"):
+    with pytest.raises(ArtifactError, match="ids are not"):
         read_vocabulary(tmp_path / "gap.parquet")
 
 

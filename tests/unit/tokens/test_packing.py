@@ -11,7 +11,7 @@ import pytest
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 from support.shards import write_shard
-from tokalign.common.errors import ArtefactError, InputError
+from tokalign.common.errors import ArtifactError, InputError
 from tokalign.tokens import packing
 from tokalign.tokens.packing import PackedBlocks, pack_shards
 from tokalign.training.order import data_order
@@ -72,7 +72,7 @@ def test_files_that_are_no_blocks(tmp_path):
     pack_shards([shard], 2, EOS, tmp_path / "blocks")
     (tmp_path / "cut").write_bytes((tmp_path / "blocks").read_bytes()[:-20])
     for path in (shard, tmp_path / "cut", tmp_path / "missing"):
-        with pytest.raises(ArtefactError, match=f"{path.name}: not a readable file of training blocks"):
+        with pytest.raises(ArtifactError, match=f"{path.name}: not a readable file of training blocks"):
             PackedBlocks.open(path)
 
 

@@ -11,7 +11,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from support.shards import write_shard
-from tokalign.common.errors import ArtefactError
+from tokalign.common.errors import ArtifactError
 from tokalign.tokens.packing import PackedBlocks, pack_shards
 from tokalign.tokens.shards import SCHEMA, read_shard
 
@@ -81,20 +81,20 @@ def test_empty_batches_are_left_out(tmp_path):
 
 
 def test_other_files_are_refused(tmp_path):
-    with pytest.raises(ArtefactError, match=r"missing\.arrow: no such file"):
+    with pytest.raises(ArtifactError, match=r"missing\.arrow: no such file"):
         next(read_shard(tmp_path / "missing.arrow"))
     (tmp_path / "text.arrow").write_text("no arrow, but some text that is long enough")
     (tmp_path / "empty.arrow").touch()
     whole = write_shard(tmp_path / "whole.arrow", [[1, 2]]).read_bytes()
     (tmp_path / "cut.arrow").write_bytes(whole[: len(whole) // 2])
     for name in ("text", "empty", "cut"):
-        with pytest.raises(ArtefactError, match=rf"{name}\.arrow: not a readable token shard"):
+        with pytest.raises(ArtifactError, match=rf"{name}\.arrow: not a readable token shard"):
             next(read_shard(tmp_path / f"{name}.arrow"))
     write_batch(tmp_path / "columns.arrow", pa.record_batch({"ids": [[1]]}))
     wrong = with_ids(pa.array([[1]], SCHEMA.field("ids").type)).to_pydict()
     write_batch(tmp_path / "types.arrow", pa.record_batch(wrong | {"bytes": pa.array([1], pa.int32())}))
     for name in ("columns", "types"):
-        with pytest.raises(ArtefactError, match=rf"(?s){name}\.arrow: not a token shard.*ids list<item: int64>.*uint32"):
+        with pytest.raises(ArtifactError, match=rf"(?s){name}\.arrow: not a token shard.*ids list<item: int64>.*uint32"):
             next(read_shard(tmp_path / f"{name}.arrow"))
 
 
@@ -107,5 +107,5 @@ def test_damage_within(tmp_path):
         assert file.num_record_batches == 2
     data[schema_end : schema_end + 64] = b"\x00" * 64
     path.write_bytes(data)
-    with pytest.raises(ArtefactError, match=r"a\.arrow: batch 0 is damaged"):
+    with pytest.raises(ArtifactError, match=r"a\.arrow: batch 0 is damaged"):
         list(read_shard(path))

@@ -1,4 +1,4 @@
-"""Tokenising against the tokenizer itself."""
+"""Tokenizing against the tokenizer itself."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from support.project import write_tokenizer
-from tokalign.common.errors import ArtefactError, InputError
+from tokalign.common.errors import ArtifactError, InputError
 from tokalign.text.corpus import SCHEMA as TEXT_SCHEMA
 from tokalign.tokenizers.loading import encode, load_backend, load_tokenizer
 from tokalign.tokens.shards import read_shard
@@ -81,7 +81,7 @@ def test_no_special_tokens_no_truncation_no_padding(folder, tmp_path):
 
 
 def test_many_documents(folder, tmp_path):
-    """More than are tokenised at once, in order; the same bytes again."""
+    """More than are tokenized at once, in order; the same bytes again."""
     texts = [f"text {i} of the model" for i in range(1100)]
     text = write_text(tmp_path / "a.parquet", texts)
     for name in ("1", "2"):
@@ -103,10 +103,10 @@ def test_pieces_of_a_batch(folder, tmp_path, monkeypatch):
 
 
 def test_damaged_tokenizer(folder, tmp_path):
-    with pytest.raises(ArtefactError, match=r"tokenizer\.json: no such file"):
+    with pytest.raises(ArtifactError, match=r"tokenizer\.json: no such file"):
         load_backend(tmp_path)
     (tmp_path / "tokenizer.json").write_bytes((folder / "tokenizer.json").read_bytes()[:-10])
-    with pytest.raises(ArtefactError, match=r"tokenizer\.json: not a readable tokenizer"):
+    with pytest.raises(ArtifactError, match=r"tokenizer\.json: not a readable tokenizer"):
         load_backend(tmp_path)
 
 
@@ -114,7 +114,7 @@ def test_damaged_text_shard(folder, tmp_path):
     whole = write_text(tmp_path / "a.parquet", TEXTS).read_bytes()
     (tmp_path / "a.parquet").write_bytes(whole[:-10])
     for name in ("a", "missing"):
-        with pytest.raises(ArtefactError, match=rf"{name}\.parquet: not a readable text shard"):
+        with pytest.raises(ArtifactError, match=rf"{name}\.parquet: not a readable text shard"):
             tokenize_shard(tmp_path / f"{name}.parquet", load_backend(folder), tmp_path / "a.arrow")
     assert [path.name for path in tmp_path.iterdir()] == ["a.parquet"]
 

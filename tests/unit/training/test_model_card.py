@@ -7,10 +7,10 @@ from tokalign.training.model_card import write_model_card
 def test_front_matter_and_content():
     card = write_model_card(
         labels={"model": "m", "tokenizer": "t", "stage": "s", "seed": 1},
-        model={"architecture": "LlamaForCausalLM", "parameters": 10, "source": {"hub": "a/b", "licence": "Apache-2.0"}},
+        model={"architecture": "LlamaForCausalLM", "parameters": 10, "source": {"hub": "a/b", "license": "Apache-2.0"}},
         tokenizer={"size": 7, "roles": {"eos": 0}, "sha256": "0" * 64, "source": {"path": "x|y"}},
         corpus={"documents": 3, "bytes": 99, "sources": {"web": {"language": "de", "domain": "d", "documents": 3, "bytes": 99,
-                                                                 "licence": "CC-BY-4.0"}}},
+                                                                 "license": "CC-BY-4.0"}}},
         recipe={"steps": 5, "learning_rate": 0.001},
         training={"precision": "float32", "fingerprint": {"x": 1}},
     )  # fmt: skip

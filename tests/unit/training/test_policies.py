@@ -10,7 +10,7 @@ import pyarrow.parquet as pq
 import pytest
 import torch
 from support.training import ALONE, EXECUTION, MODELS, SEED, SETTINGS, VOCABULARY, data, llama, random_blocks, weights
-from tokalign.common.errors import ArtefactError, ConfigurationError, InputError
+from tokalign.common.errors import ArtifactError, ConfigurationError, InputError
 from tokalign.tokens.packing import PackedBlocks
 from tokalign.training.order import data_order
 from tokalign.training.policies import (
@@ -126,9 +126,9 @@ def test_refusals(tmp_path):
         select_parameters(llama(), "head")
     with pytest.raises(ConfigurationError, match="q_proj"):
         with_adapters(llama(), replace(LORA, targets=["query"]))
-    with pytest.raises(ArtefactError, match="do not fit the model"):
+    with pytest.raises(ArtifactError, match="do not fit the model"):
         put_in(llama(), {"model.embed_tokens.weight": torch.zeros(3, 3)}, tmp_path)
-    with pytest.raises(ArtefactError, match="nothing"):
+    with pytest.raises(ArtifactError, match="nothing"):
         put_in(llama(), {"nothing": torch.zeros(3)}, "nothing")
 
 
@@ -137,5 +137,5 @@ def test_new_rows_are_those_without_a_twin(tmp_path):
     table = pa.table({"id": pa.array(range(6), pa.int32()), "category": categories})
     pq.write_table(table, tmp_path / "tokens.parquet")
     assert new_row_mask(tmp_path / "tokens.parquet", 8).tolist() == [False, False, True, True, False, True, False, False]
-    with pytest.raises(ArtefactError, match="6 tokens, 5 embedding rows"):
+    with pytest.raises(ArtifactError, match="6 tokens, 5 embedding rows"):
         new_row_mask(tmp_path / "tokens.parquet", 5)

@@ -14,7 +14,7 @@ from dataclasses import replace
 
 import pytest
 from support.training import SETTINGS
-from tokalign.common.errors import ArtefactError, InputError
+from tokalign.common.errors import ArtifactError, InputError
 from tokalign.training.saved_states import (
     check_fingerprint,
     check_layout,
@@ -51,11 +51,11 @@ def test_layout_of_processes(tmp_path):
     """A state without ZeRO is continued by any number of processes; one of DeepSpeed by as many as wrote it."""
     mark_complete(tmp_path, 1, {"zero": 0, "processes": 1})
     check_layout(tmp_path, {"zero": 0, "processes": 4})
-    with pytest.raises(ArtefactError, match="zero 0 with 1 processes, now zero 2 with 1"):
+    with pytest.raises(ArtifactError, match="zero 0 with 1 processes, now zero 2 with 1"):
         check_layout(tmp_path, {"zero": 2, "processes": 1})
     mark_complete(tmp_path, 1, {"zero": 3, "processes": 2})
     check_layout(tmp_path, {"zero": 3, "processes": 2})
-    with pytest.raises(ArtefactError, match="set zero, gpus, nodes or processes back"):
+    with pytest.raises(ArtifactError, match="set zero, gpus, nodes or processes back"):
         check_layout(tmp_path, {"zero": 3, "processes": 4})
 
 
@@ -72,7 +72,7 @@ def test_fingerprint_names_what_changed(tmp_path):
         ),
         (fingerprint({"blocks": "bb"}, SETTINGS, 1, [0, 0], 2), "inputs.model.safetensors: aa -> None; version: 1 -> 2"),
     ):
-        with pytest.raises(ArtefactError) as caught:
+        with pytest.raises(ArtifactError) as caught:
             check_fingerprint(tmp_path, other)
         assert f"found:    {message}\n" in str(caught.value)
         assert f"rm -r {tmp_path}" in str(caught.value)

@@ -12,7 +12,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from support.shards import write_shard
-from tokalign.common.errors import ArtefactError, ConfigurationError, InputError
+from tokalign.common.errors import ArtifactError, ConfigurationError, InputError
 from tokalign.tokens import counts
 from tokalign.tokens.counts import count_tokens
 from tokalign.vectors import cooccurrence
@@ -180,7 +180,7 @@ def test_count_tokens(tmp_path):
     """Counts by token, and an error that names the token beyond the vocabulary."""
     shards = [write_shard(tmp_path / "a.arrow", [[0, 3], [3]]), write_shard(tmp_path / "b.arrow", [[], [3, 1]])]
     assert count_tokens(shards, 5, threads=2).tolist() == [1, 1, 0, 3, 0]
-    with pytest.raises(ArtefactError, match=r"(?s)a\.arrow.*token 3.*below 3"):
+    with pytest.raises(ArtifactError, match=r"(?s)a\.arrow.*token 3.*below 3"):
         count_tokens(shards, 3)
 
 
@@ -202,5 +202,5 @@ def test_round_trip_and_damage(tmp_path):
     }
     for message, wrong in damaged.items():
         write_cooccurrences(tmp_path / "c", wrong)
-        with pytest.raises(ArtefactError, match=message):
+        with pytest.raises(ArtifactError, match=message):
             read_cooccurrences(tmp_path / "c")

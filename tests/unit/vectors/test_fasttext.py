@@ -1,4 +1,4 @@
-"""fastText vectors of token ids: what has a vector, that it is learnt, and that it can be repeated."""
+"""fastText vectors of token ids: what has a vector, that it is learned, and that it can be repeated."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from commands.vectors import train_fasttext_vectors
 from support.shards import write_shard
-from tokalign.common.errors import ArtefactError, ConfigurationError, InputError
+from tokalign.common.errors import ArtifactError, ConfigurationError, InputError
 from tokalign.vectors.fasttext import FastTextSettings, train_fasttext
 from tokalign.vectors.vectors import read_vectors
 
@@ -109,7 +109,7 @@ def test_errors(tmp_path):
     shard = write_shard(tmp_path / "a.arrow", two_topics(20, 30))
     with pytest.raises(InputError, match=r"(?s)no token occurs 9999 times.*600 tokens"):
         train_fasttext([shard], 30, replace(SETTINGS, min_count=9999))
-    with pytest.raises(ArtefactError, match=r"a\.arrow: a token id beyond the vocabulary"):
+    with pytest.raises(ArtifactError, match=r"a\.arrow: a token id beyond the vocabulary"):
         train_fasttext([shard], 20, SETTINGS)
     with pytest.raises(ConfigurationError, match=r"(?s)min_ngram: out of range.*1 to 2"):
         train_fasttext([shard], 30, replace(SETTINGS, min_ngram=3, max_ngram=2))

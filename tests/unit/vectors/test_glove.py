@@ -126,7 +126,7 @@ def test_same_bytes_for_any_number_of_threads_and_again():
 
 
 def test_learns_a_low_rank_matrix_as_the_twin_in_random_order_does():
-    """ln X of rank 2 is learnt; blocks cost no quality: the objective falls as that of steps in one random order."""
+    """ln X of rank 2 is learned; blocks cost no quality: the objective falls as that of steps in one random order."""
     generator = np.random.default_rng(5)
     w = generator.normal(size=(30, 2))
     values = np.exp(w @ w.T).astype(np.float32)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 from support.shards import write_shard
-from tokalign.common.errors import ArtefactError
+from tokalign.common.errors import ArtifactError
 from tokalign.vectors.token_text import write_token_text
 
 
@@ -19,5 +19,5 @@ def test_a_line_per_document(tmp_path):
 
 
 def test_missing_shard(tmp_path):
-    with pytest.raises(ArtefactError, match=r"none\.arrow: no such file"):
+    with pytest.raises(ArtifactError, match=r"none\.arrow: no such file"):
         write_token_text([tmp_path / "none.arrow"], tmp_path / "text")

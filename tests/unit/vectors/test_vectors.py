@@ -7,7 +7,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 from safetensors.numpy import save_file
-from tokalign.common.errors import ArtefactError
+from tokalign.common.errors import ArtifactError
 from tokalign.vectors.vectors import Vectors, read_vectors, write_vectors
 
 METADATA = {"vocabulary_size": 20, "glove": {"seed": 1, "alpha": 0.75}, "name": "é"}
@@ -60,9 +60,9 @@ def test_wrong_content_is_refused(tmp_path, vectors, message):
     """Both writing and reading name the file and the token."""
     wrong = WRONG[message](vectors)
     write_unchecked(tmp_path / "file", wrong)
-    with pytest.raises(ArtefactError, match=f"file: .*{message}"):
+    with pytest.raises(ArtifactError, match=f"file: .*{message}"):
         read_vectors(tmp_path / "file")
-    with pytest.raises(ArtefactError, match=f"other: .*{message}"):
+    with pytest.raises(ArtifactError, match=f"other: .*{message}"):
         write_vectors(tmp_path / "other", wrong)
     assert not (tmp_path / "other").exists()
 
@@ -71,26 +71,26 @@ def test_wrong_arrays(tmp_path, vectors):
     """Vectors of one dimension or another type, a missing array, and missing metadata are refused."""
     for wrong in (replace(vectors, vectors=vectors.vectors[:, 0]), replace(vectors, vectors=vectors.vectors.astype(float))):
         write_unchecked(tmp_path / "file", wrong)
-        with pytest.raises(ArtefactError, match="other arrays"):
+        with pytest.raises(ArtifactError, match="other arrays"):
             read_vectors(tmp_path / "file")
     save_file({"vectors": vectors.vectors}, tmp_path / "file", {"tokalign": "{}"})
-    with pytest.raises(ArtefactError, match="other arrays"):
+    with pytest.raises(ArtifactError, match="other arrays"):
         read_vectors(tmp_path / "file")
     write_unchecked(tmp_path / "file", vectors, "{}")
-    with pytest.raises(ArtefactError, match=r"(?s)other metadata.*vocabulary_size"):
+    with pytest.raises(ArtifactError, match=r"(?s)other metadata.*vocabulary_size"):
         read_vectors(tmp_path / "file")
 
 
 def test_missing_empty_and_truncated_files(tmp_path, vectors):
     """Each is named as what it is."""
-    with pytest.raises(ArtefactError, match="none: no such file"):
+    with pytest.raises(ArtifactError, match="none: no such file"):
         read_vectors(tmp_path / "none")
     (tmp_path / "empty").touch()
-    with pytest.raises(ArtefactError, match="empty: not a readable safetensors file"):
+    with pytest.raises(ArtifactError, match="empty: not a readable safetensors file"):
         read_vectors(tmp_path / "empty")
     write_vectors(tmp_path / "whole", vectors)
     whole = (tmp_path / "whole").read_bytes()
     for length in (4, 40, len(whole) - 1):
         (tmp_path / "cut").write_bytes(whole[:length])
-        with pytest.raises(ArtefactError, match="cut: not a readable safetensors file"):
+        with pytest.raises(ArtifactError, match="cut: not a readable safetensors file"):
             read_vectors(tmp_path / "cut")

@@ -1,4 +1,4 @@
-"""Floors: random rows, permutations, frequencies, and rows that the initialisation fills."""
+"""Floors: random rows, permutations, frequencies, and rows that the initialization fills."""
 
 from __future__ import annotations
 
@@ -56,7 +56,7 @@ def test_frequency_draws_among_the_nearest_in_frequency():
     order = [1, 4, 7, 0, 3, 6, 9, 8, 5, 2]  # the source ids by their counts
 
     def drawn(ids: list[int], width: int, seed: int) -> dict[int, int]:
-        settings = {"frequency": {"neighbours": width}, "seed": seed}
+        settings = {"frequency": {"neighbors": width}, "seed": seed}
         return mapping(align_by_frequency(target, source, np.array(ids), settings))
 
     assert drawn([0], 1, 1) == {0: 3}
@@ -70,7 +70,7 @@ def test_frequency_draws_among_the_nearest_in_frequency():
 def test_frequency_leaves_tokens_without_counts():
     vectors = Vectors(np.ones((1, 2), np.float32), np.array([5], np.int32), np.array([3]), {"vocabulary_size": 27})
     target = Side(TARGET.vocabulary, None, vectors)
-    rows = align_by_frequency(target, SOURCE, np.arange(27), {"frequency": {"neighbours": 4}, "seed": 1})
+    rows = align_by_frequency(target, SOURCE, np.arange(27), {"frequency": {"neighbors": 4}, "seed": 1})
     assert rows.ids.tolist() == [5]
 
 
@@ -115,12 +115,12 @@ def test_moments_over_ordinary_rows_and_blocks(monkeypatch):
 def test_all_methods_answer_on_one_case():
     """Each method of the registry runs from settings such as the schema fills in, and its rows can be put together."""
     same = spelled("abcdefgh" + "ABC!", rng_rows(3, 12, 3), special="!")
-    block = {"top_k": 1, "temperature": 0.1, "min_cosine": -1.0, "hubness": "none", "neighbours": 3, "mutual": False,
+    block = {"top_k": 1, "temperature": 0.1, "min_cosine": -1.0, "hubness": "none", "neighbors": 3, "mutual": False,
              "one_to_one": False, "pivots": 4, "pivot_choice": "random"}  # fmt: skip
     settings = {
         "seed": 1, "threads": 1, "relative": block, "vanilla": block, "mined": {"min_similarity": 0.0},
         "sparse_codes": {**block, "nonzeros": 2, "tolerance": 0.0, "nonnegative": True, "sum_to_one": True},
-        "tokalign_paper": {"pivots": 4, "mode": "relative"}, "frequency": {"neighbours": 3},
+        "tokalign_paper": {"pivots": 4, "mode": "relative"}, "frequency": {"neighbors": 3},
     }  # fmt: skip
     for name in sorted(set(METHODS) - {"imported", "decomposed"}):  # which need a file and a tokenizer
         result = align(TARGET, same, {name: METHODS[name], "rest": METHODS["random"]}, settings)

@@ -24,7 +24,7 @@ COMMON = ["a", "e", "g", "h"]
 SETTINGS = {
     "relative": {
         "pivots": 4, "pivot_choice": "random", "top_k": 1, "temperature": 0.05, "min_cosine": -1.0, "hubness": "none",
-        "neighbours": 10, "mutual": False, "one_to_one": False,
+        "neighbors": 10, "mutual": False, "one_to_one": False,
     },
     "seed": 1,
     "threads": 2,

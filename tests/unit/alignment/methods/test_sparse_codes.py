@@ -9,7 +9,7 @@ from support.sides import rng_rows, spelled
 from tokalign.alignment.methods.sparse_codes import align_by_sparse_codes
 from tokalign.alignment.search import pursuit, similarity
 from tokalign.alignment.search.pursuit import solve_nonnegative, sparse_codes
-from tokalign.alignment.search.similarity import normalise
+from tokalign.alignment.search.similarity import normalize
 
 
 @pytest.fixture(autouse=True)
@@ -47,7 +47,7 @@ def dense(where: np.ndarray, weights: np.ndarray, size: int) -> np.ndarray:
 @pytest.mark.parametrize("nonnegative", [False, True])
 @pytest.mark.parametrize(("nonzeros", "tolerance"), [(1, 0.0), (3, 0.0), (5, 0.0), (5, 0.4)])
 def test_pursuit_equals_its_definition(nonzeros, tolerance, nonnegative):
-    queries, keys = normalise(rng_rows(1, 21, 9)), normalise(rng_rows(2, 33, 9))
+    queries, keys = normalize(rng_rows(1, 21, 9)), normalize(rng_rows(2, 33, 9))
     where, weights, left = sparse_codes(queries, keys, nonzeros, tolerance, nonnegative, 2)
     found = dense(where, weights, len(keys))
     exact_queries, exact_keys = queries.astype(np.float64), keys.astype(np.float64)
@@ -63,7 +63,7 @@ def test_pursuit_equals_its_definition(nonzeros, tolerance, nonnegative):
 
 def test_a_combination_of_three_is_found_again():
     """Of few nearly orthogonal keys; the pursuit stops at the third."""
-    keys = normalise(np.eye(12, 40, dtype=np.float32) + 0.05 * rng_rows(3, 12, 40))
+    keys = normalize(np.eye(12, 40, dtype=np.float32) + 0.05 * rng_rows(3, 12, 40))
     truth = np.zeros((10, 12))
     rng = np.random.default_rng(4)
     for row in truth:
@@ -78,7 +78,7 @@ def test_a_combination_of_three_is_found_again():
 
 def test_keys_that_depend_on_each_other_or_are_zero():
     keys = np.array([[1, 0, 0], [1, 0, 0], [-1, 0, 0], [0, 0, 0]], np.float32)
-    queries = normalise(np.array([[2, 1, 0], [0, 0, 0], [0, 1, 0]], np.float32))
+    queries = normalize(np.array([[2, 1, 0], [0, 0, 0], [0, 1, 0]], np.float32))
     where, weights, left = sparse_codes(queries, keys, 4, 0.0, False, 1)
     assert where.tolist() == [[0, -1, -1, -1], [-1] * 4, [-1] * 4]
     assert weights[0, 0] == pytest.approx(2 / np.sqrt(5), abs=1e-6)
@@ -96,7 +96,7 @@ def test_nonnegative_least_squares_equals_scipy():
 
 
 def test_same_bytes_for_any_number_of_threads():
-    queries, keys = normalise(rng_rows(5, 60, 11)), normalise(rng_rows(6, 80, 11))
+    queries, keys = normalize(rng_rows(5, 60, 11)), normalize(rng_rows(6, 80, 11))
     results = [sparse_codes(queries, keys, 4, 0.0, False, threads) for threads in (1, 2, 3)]
     assert len({b"".join(part.tobytes() for part in result) for result in results}) == 1
 

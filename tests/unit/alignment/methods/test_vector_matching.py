@@ -12,7 +12,7 @@ from tokalign.alignment.align import Rows
 from tokalign.alignment.methods.relative import align_by_relative_representation, representations
 from tokalign.alignment.methods.vanilla import align_by_vectors
 from tokalign.alignment.search import similarity, stable_matching
-from tokalign.alignment.search.similarity import best_matches, neighbour_means, normalise
+from tokalign.alignment.search.similarity import best_matches, neighbor_means, normalize
 from tokalign.alignment.search.stable_matching import match_one_to_one
 from tokalign.common.errors import ConfigurationError, InputError
 
@@ -76,17 +76,17 @@ def test_same_bytes_for_any_number_of_threads(monkeypatch, kind):
     assert products == pytest.approx(-np.sort(-exact, axis=1)[:, :3], rel=1e-5, abs=1e-5)
 
 
-def test_neighbour_means():
-    queries, keys = normalise(rng_rows(3, 19, 4)), normalise(rng_rows(4, 23, 4))
+def test_neighbor_means():
+    queries, keys = normalize(rng_rows(3, 19, 4)), normalize(rng_rows(4, 23, 4))
     exact = -np.sort(-(queries.astype(np.float64) @ keys.T.astype(np.float64)), axis=1)
-    assert neighbour_means(queries, keys, 3, 2) == pytest.approx(exact[:, :3].mean(axis=1), abs=1e-6)
-    assert neighbour_means(queries, keys, 99, 2) == pytest.approx(exact.mean(axis=1), abs=1e-6)
+    assert neighbor_means(queries, keys, 3, 2) == pytest.approx(exact[:, :3].mean(axis=1), abs=1e-6)
+    assert neighbor_means(queries, keys, 99, 2) == pytest.approx(exact.mean(axis=1), abs=1e-6)
 
 
-def test_normalise_keeps_zero_rows_and_types():
+def test_normalize_keeps_zero_rows_and_types():
     rows = np.array([[3, 4], [0, 0]], np.float32)
-    assert normalise(rows).tolist() == [[np.float32(0.6), np.float32(0.8)], [0, 0]]
-    assert normalise(rows.astype(np.float64)).dtype == np.float64
+    assert normalize(rows).tolist() == [[np.float32(0.6), np.float32(0.8)], [0, 0]]
+    assert normalize(rows.astype(np.float64)).dtype == np.float64
 
 
 # --- one to one ---
@@ -145,7 +145,7 @@ def test_one_to_one_of_equal_products_is_stable(queries, keys):
 # Dense vectors around one direction, so that some source tokens are near to everything.
 TARGET = spelled("abcdefghijklmnopqrs!", rng_rows(11, 20, 4) + 1, special="!")
 SOURCE = spelled("ABCDEFGHIJKLMNOPQ#", rng_rows(12, 18, 4) + 1, special="#")
-BLOCK = {"top_k": 1, "temperature": 0.1, "min_cosine": -1.0, "hubness": "none", "neighbours": 3, "mutual": False,
+BLOCK = {"top_k": 1, "temperature": 0.1, "min_cosine": -1.0, "hubness": "none", "neighbors": 3, "mutual": False,
          "one_to_one": False}  # fmt: skip
 
 
@@ -161,7 +161,7 @@ def cosines() -> np.ndarray:
 
 
 def csls() -> np.ndarray:
-    """Return CSLS / 2 by its definition; the neighbourhoods of source tokens are ordinary target tokens."""
+    """Return CSLS / 2 by its definition; the neighborhoods of source tokens are ordinary target tokens."""
     exact = cosines()
     of_target = [np.mean(sorted(row)[-3:]) for row in exact]
     of_source = [np.mean(sorted(column)[-3:]) for column in exact[:19].T]
@@ -231,7 +231,7 @@ def test_one_to_one_with_several_sources_per_token():
 def test_representations_are_cosines_of_length_1():
     vectors = rng_rows(21, 30, 5)
     pivots, positions = np.array([3, 7, 20]), np.array([4, 3, 29, 0])
-    cos = normalise(vectors[positions]) @ normalise(vectors[pivots]).T
+    cos = normalize(vectors[positions]) @ normalize(vectors[pivots]).T
     expected = cos / np.linalg.norm(cos, axis=1, keepdims=True)
     assert representations(vectors, positions, pivots) == pytest.approx(expected, abs=1e-6)
 

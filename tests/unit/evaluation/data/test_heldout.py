@@ -5,7 +5,7 @@ import pyarrow.parquet as pq
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from tokalign.common.errors import ArtefactError
+from tokalign.common.errors import ArtifactError
 from tokalign.evaluation.data.heldout import HeldoutSettings, cut, sample, write_heldout
 
 
@@ -61,8 +61,8 @@ def test_written_file(tmp_path):
 def test_no_documents_is_an_error(tmp_path):
     empty = pa.Table.from_pylist([document("a", "b")]).slice(0, 0)
     pq.write_table(empty, tmp_path / "validation.parquet")
-    with pytest.raises(ArtefactError, match="no validation documents"):
+    with pytest.raises(ArtifactError, match="no validation documents"):
         write_heldout(tmp_path / "validation.parquet", HeldoutSettings(1, 1), tmp_path / "out.parquet")
     assert not (tmp_path / "out.parquet").exists()
-    with pytest.raises(ArtefactError, match="no such file"):
+    with pytest.raises(ArtifactError, match="no such file"):
         write_heldout(tmp_path / "absent.parquet", HeldoutSettings(1, 1), tmp_path / "out.parquet")

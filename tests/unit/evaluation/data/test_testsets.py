@@ -11,14 +11,14 @@ import pyarrow.parquet as pq
 import pytest
 import zstandard
 from commands.evaluation import prepare_testset as script
-from tokalign.common.errors import ArtefactError, InputError
+from tokalign.common.errors import ArtifactError, InputError
 from tokalign.common.files import sha256_file
 from tokalign.evaluation.data.testset_preparation import DatasetSettings, answer_index, field_of, prepare_testset
 from tokalign.evaluation.data.testsets import read_testset
 
 CHOICES = DatasetSettings(
     kind="choices", fields={"question": "question", "choices": "choices", "answer": "answer"}, answers="number0", language="en",
-    domain="bio", min_characters=1, max_characters=None, limit=None, licence="CC0-1.0",
+    domain="bio", min_characters=1, max_characters=None, limit=None, license="CC0-1.0",
 )  # fmt: skip
 PROMPTS = replace(CHOICES, kind="prompts", fields={"text": "text"})
 PARALLEL = replace(CHOICES, kind="parallel", fields={"en": "en", "es": "es"})
@@ -75,7 +75,7 @@ def test_choices(prepare, tmp_path):
     assert manifest["bytes"] == 2 * (2 * 13 + 8 + 6)  # the question is read with each of its choices
     file = tmp_path / "items.jsonl"
     assert manifest["files"] == {str(file): {"bytes": file.stat().st_size, "sha256": sha256_file(file)}}
-    assert (manifest["licence"], manifest["settings"]) == ("CC0-1.0", asdict(CHOICES))
+    assert (manifest["license"], manifest["settings"]) == ("CC0-1.0", asdict(CHOICES))
 
 
 def test_questions_with_the_first_answer_are_kept(prepare):
@@ -270,7 +270,7 @@ def test_compressed_files_and_parquet(prepare, tmp_path):
 def test_fetched_rows_with_their_provenance(prepare, tmp_path):
     folder = tmp_path / "fetched"
     folder.mkdir()
-    with pytest.raises(ArtefactError, match=r"provenance.json: no such file"):
+    with pytest.raises(ArtifactError, match=r"provenance.json: no such file"):
         prepare(PARALLEL, fetched=folder)
     for i in (1, 0):
         pq.write_table(pa.table({"t": [{"en": f"One {i}.", "es": f"Uno {i}."}]}), folder / f"{i:05d}.parquet")
@@ -310,15 +310,15 @@ def test_what_suites_read(prepare, tmp_path):
     prepare(CHOICES, [QUESTION])
     testset = read_testset(tmp_path / "out.parquet", "choices")
     assert (testset.name, testset.language, testset.domain) == ("set", "en", "bio")
-    with pytest.raises(ArtefactError, match="not a test set of the kind prompts"):
+    with pytest.raises(ArtifactError, match="not a test set of the kind prompts"):
         read_testset(tmp_path / "out.parquet", "prompts")
-    with pytest.raises(ArtefactError, match="no such file"):
+    with pytest.raises(ArtifactError, match="no such file"):
         read_testset(tmp_path / "missing.parquet", "prompts")
     (tmp_path / "out.parquet").write_bytes(b"no")
-    with pytest.raises(ArtefactError, match="not a readable Parquet file"):
+    with pytest.raises(ArtifactError, match="not a readable Parquet file"):
         read_testset(tmp_path / "out.parquet", "prompts")
     pq.write_table(pa.table({"id": ["a"]}), tmp_path / "out.parquet")
-    with pytest.raises(ArtefactError, match="does not say what test set it is"):
+    with pytest.raises(ArtifactError, match="does not say what test set it is"):
         read_testset(tmp_path / "out.parquet", "prompts")
 
 

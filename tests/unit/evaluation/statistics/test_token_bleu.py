@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from support.bleu import by_loops
-from tokalign.common.errors import ArtefactError
+from tokalign.common.errors import ArtifactError
 from tokalign.evaluation.statistics.token_bleu import ORDERS, bleu, corpus_bleu, corpus_intervals, count_matches
 
 
@@ -80,7 +80,7 @@ def test_interval_belongs_to_the_corpus_level():
 
 def test_what_is_refused():
     one, two = np.array([0, 1]), np.array([0, 1, 1])
-    with pytest.raises(ArtefactError, match="do not fit"):
+    with pytest.raises(ArtifactError, match="do not fit"):
         count_matches(np.array([1]), one, np.array([1]), two)
-    with pytest.raises(ArtefactError, match="lowest reference id -1"):
+    with pytest.raises(ArtifactError, match="lowest reference id -1"):
         count_matches(np.array([1]), one, np.array([-1]), one)

@@ -13,7 +13,7 @@ import torch
 import yaml
 from commands.evaluation import answer_choices
 from support.project import write_tokenizer
-from tokalign.common.errors import ArtefactError, ConfigurationError
+from tokalign.common.errors import ArtifactError, ConfigurationError
 from tokalign.evaluation.data.testset_preparation import DatasetSettings, prepare_testset
 from tokalign.evaluation.data.testsets import read_testset
 from tokalign.evaluation.results import read_items, read_result
@@ -220,7 +220,7 @@ def test_the_window_of_a_model_with_learned_positions_is_used_to_its_end(loaded,
 
 def test_an_answer_longer_than_the_window_is_refused(loaded, tmp_path):
     row = {"question": "why?", "choices": ["a", "cat " * 300], "answer": 0}
-    with pytest.raises(ArtefactError, match="longer than the model's context") as caught:
+    with pytest.raises(ArtifactError, match="longer than the model's context") as caught:
         answer(*loaded, read_testset(make_testset(tmp_path, [row]), "choices"), SETTINGS)
     assert "animals: question " in str(caught.value)
 
@@ -297,7 +297,7 @@ def test_nan_is_an_error_that_names_the_question(folder, tmp_path):
         model.get_input_embeddings().weight[token] = math.nan
     rows = [{"id": "fine", "question": "a?", "choices": ["x", "y"], "answer": 0}]
     rows.append({"id": "broken", "question": "a cat?", "choices": ["x", "y"], "answer": 0})
-    with pytest.raises(ArtefactError, match=r"animals, question broken, choice 0 is not a finite number"):
+    with pytest.raises(ArtifactError, match=r"animals, question broken, choice 0 is not a finite number"):
         answer(model, tokenizer, read_testset(make_testset(tmp_path, rows), "choices"), SETTINGS)
 
 
@@ -307,7 +307,7 @@ def test_wrong_settings(folder, loaded, tmp_path):
     testset = make_testset(tmp_path, questions(2))
     with pytest.raises(ConfigurationError, match="no bos token"):
         answer(*loaded, read_testset(testset, "choices"), replace(SETTINGS, document_start="bos"))
-    with pytest.raises(ArtefactError, match="other test sets than the settings name"):
+    with pytest.raises(ArtifactError, match="other test sets than the settings name"):
         evaluate(folder, folder, [testset], replace(SETTINGS, testsets=["plants"]), {}, tmp_path / "out.json")
     assert not (tmp_path / "out.json").exists()
 

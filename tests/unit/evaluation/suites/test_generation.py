@@ -13,7 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from sacrebleu.metrics import BLEU
 from support.writing import TEXTS, write_writer
-from tokalign.common.errors import ArtefactError
+from tokalign.common.errors import ArtifactError
 from tokalign.evaluation.data.testsets import Testset, write_testset
 from tokalign.evaluation.results import read_items, read_result
 from tokalign.evaluation.suites.generation import (
@@ -174,10 +174,10 @@ def test_reading_prompts(tmp_path, caplog):
     write_testset(tmp_path / "items.parquet", testset)
     assert read_prompts(tmp_path / "items.parquet", named) == [{"id": "a", "text": "one", "language": "de", "domain": "news"}]
     assert "1 of 2 prompts have no text" in caplog.text
-    with pytest.raises(ArtefactError, match="no such file"):
+    with pytest.raises(ArtifactError, match="no such file"):
         read_prompts(tmp_path / "none.parquet", named)
     pq.write_table(pa.table({"id": ["a"]}), tmp_path / "other.parquet")
-    with pytest.raises(ArtefactError, match="does not say what test set it is"):
+    with pytest.raises(ArtifactError, match="does not say what test set it is"):
         read_prompts(tmp_path / "other.parquet", named)
 
 

@@ -15,7 +15,7 @@ from commands.evaluation import evaluate_perplexity
 from hypothesis import given
 from hypothesis import strategies as st
 from support.project import write_tokenizer
-from tokalign.common.errors import ArtefactError, ConfigurationError
+from tokalign.common.errors import ArtifactError, ConfigurationError
 from tokalign.evaluation.results import read_items, read_result
 from tokalign.evaluation.statistics.bootstrap import ratio_interval
 from tokalign.evaluation.suites import perplexity
@@ -170,17 +170,17 @@ def test_result_counts_utf8_bytes_and_groups_add_up(folder, tmp_path):
     assert bits["all", "all"] == pytest.approx(nll / math.log(2) / sizes)
     tokens = sum(items["tokens"].to_pylist())
     assert values(result, "perplexity")["all", "all"] == pytest.approx(math.exp(nll / tokens))
-    assert values(result, "normalised_perplexity") == values(result, "perplexity")
+    assert values(result, "normalized_perplexity") == values(result, "perplexity")
     assert result["labels"] == {"stage": "source"}
     assert result["precision"] == "float32"
 
 
-def test_normalised_perplexity_counts_the_tokens_of_the_shared_tokenizer(folder, tmp_path):
+def test_normalized_perplexity_counts_the_tokens_of_the_shared_tokenizer(folder, tmp_path):
     write_documents(tmp_path / "documents.parquet", TEXTS)
     write_tokenizer(tmp_path / "bytes", [""], 257)
     evaluate(folder, folder, tmp_path / "documents.parquet", SETTINGS, {}, tmp_path / "out.json", tmp_path / "bytes")
     nll, sizes = sum(read_items(tmp_path / "out.json")["nll"].to_pylist()), sum(len(text.encode()) for text in TEXTS)
-    found = values(read_result(tmp_path / "out.json"), "normalised_perplexity")["all", "all"]
+    found = values(read_result(tmp_path / "out.json"), "normalized_perplexity")["all", "all"]
     assert found == pytest.approx(math.exp(nll / sizes))  # its tokens are bytes
 
 
@@ -208,20 +208,20 @@ def test_damage_is_refused(folder, tmp_path):
     model, tokenizer = load(folder, folder, **LOADED)
     with torch.no_grad():
         model.get_input_embeddings().weight[encode(tokenizer, "x")[1]] = math.nan
-    with pytest.raises(ArtefactError, match="document four"):
+    with pytest.raises(ArtifactError, match="document four"):
         score_documents(model, tokenizer, ["four"], ["x y"], SETTINGS)
     write_documents(tmp_path / "documents.parquet", TEXTS, sizes=[3] * 5)
-    with pytest.raises(ArtefactError, match="another size"):
+    with pytest.raises(ArtifactError, match="another size"):
         evaluate(folder, folder, tmp_path / "documents.parquet", SETTINGS, {}, tmp_path / "out.json")
     assert not (tmp_path / "out.json").exists()
-    with pytest.raises(ArtefactError, match="no model"):
+    with pytest.raises(ArtifactError, match="no model"):
         load(tmp_path, tmp_path, **LOADED)
 
 
 def test_tokenizer_larger_than_the_model(folder):
     model, tokenizer = load(folder, folder, **LOADED)
     tokenizer.add_tokens([f"extra{i}" for i in range(400)])
-    with pytest.raises(ArtefactError, match="does not fit"):
+    with pytest.raises(ArtifactError, match="does not fit"):
         score_documents(model, tokenizer, IDS, TEXTS, SETTINGS)
 
 

@@ -12,7 +12,7 @@ import pytest
 from commands.evaluation import translate_segments
 from sacrebleu.metrics import BLEU, CHRF
 from support.writing import greedy_tokens, prompt_ids, write_writer
-from tokalign.common.errors import ArtefactError, ConfigurationError
+from tokalign.common.errors import ArtifactError, ConfigurationError
 from tokalign.evaluation.data.testsets import Testset, write_testset
 from tokalign.evaluation.results import metrics_of, read_items, read_result
 from tokalign.evaluation.statistics.estimators import ESTIMATORS
@@ -118,7 +118,7 @@ def test_empty_translations_are_scored(tmp_path):
     assert {m["level"] for m in metrics if m["metric"] == "chrf_delta"} == {"exploratory"}
     for metric in metrics:
         assert metric["ci95"][0] <= metric["value"] <= metric["ci95"][1]
-    with pytest.raises(ArtefactError, match="not the same segments"):
+    with pytest.raises(ArtifactError, match="not the same segments"):
         counts_of([h for h, _ in kept], segments.references, "en")
 
 
@@ -205,10 +205,10 @@ def test_one_direction_of_a_test_set():
     assert segments.shots[1] == ("el gato 8 en la mesa", "the cat 8 sat on the mat")
     with pytest.raises(ConfigurationError, match="no segment"):
         read_segments(testset, "es", "en", shots=9)
-    with pytest.raises(ArtefactError, match="no column fr"):
+    with pytest.raises(ArtifactError, match="no column fr"):
         read_segments(testset, "fr", "en", shots=0)
     for empty in ("", None, " \n"):
-        with pytest.raises(ArtefactError, match="small: segment s4 has no text in en"):
+        with pytest.raises(ArtifactError, match="small: segment s4 has no text in en"):
             read_segments(small(en=["x"] * 4 + [empty] + ["x"] * 4), "es", "en", shots=0)
 
 

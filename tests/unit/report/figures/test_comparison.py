@@ -10,7 +10,7 @@ from matplotlib import colors
 from matplotlib import pyplot as plt
 from matplotlib.text import Text
 from support.comparison import comparison
-from tokalign.common.errors import ArtefactError
+from tokalign.common.errors import ArtifactError
 from tokalign.report.figures import draw, names, panels, paper, quality, speed, summary, systems
 from tokalign.report.figures.common import STYLE
 from tokalign.report.figures.sources import COMPARISON, SOURCES
@@ -59,7 +59,7 @@ def test_bars_and_whiskers_are_those_of_the_table():
     table = comparison(systems=3, languages=2)
     figure = quality.perplexity(table)
     rows = values(table, "perplexity", "bits_per_byte")
-    order = [(language, system) for language in ("all", "ar", "de") for system in ("source", "initialised: random", "stage2")]
+    order = [(language, system) for language in ("all", "ar", "de") for system in ("source", "initialized: random", "stage2")]
     found = {(row["language"], row["system"]): row for row in rows}
     axes = panel(figure, "Bits per byte")
     assert bars(axes) == [float(found[key]["value"]) for key in order]
@@ -69,7 +69,7 @@ def test_bars_and_whiskers_are_those_of_the_table():
     assert axes.get_xlabel() == "bits per byte\n(less is better)"
     assert axes.get_xlim()[0] == 0
     (legend,) = figure.legends
-    assert [text.get_text() for text in legend.get_texts()] == ["source", "initialised: random", "stage2"]
+    assert [text.get_text() for text in legend.get_texts()] == ["source", "initialized: random", "stage2"]
 
 
 def test_a_value_without_interval_has_no_whisker():
@@ -88,7 +88,7 @@ def test_a_system_looks_the_same_in_all_figures():
     assert looks[0] == looks[1]
     every = systems.systems_of(row for row in comparison(systems=7) if row["role"] != "tokenizer").values()
     assert len({(system.color, system.bar["hatch"], system.marker) for system in every}) == 7
-    assert len({system.marker for system in every}) == len({system.bar["hatch"] for system in every}) == 7  # also without colour
+    assert len({system.marker for system in every}) == len({system.bar["hatch"] for system in every}) == 7  # also without color
 
 
 def test_published_numbers_are_marked():
@@ -206,7 +206,7 @@ def test_languages_connects_source_and_adapted():
     rows = {row["system"]: float(row["value"]) for row in values(table, "perplexity", "bits_per_byte", language="ja")}
     assert [rows["source"], rows["stage2"]] in [list(map(float, line)) for line in connections]
     assert [text.get_text() for text in figure.legends[0].get_texts()] == ["source", "stage2"]
-    with pytest.raises(ArtefactError, match="no adapted model beside its source"):
+    with pytest.raises(ArtifactError, match="no adapted model beside its source"):
         quality.languages([row for row in table if row["role"] != "adapted"])
 
 
@@ -254,7 +254,7 @@ def test_axes_of_the_radar_are_measured_ratios():
     (other,) = [line for line in axes.lines if line.get_marker() != "None"]
     assert list(other.get_ydata()) == list(line.get_ydata())
     least = [row for row in table if row["suite"] in ("perplexity", "tokenizers")]
-    with pytest.raises(ArtefactError, match="too little was measured"):
+    with pytest.raises(ArtifactError, match="too little was measured"):
         summary.summary_radar(least)
     unpaired = [row | {"baseline_value": ""} if row["suite"] == "translation" else row for row in table]
     (axes,) = summary.summary_radar(unpaired).axes
@@ -264,7 +264,7 @@ def test_axes_of_the_radar_are_measured_ratios():
 # ----------------------------------------------------------------------------------------------------- all figures
 
 MISSING = {
-    "tokenizer_efficiency": names.SINGLE_TOKEN_WORDS, "perplexity": names.NORMALISED_PERPLEXITY, "languages": names.BITS_PER_BYTE,
+    "tokenizer_efficiency": names.SINGLE_TOKEN_WORDS, "perplexity": names.NORMALIZED_PERPLEXITY, "languages": names.BITS_PER_BYTE,
     "machine_translation": names.TER, "generation_quality": names.SELF_BLEU, "efficiency": names.PEAK_MEMORY,
     "quality_speed": names.WRITTEN_BYTES, "fertility_trap": names.CHRF_E, "metric_disagreement": names.CHRF,
     "chrf_delta_interval": names.CHRF_DELTA, "paper_summary": names.FERTILITY,
@@ -275,14 +275,14 @@ MISSING = {
 def test_a_missing_metric_is_named(name):
     table = [row for row in comparison() if row["metric"] != MISSING[name]]
     with pytest.raises(
-        ArtefactError, match=re.escape(f"figure {name}: the comparison has no value of {MISSING[name]} of the suite")
+        ArtifactError, match=re.escape(f"figure {name}: the comparison has no value of {MISSING[name]} of the suite")
     ):
         draw.FIGURES[name](table)
 
 
 def test_figures_of_other_suites_are_drawn_without_it():
     table = [row for row in comparison() if row["suite"] not in ("tasks", "choices")]
-    with pytest.raises(ArtefactError, match="no row of the suites tasks and choices"):
+    with pytest.raises(ArtifactError, match="no row of the suites tasks and choices"):
         quality.nlu_tasks(table)
     assert len(speed.quality_speed(table).axes) == 2  # batch sizes, no accuracy
 

@@ -8,7 +8,7 @@ from jinja2 import Environment
 from matplotlib import image
 from support.comparison import comparison
 from support.project import ROOT
-from tokalign.common.errors import ArtefactError, InputError
+from tokalign.common.errors import ArtifactError, InputError
 from tokalign.report.figures import draw, training, vocabulary
 from tokalign.report.figures.sources import COMPARISON, SOURCES, figures_of
 from tokalign.report.tables import files, results
@@ -30,10 +30,10 @@ def tokenizer_table():
 
 
 def stage_table():
-    columns = [*results.BLOCK, *results.EXPERIMENT, "source", "initialised:random", "initialised", "stage1", "stage2"]
+    columns = [*results.BLOCK, *results.EXPERIMENT, "source", "initialized:random", "initialized", "stage1", "stage2"]
     rows = [
         {"evaluation": "e", "model": "m", "tokenizer": "t", "seed": seed, "language": language, "domain": domain, "source": 1.0,
-         "initialised:random": 15.0, "initialised": 2.0 + i, "stage1": 1.5 + i, "stage2": None if seed == 2 else 1.2 + i}
+         "initialized:random": 15.0, "initialized": 2.0 + i, "stage1": 1.5 + i, "stage2": None if seed == 2 else 1.2 + i}
         for seed in (1, 2)
         for i, (language, domain) in enumerate((("all", "all"), ("de", "web"), ("ja", "web")))
     ]  # fmt: skip
@@ -129,7 +129,7 @@ def test_progress_has_a_panel_for_each_column_with_values():
     assert line.get_ydata().tolist() == pytest.approx([2, 1.75, 1.5, 1.25])
     assert panels["thousand bytes of text per second"].lines[0].get_ydata()[0] == 5
     assert len(training.loss_curves(progress_table()).axes[0].lines[0].get_xdata()) == 60
-    with pytest.raises(ArtefactError, match="nothing was measured beside the loss"):
+    with pytest.raises(ArtifactError, match="nothing was measured beside the loss"):
         training.training_progress(training_table())
 
 
@@ -163,7 +163,7 @@ def test_bars_end_at_a_hundred_percent():
 
 def test_nothing_to_draw(tmp_path):
     for name in draw.FIGURES:
-        with pytest.raises(ArtefactError, match="no rows"):
+        with pytest.raises(ArtifactError, match="no rows"):
             draw.draw(name, [], [tmp_path / "x.svg"])
     with pytest.raises(InputError, match="no format of figures"):
         draw.draw("loss", training_table(), [tmp_path / "x.jpeg"])

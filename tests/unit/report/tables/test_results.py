@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from commands.report import make_tables
 from support.project import ROOT
-from tokalign.common.errors import ArtefactError
+from tokalign.common.errors import ArtifactError
 from tokalign.report.tables import files, results
 
 
@@ -20,19 +20,19 @@ def result(stage, value, alignment=None, recipe=None, seed=None, tokenizer="new"
     whole = {"metric": "bits_per_byte", "language": "all", "domain": "all", "value": value, "n": 2}
     whole["ci95"] = [value - 0.1, value + 0.1]
     german = {**whole, "language": "de", "domain": "web", "value": value + 1, "ci95": None}
-    shared = {**whole, "metric": "normalised_perplexity"}
+    shared = {**whole, "metric": "normalized_perplexity"}
     own = {**whole, "metric": "perplexity", "value": 9.0}
     return {"labels": labels, "metrics": [whole, german, shared, own]}
 
 
 RESULTS = [
     result("source", 1.0, tokenizer="old", corpus=None),
-    result("initialised", 4.0, "random"),
-    result("initialised", 2.0, "full"),
+    result("initialized", 4.0, "random"),
+    result("initialized", 2.0, "full"),
     result("warm", 1.5, "full", "r", 1),
     result("main", 1.25, "full", "r", 1),
     result("warm", 1.75, "full", "r", 2),
-    result("initialised", 3.0, "full", tokenizer="other"),
+    result("initialized", 3.0, "full", tokenizer="other"),
 ]
 
 
@@ -41,15 +41,15 @@ def test_perplexity_rows():
     assert [(r["stage"], r["language"], r["bits_per_byte"], r["ci_low"]) for r in rows] == [
         ("source", "all", 1.0, 0.9),
         ("source", "de", 2.0, None),
-        ("initialised", "all", 4.0, 3.9),
-        ("initialised", "de", 5.0, None),
+        ("initialized", "all", 4.0, 3.9),
+        ("initialized", "de", 5.0, None),
     ]
     assert set(rows[0]) == set(results.PERPLEXITY)
 
 
 def test_stages_side_by_side():
     columns, rows = results.stage_rows(results.perplexity_rows(RESULTS))
-    assert columns[9:] == ["source", "initialised:random", "initialised", "warm", "main"]
+    assert columns[9:] == ["source", "initialized:random", "initialized", "warm", "main"]
     seen = [(r["tokenizer"], r["seed"], r["language"], [r.get(c) for c in columns[9:]]) for r in rows]
     assert seen == [
         ("new", 1, "all", [1.0, 4.0, 2.0, 1.5, 1.25]),
@@ -64,13 +64,13 @@ def test_stages_side_by_side():
 def test_source_alone():
     columns, rows = results.stage_rows(results.perplexity_rows(RESULTS[:1]))
     assert [r["source"] for r in rows] == [1.0, 2.0]
-    assert columns[9:] == ["source", "initialised"]
+    assert columns[9:] == ["source", "initialized"]
 
 
 def test_results_that_cannot_be_told_apart():
-    with pytest.raises(ArtefactError, match="same labels"):
+    with pytest.raises(ArtifactError, match="same labels"):
         results.perplexity_rows([RESULTS[0], RESULTS[0]])
-    with pytest.raises(ArtefactError, match="no stage"):
+    with pytest.raises(ArtifactError, match="no stage"):
         results.perplexity_rows([result(None, 1.0)])
 
 
@@ -92,7 +92,7 @@ def test_metrics_of_a_continued_run(tmp_path):
     (tmp_path / "metrics.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
     assert [row["loss"] for row in results.read_metrics(tmp_path / "metrics.jsonl")] == [3.0, 2.0]
     (tmp_path / "metrics.jsonl").write_text('{"step": 1, "tokens": 8, "loss": 3.0}\n{"step": 2, "lo')
-    with pytest.raises(ArtefactError, match="line 2"):
+    with pytest.raises(ArtifactError, match="line 2"):
         results.read_metrics(tmp_path / "metrics.jsonl")
 
 

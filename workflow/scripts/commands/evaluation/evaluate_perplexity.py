@@ -11,7 +11,7 @@ from tokalign.common import cli
 def arguments() -> argparse.ArgumentParser:
     """Return the parser of the command line."""
     parser = cli.model_parser(__doc__, "window, stride, batch_tokens, precision, document_start, trust_remote_code")
-    parser.add_argument("--reference-tokenizer", type=Path, help="folder of the tokenizer whose tokens normalise perplexity")
+    parser.add_argument("--reference-tokenizer", type=Path, help="folder of the tokenizer whose tokens normalize perplexity")
     parser.add_argument("--documents", type=Path, required=True, help="documents.parquet of the evaluation")
     return parser
 

@@ -38,7 +38,7 @@ def arguments() -> argparse.ArgumentParser:
         "--settings",
         type=cli.settings,
         required=True,
-        help="JSON: kind, fields, answers, language, domain, min_characters, max_characters, limit, licence",
+        help="JSON: kind, fields, answers, language, domain, min_characters, max_characters, limit, license",
     )
     parser.add_argument("--items", type=Path, required=True, help="Parquet file to write")
     parser.add_argument("--manifest", type=Path, required=True, help="JSON file to write")

@@ -19,7 +19,7 @@ def arguments() -> argparse.ArgumentParser:
         parser.add_argument(f"--{side}-vocabulary", type=Path, required=True, help="its vocabulary.parquet")
     parser.add_argument("--shards", type=Path, nargs="+", required=True, help="token shards of the target tokenizer")
     parser.add_argument(
-        "--settings", type=cli.settings, required=True, help="JSON: fit, initialisation (blocks), trust_remote_code"
+        "--settings", type=cli.settings, required=True, help="JSON: fit, initialization (blocks), trust_remote_code"
     )
     parser.add_argument("--threads", type=int, default=1, help="CPU threads")
     parser.add_argument("--output", type=Path, required=True, help="safetensors file to write")
@@ -49,7 +49,7 @@ def main(args: argparse.Namespace) -> None:
         read_categories(args.tokens),
         args.shards,
         FitSettings(**args.settings["fit"]),
-        InitialisationSettings.from_block(args.settings["initialisation"]),
+        InitialisationSettings.from_block(args.settings["initialization"]),
         threads=args.threads,
         trust_remote_code=args.settings["trust_remote_code"],
     )

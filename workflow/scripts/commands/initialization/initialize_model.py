@@ -1,4 +1,4 @@
-"""Make the initialised checkpoint: E' = A @ E for input and output embeddings, with the target tokenizer."""
+"""Make the initialized checkpoint: E' = A @ E for input and output embeddings, with the target tokenizer."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from tokalign.alignment.table import read_categories
 from tokalign.common import cli
 from tokalign.common.files import atomic_directory, read_json, write_json
 from tokalign.initialization.fitted_rows import read_fitted
-from tokalign.initialization.initialize import initialise
+from tokalign.initialization.initialize import initialize
 from tokalign.initialization.settings import InitialisationSettings
 from tokalign.tokenizers.loading import load_tokenizer
 
@@ -25,14 +25,14 @@ def arguments() -> argparse.ArgumentParser:
     parser.add_argument("--tokenizer", type=Path, required=True, help="resolved target tokenizer")
     parser.add_argument("--tokenizer-info", type=Path, required=True, help="its info.json")
     parser.add_argument(
-        "--settings", type=cli.settings, required=True, help="initialisation of the alignment block; and trust_remote_code"
+        "--settings", type=cli.settings, required=True, help="initialization of the alignment block; and trust_remote_code"
     )
     parser.add_argument("--output", type=Path, required=True, help="folder to write")
     return parser
 
 
 def main(args: argparse.Namespace) -> None:
-    """Initialise and save."""
+    """Initialize and save."""
     block = dict(args.settings)
     trust = block.pop("trust_remote_code")
     settings = InitialisationSettings.from_block(block)
@@ -42,8 +42,8 @@ def main(args: argparse.Namespace) -> None:
     roles = read_json(args.tokenizer_info)["roles"]
     tokenizer = load_tokenizer(args.tokenizer)
     with atomic_directory(args.output) as folder:
-        record = initialise(args.model, folder, alignment, categories, roles, settings, fitted, trust_remote_code=trust)
-        write_json(folder / "initialisation.json", record)
+        record = initialize(args.model, folder, alignment, categories, roles, settings, fitted, trust_remote_code=trust)
+        write_json(folder / "initialization.json", record)
         tokenizer.save_pretrained(folder)
 
 

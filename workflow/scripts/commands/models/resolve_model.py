@@ -17,7 +17,7 @@ from tokalign.models.resolve import resolve_model
 def arguments() -> argparse.ArgumentParser:
     """Return the options of this command."""
     parser = cli.parser(__doc__)
-    parser.add_argument("--settings", type=cli.settings, required=True, help="source, trust_remote_code, licence")
+    parser.add_argument("--settings", type=cli.settings, required=True, help="source, trust_remote_code, license")
     parser.add_argument("--fetched", type=Path, help="folder of the fetch rule, for wheels and hub repositories")
     parser.add_argument("--tokenizer-info", type=Path, required=True, help="info.json of the model's tokenizer")
     parser.add_argument("--hf", type=Path, required=True, help="folder for AutoModelForCausalLM.from_pretrained")
@@ -31,7 +31,7 @@ def main(args: argparse.Namespace) -> None:
     located = locate(settings["source"], args.fetched)
     tokenizer_info = read_json(args.tokenizer_info)
     info = resolve_model(located, settings["source"], settings["trust_remote_code"], tokenizer_info, args.hf)
-    write_json(args.info, info | {"licence": settings["licence"]})
+    write_json(args.info, info | {"license": settings["license"]})
 
 
 if __name__ == "__main__":

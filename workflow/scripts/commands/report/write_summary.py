@@ -8,7 +8,7 @@ from pathlib import Path
 from tokalign.common import cli
 from tokalign.common.files import atomic_file, read_json
 from tokalign.report.pages import summary_page
-from tokalign.report.summary import NOTES, summarise
+from tokalign.report.summary import NOTES, summarize
 
 
 def arguments() -> argparse.ArgumentParser:
@@ -21,8 +21,8 @@ def arguments() -> argparse.ArgumentParser:
 
 
 def main(args: argparse.Namespace) -> None:
-    """Read, summarise, write."""
-    sections = [section for file in args.comparisons for section in summarise(read_json(file))]
+    """Read, summarize, write."""
+    sections = [section for file in args.comparisons for section in summarize(read_json(file))]
     text = "# Summary\n"
     for name, lines in sections:
         text += f"\n## {name}\n\n" + "".join(f"{i}. **{head}:** {line}\n" for i, (head, line) in enumerate(lines, 1))

@@ -34,7 +34,7 @@ def main(args: argparse.Namespace) -> None:
             text_field=block["text_field"] if "files" in block else "text",
             language=block["language"],
             domain=block["domain"],
-            licence=block["licence"],
+            license=block["license"],
             weight=block["weight"],
         )
         for name, block in args.settings["sources"].items()

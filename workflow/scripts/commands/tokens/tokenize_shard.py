@@ -1,4 +1,4 @@
-"""Tokenise one text shard of a corpus with one tokenizer."""
+"""Tokenize one text shard of a corpus with one tokenizer."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ def arguments() -> argparse.ArgumentParser:
 
 
 def main(args: argparse.Namespace) -> None:
-    """Tokenise the shard."""
+    """Tokenize the shard."""
     tokenize_shard(args.text, load_backend(args.tokenizer), args.output)
 
 

@@ -25,7 +25,7 @@ from tokalign.common.errors import EXIT_CONTINUE, StageStoppedError
 from tokalign.common.files import atomic_directory, read_json, remove_partial_directories, sha256_file, write_json
 from tokalign.common.versions import VERSIONS
 from tokalign.models.device import choose_attention, choose_precision
-from tokalign.models.loading import load_model, quantised_loading
+from tokalign.models.loading import load_model, quantized_loading
 from tokalign.tokenizers.loading import load_tokenizer
 from tokalign.tokens.packing import PackedBlocks
 from tokalign.training.callback import write_board
@@ -164,7 +164,7 @@ def train_and_publish(
 ) -> None:
     """Train the stage; the first process writes the checkpoint and removes the state."""
     attention = choose_attention(execution.attention, choose_precision(settings.precision))
-    options = quantised_loading(execution.quantisation, processes.device)
+    options = quantized_loading(execution.quantization, processes.device)
     model = load_model(args.model, dtype=torch.float32, trust_remote_code=trust, attn_implementation=attention, **options)
     rows = model.get_input_embeddings().weight.shape[0]
     new_rows = new_row_mask(args.alignment_tokens, rows) if settings.train == "new_rows" else None

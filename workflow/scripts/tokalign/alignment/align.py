@@ -68,7 +68,7 @@ class Rows:
 
     @classmethod
     def filled(cls, ids: np.ndarray, name: str) -> Rows:
-        """Return empty rows that the initialisation fills; ``name`` of ``fills.FILLS`` is their category, too."""
+        """Return empty rows that the initialization fills; ``name`` of ``fills.FILLS`` is their category, too."""
         n = len(ids)
         nothing, scores = np.empty(0, np.int64), np.full(n, np.nan, np.float32)
         indptr = np.zeros(n + 1, np.int64)

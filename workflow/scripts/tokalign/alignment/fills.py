@@ -1,6 +1,6 @@
 """Rows that no source token stands behind: the mean, zero, or a draw from the distribution of the source rows.
 
-Such a row would be a dense row of A, so the alignment stores a code instead and the initialisation makes the row.
+Such a row would be a dense row of A, so the alignment stores a code instead and the initialization makes the row.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ def moments(source_rows: np.ndarray, ordinary: np.ndarray) -> tuple[np.ndarray, 
 def fill_block(
     rows: np.ndarray, ids: np.ndarray, fill: np.ndarray, of_source: tuple[np.ndarray, np.ndarray], seed: int, stream: int
 ) -> None:
-    """Write the rows that an alignment leaves to the initialisation, for some target tokens, in place.
+    """Write the rows that an alignment leaves to the initialization, for some target tokens, in place.
 
     ``mean`` is the mean of the ordinary source rows, ``zero`` zeros, ``normal`` a draw from N(mean, std) of each dimension over
     the ordinary source rows (FVT's fallback, Gee et al. 2022 and tokenkit). A token's draw depends on the seed, the stream and

@@ -13,7 +13,7 @@ from scipy import sparse
 
 from tokalign.alignment.fills import FILLS
 from tokalign.common.arrays import read_tensors, write_tensors
-from tokalign.common.errors import ArtefactError
+from tokalign.common.errors import ArtifactError
 from tokalign.common.files import atomic_file
 
 TENSORS = {
@@ -53,7 +53,7 @@ class Alignment:
         fill: code of ``fills.FILLS`` for each target id, int8; 0 for rows of the matrix.
         ordinary: whether each source token is of kind text or byte, bool, shape (|V_source|,); fills are made of these.
         output: the matrix of the LM head where its weights differ, same pattern as ``matrix``; ``None``: the same matrix.
-        seed: of the rows that are drawn when a model is initialised.
+        seed: of the rows that are drawn when a model is initialized.
     """
 
     matrix: sparse.csr_matrix
@@ -67,7 +67,7 @@ class Alignment:
 
 @dataclass(frozen=True)
 class StoredAlignment:
-    """What an initialisation reads; the attributes are those of ``Alignment``."""
+    """What an initialization reads; the attributes are those of ``Alignment``."""
 
     matrix: sparse.csr_matrix
     output: sparse.csr_matrix | None
@@ -113,19 +113,19 @@ def write_alignment(alignment: Alignment, matrix_path: Path, table_path: Path, m
 
 
 def read_matrix(path: str | Path) -> sparse.csr_matrix:
-    """Read an alignment's matrix for the input embedding; its rows are empty where the initialisation fills them.
+    """Read an alignment's matrix for the input embedding; its rows are empty where the initialization fills them.
 
     Raises:
-        ArtefactError: as ``read_alignment``.
+        ArtifactError: as ``read_alignment``.
     """
     return read_alignment(path).matrix
 
 
 def read_alignment(path: str | Path) -> StoredAlignment:
-    """Read all that an initialisation needs of an alignment.
+    """Read all that an initialization needs of an alignment.
 
     Raises:
-        ArtefactError: the file is missing, truncated, or its parts do not fit together.
+        ArtifactError: the file is missing, truncated, or its parts do not fit together.
     """
     tensors, metadata = read_tensors(path, TENSORS, ("shape", "seed"), optional=OUTPUT)
     mend = "delete it and run again"
@@ -138,20 +138,20 @@ def read_alignment(path: str | Path) -> StoredAlignment:
         for matrix in matrices:
             matrix.check_format(full_check=True)
     except ValueError as error:
-        raise ArtefactError(f"{path}: not a readable alignment matrix", found=error, mend=mend) from error
+        raise ArtifactError(f"{path}: not a readable alignment matrix", found=error, mend=mend) from error
     for matrix in matrices:
         if not np.isfinite(matrix.data).all():
             row = int(np.searchsorted(matrix.indptr, np.flatnonzero(~np.isfinite(matrix.data))[0], side="right")) - 1
-            raise ArtefactError(f"{path}: the row of target token {row} is not finite", expected="finite weights", mend=mend)
+            raise ArtifactError(f"{path}: the row of target token {row} is not finite", expected="finite weights", mend=mend)
     fill, ordinary, shape = tensors["fill"], tensors["ordinary"], tuple(metadata["shape"])
     if (len(fill), len(ordinary)) != shape:
         found = f"{len(fill)} fill codes, {len(ordinary)} source tokens"
-        raise ArtefactError(f"{path}: the arrays do not belong together", found=found, expected=f"{shape}", mend=mend)
+        raise ArtifactError(f"{path}: the arrays do not belong together", found=found, expected=f"{shape}", mend=mend)
     wrong = ((np.diff(tensors["indptr"]) == 0) != (fill != FILLS["none"])) | ~np.isin(fill, list(FILLS.values()))
     if wrong.any():
         row = int(wrong.argmax())
         found = f"{tensors['indptr'][row + 1] - tensors['indptr'][row]} source tokens and the fill code {fill[row]}"
-        raise ArtefactError(
+        raise ArtifactError(
             f"{path}: the row of target token {row} is not defined",
             found=found,
             expected=f"source tokens, or one of the fill codes {FILLS}",

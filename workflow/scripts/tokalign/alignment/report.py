@@ -12,7 +12,7 @@ import numpy as np
 
 from tokalign.alignment.categories import CATEGORIES
 from tokalign.alignment.table import Tokens, read_tokens
-from tokalign.common.errors import ArtefactError
+from tokalign.common.errors import ArtifactError
 from tokalign.tokenizers.vocabulary import read_texts
 from tokalign.tokens.counts import count_tokens
 
@@ -100,7 +100,7 @@ def hubs(tokens: Tokens, category: str, texts: list[str]) -> dict[str, Any]:
 
     Returns:
         ``distinct`` source tokens used; ``top_share``: share of the category's target tokens that use one of the ``TOP`` most
-        used; ``gini`` of the uses over all source tokens (0: all are used equally often, towards 1: few take all); and the
+        used; ``gini`` of the uses over all source tokens (0: all are used equally often, toward 1: few take all); and the
         ``most_used``: ``id``, ``text``, ``targets`` (number of target tokens).
     """
     owner = np.repeat(np.arange(len(tokens.category)), np.diff(tokens.offsets))
@@ -178,19 +178,19 @@ def report_alignment(
         ``exact``; ``examples``.
 
     Raises:
-        ArtefactError: the files do not belong together, a score is missing or outside of [-1, 1].
+        ArtifactError: the files do not belong together, a score is missing or outside of [-1, 1].
     """
     tokens = read_tokens(tokens_path)
     source_texts, target_texts = read_texts(source_vocabulary), read_texts(target_vocabulary)
     if len(tokens.category) != len(target_texts):
-        raise ArtefactError(
+        raise ArtifactError(
             f"{tokens_path}: does not belong to {target_vocabulary}",
             found=f"{len(tokens.category)} rows",
             expected=f"{len(target_texts)}, one per target token",
             mend="align again",
         )
     if len(tokens.sources) and not 0 <= tokens.sources.min() <= tokens.sources.max() < len(source_texts):
-        raise ArtefactError(
+        raise ArtifactError(
             f"{tokens_path}: a source id is outside of {source_vocabulary}",
             found=f"{tokens.sources.min()} ... {tokens.sources.max()}",
             expected=f"0 ... {len(source_texts) - 1}",
@@ -198,7 +198,7 @@ def report_alignment(
         )
     scores = tokens.score[tokens.category == "aligned"]
     if not (np.abs(scores) <= 1 + 1e-5).all():
-        raise ArtefactError(f"{tokens_path}: an aligned token has no cosine as its score", mend="align again")
+        raise ArtifactError(f"{tokens_path}: an aligned token has no cosine as its score", mend="align again")
     counts = count_tokens(shards, len(target_texts)) if shards else None
     total = int(counts.sum()) if counts is not None else 0
     names = [*CATEGORIES, *sorted(set(tokens.category) - set(CATEGORIES))]

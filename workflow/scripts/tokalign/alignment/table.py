@@ -10,7 +10,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
-from tokalign.common.errors import ArtefactError
+from tokalign.common.errors import ArtifactError
 from tokalign.tokenizers.vocabulary import _read
 
 
@@ -37,14 +37,14 @@ def read_tokens(path: str | Path) -> Tokens:
     """Read ``tokens.parquet``.
 
     Raises:
-        ArtefactError: missing, or not as described in :class:`Tokens`.
+        ArtifactError: missing, or not as described in :class:`Tokens`.
     """
     table = _read(path, ("id", "category", "score", "sources", "weights"))
     lists = [table[name].to_pylist() for name in ("sources", "weights")]
     sources, weights = ([row or [] for row in rows] for rows in lists)
     lengths = [len(row) for row in sources]
     if lengths != [len(row) for row in weights]:
-        raise ArtefactError(f"{path}: sources and weights differ in length", mend="align again")
+        raise ArtifactError(f"{path}: sources and weights differ in length", mend="align again")
     return Tokens(
         category=np.array(table["category"].to_pylist(), dtype=object),
         score=np.array([np.nan if s is None else s for s in table["score"].to_pylist()], dtype=np.float64),
@@ -68,14 +68,14 @@ def read_categories(path: str | Path) -> NDArray[np.str_]:
         One of ``categories.CATEGORIES`` for each target id, shape (|V_target|,).
 
     Raises:
-        ArtefactError: the file is missing or has not one row per target id.
+        ArtifactError: the file is missing or has not one row per target id.
     """
     try:
         table = pq.read_table(path, columns=["id", "category"])
     except (FileNotFoundError, pa.ArrowInvalid) as error:
-        raise ArtefactError(f"{path}: no readable table of tokens", found=error, mend="make the alignment again") from error
+        raise ArtifactError(f"{path}: no readable table of tokens", found=error, mend="make the alignment again") from error
     if not np.array_equal(table["id"].to_numpy(), np.arange(table.num_rows)):
-        raise ArtefactError(f"{path}: not one row per target id", expected="ids 0, 1, ... in order", mend="make it again")
+        raise ArtifactError(f"{path}: not one row per target id", expected="ids 0, 1, ... in order", mend="make it again")
     return np.array(table["category"].to_pylist(), dtype=str)
 
 

@@ -6,7 +6,7 @@ import re
 from collections.abc import Mapping
 
 CPU_THREAD_FLOPS = 1e11
-"""Peak of a thread of a CPU; with ``UTILISATION`` half of what the demo reaches with bfloat16."""
+"""Peak of a thread of a CPU; with ``UTILIZATION`` half of what the demo reaches with bfloat16."""
 
 
 # Dense peaks [10**12 operations per second] without sparsity, from the vendors' data sheets: bfloat16 (V100: float16), float32.

@@ -1,4 +1,4 @@
-"""Jobs of Slurm that a killed snakemake left behind: found by their working folder, cancelled, and waited for."""
+"""Jobs of Slurm that a killed snakemake left behind: found by their working folder, canceled, and waited for."""
 
 from __future__ import annotations
 
@@ -112,12 +112,12 @@ def cancel(jobs: list[QueuedJob], folder: Path, *, wait: float, poll: float = 2.
     """
     numbers = {job.number for job in jobs}
     slurm("scancel", *sorted(numbers))
-    log.info("cancelled %d jobs; waiting at most %.0f s until they have ended", len(numbers), wait)
+    log.info("canceled %d jobs; waiting at most %.0f s until they have ended", len(numbers), wait)
     start = time.monotonic()
     while left := [job for job in queued(folder) if job.number in numbers]:
         if time.monotonic() - start > wait:
             raise TokalignError(
-                f"{len(left)} cancelled jobs have not ended within {wait:.0f} s",
+                f"{len(left)} canceled jobs have not ended within {wait:.0f} s",
                 found=", ".join(f"{job.number} ({job.state}, {job.rule})" for job in left),
                 mend="wait and run this again, or end them with: scancel --signal=KILL " + " ".join(job.number for job in left),
             )

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save_file
 
-from tokalign.common.errors import ArtefactError
+from tokalign.common.errors import ArtifactError
 from tokalign.common.files import atomic_file
 
 METADATA = "tokalign"
@@ -45,7 +45,7 @@ def read_tensors(
         The arrays by name, and the metadata.
 
     Raises:
-        ArtefactError: the file is missing, damaged, or has other arrays or metadata.
+        ArtifactError: the file is missing, damaged, or has other arrays or metadata.
     """
     mend = "delete it and run again the step that makes it"
     try:
@@ -53,14 +53,14 @@ def read_tensors(
             tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (no mapping)
             metadata = json.loads((file.metadata() or {}).get(METADATA, "{}"))
     except FileNotFoundError as error:
-        raise ArtefactError(f"{path}: no such file", mend="run the step that makes it") from error
+        raise ArtifactError(f"{path}: no such file", mend="run the step that makes it") from error
     except (SafetensorError, json.JSONDecodeError, OSError) as error:
-        raise ArtefactError(
+        raise ArtifactError(
             f"{path}: not a readable safetensors file", found=error, expected="a complete file", mend=mend
         ) from error
     found = {name: (str(tensor.dtype), tensor.ndim) for name, tensor in tensors.items()}
     if found != dict(expected) | {name: optional[name] for name in optional if name in found}:
-        raise ArtefactError(f"{path}: other arrays (type, dimensions)", found=found, expected=str(expected), mend=mend)
+        raise ArtifactError(f"{path}: other arrays (type, dimensions)", found=found, expected=str(expected), mend=mend)
     if not set(keys) <= set(metadata):
-        raise ArtefactError(f"{path}: other metadata", found=metadata, expected=f"the keys {sorted(keys)}", mend=mend)
+        raise ArtifactError(f"{path}: other metadata", found=metadata, expected=f"the keys {sorted(keys)}", mend=mend)
     return tensors, metadata

@@ -37,7 +37,7 @@ class InputError(TokalignError):
     """A file that the user gave is missing, damaged or not what it should be."""
 
 
-class ArtefactError(TokalignError):
+class ArtifactError(TokalignError):
     """A file that an earlier step made is missing, damaged or belongs to other inputs."""
 
 

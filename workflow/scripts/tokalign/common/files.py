@@ -12,7 +12,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from tokalign.common.errors import ArtefactError
+from tokalign.common.errors import ArtifactError
 
 
 def _partial(path: Path) -> Path:
@@ -121,15 +121,15 @@ def read_json(path: str | Path) -> Any:
     """Read a JSON file that an earlier step wrote.
 
     Raises:
-        ArtefactError: the file is missing or is no JSON.
+        ArtifactError: the file is missing or is no JSON.
     """
     path = Path(path)
     try:
         return json.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError as error:
-        raise ArtefactError(f"{path}: no such file", mend="run the step that makes it") from error
+        raise ArtifactError(f"{path}: no such file", mend="run the step that makes it") from error
     except (UnicodeDecodeError, json.JSONDecodeError) as error:
-        raise ArtefactError(f"{path}: not valid JSON", found=error, mend="delete it and run again") from error
+        raise ArtifactError(f"{path}: not valid JSON", found=error, mend="delete it and run again") from error
 
 
 def sha256_file(path: str | Path) -> str:

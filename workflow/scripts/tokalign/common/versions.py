@@ -14,7 +14,7 @@ VERSIONS = {
     "alignment_export": 1,
     "alignment_report": 2,
     "fit": 2,
-    "initialisation": 2,
+    "initialization": 2,
     "packing": 1,
     "training": 2,
     "heldout": 1,

@@ -240,7 +240,7 @@ def _check_names(config: dict[str, Any]) -> None:
         stages = [stage["name"] for stage in block["stages"]]
         if len(set(stages)) != len(stages):
             raise ConfigurationError(f"recipes.{name}.stages: two stages have the same name", found=stages, mend="rename one")
-        for stage in set(stages) & {"source", "initialised"}:
+        for stage in set(stages) & {"source", "initialized"}:
             raise ConfigurationError(
                 f"recipes.{name}.stages: a stage has the name that results give to models before training", found=stage,
                 mend="rename it",
@@ -295,15 +295,15 @@ def _check_stage(place: str, stage: dict[str, Any], block: int) -> None:
             found=f"{stage['processes']} processes on {stage['gpus']} GPUs of a node",
             expected="at most one for each GPU", mend="leave processes out, or change gpus",
         )  # fmt: skip
-    if stage["quantisation"] != "none" and stage["train"] != "lora":
+    if stage["quantization"] != "none" and stage["train"] != "lora":
         raise ConfigurationError(
-            f"{place}.quantisation: only frozen weights can be quantised",
+            f"{place}.quantization: only frozen weights can be quantized",
             found=f"train: {stage['train']}",
             expected="train: lora",
         )
-    if stage["quantisation"] != "none" and stage["zero"] == 3:
+    if stage["quantization"] != "none" and stage["zero"] == 3:
         raise ConfigurationError(
-            f"{place}.zero: ZeRO-3 shares out weights, and quantised ones cannot be", found="zero: 3", expected="zero: 0 or 2"
+            f"{place}.zero: ZeRO-3 shares out weights, and quantized ones cannot be", found="zero: 3", expected="zero: 0 or 2"
         )
     if stage["publish"] == "best" and not stage["heldout_steps"]:
         raise ConfigurationError(

@@ -15,7 +15,7 @@ import numpy as np
 import pyarrow as pa
 from scipy import stats
 
-from tokalign.common.errors import ArtefactError, ConfigurationError, InputError
+from tokalign.common.errors import ArtifactError, ConfigurationError, InputError
 from tokalign.common.progress import Progress
 from tokalign.evaluation.columns import COLUMNS, GROUP, ITEM_COLUMNS, LABELS
 from tokalign.evaluation.results import groups_of, read_items, read_result, statistics
@@ -47,7 +47,7 @@ class Entry:
 
     Attributes:
         path: its JSON file.
-        role: ``source``, ``baseline``, ``initialised``, ``stage``, ``adapted`` or ``tokenizer``.
+        role: ``source``, ``baseline``, ``initialized``, ``stage``, ``adapted`` or ``tokenizer``.
         baseline: JSON file of the result that it is compared with; ``None`` for none.
         origin: ``measured``, or ``merged`` for a result of another run.
         folder: of the other run, where merged.
@@ -196,16 +196,16 @@ def verdict(row: Mapping[str, Any], significance: float) -> str | None:
     return "better" if (row["difference"] > 0) == (row["better"] == "higher") else "worse"
 
 
-def system_names(labelled: Sequence[tuple[str, Mapping[str, Any]]]) -> list[str]:
+def system_names(labeled: Sequence[tuple[str, Mapping[str, Any]]]) -> list[str]:
     """Name systems by what tells them apart.
 
     Args:
-        labelled: role and labels of each.
+        labeled: role and labels of each.
 
     Returns:
-        A name for each: what varies among the systems, the stage, and how it was initialised where it was not trained.
+        A name for each: what varies among the systems, the stage, and how it was initialized where it was not trained.
     """
-    models = [labels for role, labels in labelled if role != "tokenizer"]
+    models = [labels for role, labels in labeled if role != "tokenizer"]
     adapted = [labels for labels in models if labels.get("stage") != "source"]
     several = {name for name in ("model",) if len({labels.get(name) for labels in models}) > 1}
     several |= {
@@ -215,18 +215,18 @@ def system_names(labelled: Sequence[tuple[str, Mapping[str, Any]]]) -> list[str]
     if len({labels["alignment"] for labels in trained}) > 1:
         several.add("alignment")
     names = []
-    for role, labels in labelled:
+    for role, labels in labeled:
         if role == "tokenizer":
             names.append(str(labels["tokenizer"]))
             continue
         parts = [str(labels[name]) for name in ("model", "tokenizer", "corpus", "recipe") if name in several and labels.get(name)]
         if labels.get("stage") == "source":
             parts = [str(labels["model"])] if "model" in several else []
-        elif labels.get("stage") == "initialised":
-            parts.append(f"initialised: {labels['alignment']}")
+        elif labels.get("stage") == "initialized":
+            parts.append(f"initialized: {labels['alignment']}")
         elif "alignment" in several:
             parts.append(str(labels["alignment"]))
-        if labels.get("stage") != "initialised":
+        if labels.get("stage") != "initialized":
             parts.append(str(labels["stage"]))
         if "seed" in several and labels.get("seed") is not None:
             parts.append(f"seed {labels['seed']}")
@@ -243,7 +243,7 @@ def compare(entries: Sequence[Entry], evaluation: str, settings: Mapping[str, An
         settings: ``resamples``, ``seed``, ``significance``.
 
     Raises:
-        ArtefactError: two results of this run did not measure the same items.
+        ArtifactError: two results of this run did not measure the same items.
     """
     results = {path: Result(path) for entry in entries for path in (entry.path, entry.baseline) if path is not None}
     own = [results[entry.path] for entry in entries]
@@ -260,7 +260,7 @@ def compare(entries: Sequence[Entry], evaluation: str, settings: Mapping[str, An
         shown.add(entry.path)
         other = other_items(base, result) if base is not None else None
         if other and entry.origin == "measured":
-            raise ArtefactError(
+            raise ArtifactError(
                 f"{entry.path}: not the same items as {entry.baseline}",
                 found=other,
                 expected="the same segments, questions or prompts for all systems",

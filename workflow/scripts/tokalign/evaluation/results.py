@@ -21,7 +21,7 @@ import pyarrow.parquet as pq
 import torch
 from transformers import PreTrainedModel
 
-from tokalign.common.errors import ArtefactError
+from tokalign.common.errors import ArtifactError
 from tokalign.common.files import atomic_file, read_json, sha256_file, write_json
 from tokalign.evaluation.columns import ALL, ITEM_COLUMNS
 from tokalign.evaluation.statistics.bootstrap import RESAMPLES, SEED, intervals
@@ -61,11 +61,11 @@ def statistics(items: pa.Table, columns: Sequence[str]) -> np.ndarray:
     """Return columns of items side by side, float64, shape (items, columns); a column of lists is several.
 
     Raises:
-        ArtefactError: a column is missing.
+        ArtifactError: a column is missing.
     """
     missing = [name for name in columns if name not in items.column_names]
     if missing:
-        raise ArtefactError(
+        raise ArtifactError(
             "items of an evaluation: no column that a metric is made of", found=", ".join(items.column_names), expected=missing[0],
             mend="make the result again: its JSON and its Parquet file do not belong together",
         )  # fmt: skip
@@ -145,11 +145,11 @@ def check_items(items: pa.Table, where: str) -> None:
     """Check that items have their columns and unique names.
 
     Raises:
-        ArtefactError: a column is missing or a name is there twice.
+        ArtifactError: a column is missing or a name is there twice.
     """
     missing = [name for name in ITEM_COLUMNS if name not in items.column_names]
     if missing or not items.num_rows:
-        raise ArtefactError(
+        raise ArtifactError(
             f"{where}: not items of an evaluation",
             found=f"{items.num_rows} rows with columns {items.column_names}",
             expected=f"rows with {', '.join(ITEM_COLUMNS)}",
@@ -158,7 +158,7 @@ def check_items(items: pa.Table, where: str) -> None:
     seen: set[tuple[str, ...]] = set()
     for key in zip(*(items.column(name).to_pylist() for name in ITEM_COLUMNS), strict=True):
         if key in seen:
-            raise ArtefactError(f"{where}: an item is there twice", found=key, expected="unique names", mend="make it again")
+            raise ArtifactError(f"{where}: an item is there twice", found=key, expected="unique names", mend="make it again")
         seen.add(key)
 
 
@@ -166,14 +166,14 @@ def digest_of(path: str | Path) -> str:
     """Return the SHA-256 of a file, or of the names and contents of what makes up a model or tokenizer folder.
 
     Raises:
-        ArtefactError: neither is there.
+        ArtifactError: neither is there.
     """
     path = Path(path)
     if path.is_file():
         return sha256_file(path)
     files = sorted({file for pattern in DIGESTED for file in path.glob(pattern)})
     if not files:
-        raise ArtefactError(f"{path}: nothing to digest", expected="a file, or a folder of a model or tokenizer")
+        raise ArtifactError(f"{path}: nothing to digest", expected="a file, or a folder of a model or tokenizer")
     whole = hashlib.sha256()
     for file in files:
         whole.update(f"{file.name}\0{sha256_file(file)}\n".encode())
@@ -217,7 +217,7 @@ def write_result(
         more: what only this suite has.
 
     Raises:
-        ArtefactError: items without names or with the same.
+        ArtifactError: items without names or with the same.
     """
     check_items(items, str(items_path(output)))
     with atomic_file(items_path(output)) as partial:
@@ -244,7 +244,7 @@ def read_result(path: str | Path) -> dict[str, Any]:
     """Read the JSON of a result.
 
     Raises:
-        ArtefactError: it is missing, damaged, or no result (of this version).
+        ArtifactError: it is missing, damaged, or no result (of this version).
     """
     result = read_json(path)
     keys = result if isinstance(result, dict) else ()
@@ -252,7 +252,7 @@ def read_result(path: str | Path) -> dict[str, Any]:
     if not missing:
         missing = [f"metrics[].{key}" for metric in result["metrics"] for key in METRIC_KEYS if key not in metric][:1]
     if missing:
-        raise ArtefactError(
+        raise ArtifactError(
             f"{path}: not the result of an evaluation", found=f"no {missing[0]}", expected="the form that this version writes",
             mend="make it again; of another run, with the same version of the workflow",
         )  # fmt: skip
@@ -263,15 +263,15 @@ def read_items(path: str | Path) -> pa.Table:
     """Read the items of a result, given its JSON file.
 
     Raises:
-        ArtefactError: they are missing or damaged.
+        ArtifactError: they are missing or damaged.
     """
     file = items_path(path)
     try:
         items = pq.read_table(file)
     except FileNotFoundError as error:
-        raise ArtefactError(f"{file}: no such file", expected="it beside its JSON", mend="make the result again") from error
+        raise ArtifactError(f"{file}: no such file", expected="it beside its JSON", mend="make the result again") from error
     except pa.ArrowException as error:
-        raise ArtefactError(f"{file}: not a readable Parquet file", found=error, mend="make the result again") from error
+        raise ArtifactError(f"{file}: not a readable Parquet file", found=error, mend="make the result again") from error
     check_items(items, str(file))
     return items
 

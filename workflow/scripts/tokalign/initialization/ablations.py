@@ -1,4 +1,4 @@
-"""TokAlign's ablations of the initialisation: random rows in place of some or all that an alignment found.
+"""TokAlign's ablations of the initialization: random rows in place of some or all that an alignment found.
 
 Source: ``-r``, ``random_permute``, ``random_initial_all`` and ``random_initial_aug`` of TokAlign's ``convert.py`` (Li et al. 2025,
 the ablation of the alignment matrix); here all are seeded.

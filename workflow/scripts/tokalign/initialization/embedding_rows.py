@@ -17,7 +17,7 @@ from transformers import PretrainedConfig
 from tokalign.alignment.fills import FILLS, fill_block, moments
 from tokalign.alignment.matrix import StoredAlignment
 from tokalign.alignment.table import TWINS
-from tokalign.common.errors import ArtefactError
+from tokalign.common.errors import ArtifactError
 from tokalign.initialization.ablations import WHOLE_ROWS
 from tokalign.initialization.settings import InitialisationSettings
 
@@ -85,7 +85,7 @@ def followed(first: RowFunction, steps: Sequence[Step]) -> RowFunction:
 
 
 def filling(fill: NDArray[np.int8], of_source: tuple[np.ndarray, np.ndarray], seed: int, stream: int) -> Step:
-    """Return the step that writes the rows that an alignment leaves to the initialisation.
+    """Return the step that writes the rows that an alignment leaves to the initialization.
 
     Args:
         fill: a code of ``fills.FILLS`` for each target id.
@@ -250,7 +250,7 @@ def row_bytes(
         uint8, shape (bytes of a block,).
 
     Raises:
-        ArtefactError: a row is not finite in this type.
+        ArtifactError: a row is not finite in this type.
     """
     total = np.zeros(shape[1:], np.float64)
     step = block_rows(shape)
@@ -259,9 +259,9 @@ def row_bytes(
         stored = torch.from_numpy(np.ascontiguousarray(rows(ids))).to(dtype)
         wrong = ~torch.isfinite(stored).reshape(len(ids), -1).all(dim=1)
         if wrong.any():
-            raise ArtefactError(
+            raise ArtifactError(
                 f"{where}: the new row of token {start + int(wrong.int().argmax())} is not finite as {dtype}",
-                mend="see whether the source model has such rows, and `scale` and `norm_matching` of the initialisation",
+                mend="see whether the source model has such rows, and `scale` and `norm_matching` of the initialization",
             )
         total += stored.sum(dim=0, dtype=torch.float64).numpy()
         yield _bytes(stored)
@@ -307,10 +307,10 @@ def free_rows(fill: NDArray[np.int8], categories: NDArray[np.str_] | None, repla
         replaced: rows that an ablation replaced, which are no longer what their category says.
 
     Raises:
-        ArtefactError: there are no categories, or not one for each row.
+        ArtifactError: there are no categories, or not one for each row.
     """
     if categories is None or len(categories) != len(fill):
-        raise ArtefactError(
+        raise ArtifactError(
             "the table of tokens does not belong to the alignment",
             found="no table" if categories is None else f"{len(categories)} rows",
             expected=f"{len(fill)} rows",
@@ -335,7 +335,7 @@ def row_function(
         matrix: A for this matrix.
         alignment: its fills, ordinary source tokens and seed.
         free: rows that may get another length, bool, shape (|V_target|,), or ``None`` where none does.
-        settings: of the initialisation.
+        settings: of the initialization.
         std: of fresh rows.
         stream: ``INPUT``, ``OUTPUT`` or ``BIAS``; the entries of a bias keep their size.
     """

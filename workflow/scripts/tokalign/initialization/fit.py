@@ -2,7 +2,7 @@
 
 An alignment knows the vocabularies; a fit knows the model, too. It replaces the rows of category ``decomposed`` by those that
 regression on the model's own vocabulary predicts (``merging``), and calibrates the head on a sample of the corpus
-(``calibration``). The result is a file of dense rows, which the initialisation puts on top of A @ E.
+(``calibration``). The result is a file of dense rows, which the initialization puts on top of A @ E.
 """
 
 from __future__ import annotations
@@ -69,7 +69,7 @@ def fit_rows(
     categories: NDArray[np.str_],
     shards: list[Path],
     settings: FitSettings,
-    initialisation: InitialisationSettings,
+    initialization: InitialisationSettings,
     *,
     threads: int,
     trust_remote_code: bool = False,
@@ -84,23 +84,23 @@ def fit_rows(
         categories: how each row was found, (|V_target|,).
         shards: token shards of the target tokenizer.
         settings: of the fit.
-        initialisation: what else is done to the rows.
+        initialization: what else is done to the rows.
         threads: to count tokens with.
         trust_remote_code: run Python code that comes with the model.
 
     Raises:
-        ConfigurationError: the initialisation replaces rows by random ones, so that there is nothing to fit to.
-        InputError, ArtefactError: the model or the shards are not as they should be.
+        ConfigurationError: the initialization replaces rows by random ones, so that there is nothing to fit to.
+        InputError, ArtifactError: the model or the shards are not as they should be.
     """
-    if initialisation.ablation.kind != "none":
+    if initialization.ablation.kind != "none":
         raise ConfigurationError(
-            "alignments: fit and an ablation of the initialisation do not go together",
-            found=f"ablation {initialisation.ablation.kind}",
+            "alignments: fit and an ablation of the initialization do not go together",
+            found=f"ablation {initialization.ablation.kind}",
             mend="remove one of them",
         )
     empty = empty_model(folder, folder=folder, trust_remote_code=trust_remote_code)
     old = find_embeddings(folder, empty, headers(folder))
-    tied = old.tied and not initialisation.untie
+    tied = old.tied and not initialization.untie
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     dtype = getattr(torch, choose_precision(settings.precision))
     vocabulary = target.vocabulary
@@ -142,11 +142,11 @@ def fit_rows(
         documents = sample_documents(shards, settings.calibration_tokens, settings.seed, longest)
         counts = count_tokens(shards, size, threads=threads)
         model = load_model(folder, dtype=dtype, trust_remote_code=trust_remote_code).base_model.to(device).eval()
-        free = free_rows(alignment.fill, categories, np.zeros(size, bool)) if initialisation.needs_categories else None
+        free = free_rows(alignment.fill, categories, np.zeros(size, bool)) if initialization.needs_categories else None
 
         def function(entry: Stored, matrix: sparse.csr_matrix, stream: int) -> RowFunction:
             stored, std = SourceRows(map_tensor(folder, entry)), initial_std(empty.config)
-            return row_function(stored, matrix, alignment, free, initialisation, std, stream)
+            return row_function(stored, matrix, alignment, free, initialization, std, stream)
 
         def whole(entry: Stored, matrix: sparse.csr_matrix, rows: torch.Tensor, stream: int) -> torch.Tensor:
             made = function(entry, matrix, stream)
@@ -156,7 +156,7 @@ def fit_rows(
             return all_rows.to(device)
 
         output = alignment.matrix if alignment.output is None else alignment.output
-        shared = one_matrix(alignment.matrix, output, initialisation.tied_rows) if tied else alignment.matrix
+        shared = one_matrix(alignment.matrix, output, initialization.tied_rows) if tied else alignment.matrix
         rows_in = whole(old.input, shared, first, INPUT)
         their = target.vocabulary.roles
         hidden = final_states(model, rows_in, documents, their.get("eos", their.get("bos")))

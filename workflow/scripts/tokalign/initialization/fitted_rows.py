@@ -1,4 +1,4 @@
-"""The file of rows that were fitted to a model, which an initialisation puts on top of A @ E."""
+"""The file of rows that were fitted to a model, which an initialization puts on top of A @ E."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tokalign.common.arrays import read_tensors, write_tensors
-from tokalign.common.errors import ArtefactError
+from tokalign.common.errors import ArtifactError
 
 TENSORS = {
     "ids": ("int64", 1),
@@ -51,7 +51,7 @@ def read_fitted(path: str | Path) -> FittedRows:
     """Read fitted rows.
 
     Raises:
-        ArtefactError: the file is missing or damaged, its arrays do not fit together, or are not finite.
+        ArtifactError: the file is missing or damaged, its arrays do not fit together, or are not finite.
     """
     tensors, metadata = read_tensors(path, TENSORS, ("vocabulary_size", "tied"))
     n, width = tensors["input"].shape
@@ -60,8 +60,8 @@ def read_fitted(path: str | Path) -> FittedRows:
     found = {name: tensors[name].shape for name in TENSORS}
     ids = tensors["ids"]
     if found != shapes or (n and (ids.min() < 0 or ids.max() >= size)):
-        raise ArtefactError(f"{path}: arrays that do not fit together", found=found, mend="delete it and run again")
+        raise ArtifactError(f"{path}: arrays that do not fit together", found=found, mend="delete it and run again")
     for name, tensor in tensors.items():
         if not np.isfinite(tensor).all():
-            raise ArtefactError(f"{path}: {name} is not finite", mend="delete it and run again")
+            raise ArtifactError(f"{path}: {name} is not finite", mend="delete it and run again")
     return FittedRows(**tensors, metadata=metadata)

@@ -1,4 +1,4 @@
-"""Initialisation: a checkpoint whose input and output embeddings are E' = A @ E, and whose special ids are the new tokenizer's.
+"""Initialization: a checkpoint whose input and output embeddings are E' = A @ E, and whose special ids are the new tokenizer's.
 
 The source checkpoint is never loaded: its files are copied tensor by tensor, and the new rows are made block by block.
 """
@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from scipy import sparse
 
 from tokalign.alignment.matrix import StoredAlignment
-from tokalign.common.errors import ArtefactError, ConfigurationError, InputError
+from tokalign.common.errors import ArtifactError, ConfigurationError, InputError
 from tokalign.initialization.ablations import MEANING, ablated
 from tokalign.initialization.embedding_rows import (
     BIAS,
@@ -52,7 +52,7 @@ from tokalign.models.safetensors_file import Made
 log = logging.getLogger(__name__)
 
 
-def initialise(
+def initialize(
     source: Path,
     folder: Path,
     alignment: StoredAlignment,
@@ -74,16 +74,16 @@ def initialise(
         categories: how each row was found, shape (|V_target|,); needed where ``settings.needs_categories``.
         roles: special ids of the target tokenizer; ``bos``, ``eos`` and ``pad`` are set in the model's configuration and
             generation configuration, to ``None`` where the tokenizer has no such token.
-        settings: of the initialisation.
+        settings: of the initialization.
         fitted: rows fitted to this model, or ``None``.
         trust_remote_code: run Python code that comes with the model.
 
     Returns:
-        What was done, for ``initialisation.json``.
+        What was done, for ``initialization.json``.
 
     Raises:
         InputError: the model and the alignment do not fit, or the model cannot be given another vocabulary.
-        ArtefactError: the model's files are damaged or incomplete.
+        ArtifactError: the model's files are damaged or incomplete.
         ConfigurationError: settings that need untied embeddings, for a model with tied ones.
     """
     model = empty_model(source, folder=source, trust_remote_code=trust_remote_code)
@@ -113,7 +113,7 @@ def initialise(
     if (new_model.get_input_embeddings().weight is new_model.get_output_embeddings().weight) != tied:
         raise InputError(
             f"{source}: a {type(model).__name__} always shares one matrix between input embedding and LM head",
-            mend="set initialisation.untie of the alignment to false",
+            mend="set initialization.untie of the alignment to false",
         )
     made = new_tensors(source, old, tied, alignment, categories, settings, initial_std(model.config), padded, fitted)
     dropped = ({old.input_place[0], old.output_place[0]} & stored.keys()) - made.keys()
@@ -144,7 +144,7 @@ def check_settings(settings: InitialisationSettings, tied: bool, source: Path) -
     """
     if tied and settings.scale["input"] != settings.scale["output"]:
         raise ConfigurationError(
-            "initialisation.scale: input and output differ, but the model's embeddings are one matrix",
+            "initialization.scale: input and output differ, but the model's embeddings are one matrix",
             found=f"input {settings.scale['input']}, output {settings.scale['output']}; {source} ties them",
             expected="the same number twice",
             mend="set `untie: true` beside it, or give both the same number",
@@ -155,11 +155,11 @@ def check_fitted(fitted: FittedRows, size: int, width: int, tied: bool, source: 
     """Check that fitted rows belong to a model and an alignment.
 
     Raises:
-        ArtefactError: they were made for another vocabulary, width, or sharing of the embeddings.
+        ArtifactError: they were made for another vocabulary, width, or sharing of the embeddings.
     """
     found = (fitted.metadata["vocabulary_size"], fitted.input.shape[1], fitted.metadata["tied"])
     if found != (size, width, tied):
-        raise ArtefactError(
+        raise ArtifactError(
             f"{source}: the fitted rows are not of this model and alignment",
             found=f"vocabulary {found[0]}, width {found[1]}, {'one matrix' if found[2] else 'two matrices'}",
             expected=f"vocabulary {size}, width {width}, {'one matrix' if tied else 'two matrices'}",
@@ -186,7 +186,7 @@ def new_tensors(
         tied: whether the new model's embeddings are one matrix.
         alignment: A.
         categories: of the rows, or ``None``.
-        settings: of the initialisation.
+        settings: of the initialization.
         std: of fresh rows.
         padded: number of padding rows.
         fitted: rows fitted to the model, or ``None``.

@@ -11,7 +11,7 @@ from tokalign.initialization.ablations import AblationSettings
 
 @dataclass(frozen=True)
 class InitialisationSettings:
-    """The block ``initialisation`` of an alignment; see the schema for the meaning of the fields."""
+    """The block ``initialization`` of an alignment; see the schema for the meaning of the fields."""
 
     untie: bool
     pad_to_multiple_of: int

@@ -17,7 +17,7 @@ from transformers import AutoConfig, AutoModelForCausalLM, PretrainedConfig, Pre
 from transformers.conversion_mapping import get_model_conversion_mapping
 from transformers.core_model_loading import WeightConverter, WeightRenaming, dot_natural_key, rename_source_key
 
-from tokalign.common.errors import ArtefactError, InputError
+from tokalign.common.errors import ArtifactError, InputError
 from tokalign.common.files import atomic_file, read_json
 from tokalign.models.safetensors_file import (
     DTYPES,
@@ -83,7 +83,7 @@ def empty_model(source: Path | PretrainedConfig, *, folder: Path, trust_remote_c
         trust_remote_code: run Python code that comes with the model.
 
     Raises:
-        ArtefactError: no such model can be built.
+        ArtifactError: no such model can be built.
     """
     try:
         config = source
@@ -92,7 +92,7 @@ def empty_model(source: Path | PretrainedConfig, *, folder: Path, trust_remote_c
         with torch.device("meta"):
             return AutoModelForCausalLM.from_config(config, trust_remote_code=trust_remote_code)
     except (OSError, ValueError, KeyError, AssertionError) as error:
-        raise ArtefactError(
+        raise ArtifactError(
             f"{folder}/config.json: describes no causal language model that can be built",
             found=error,
             mend="see whether the folder is complete",
@@ -152,7 +152,7 @@ def find_embeddings(folder: Path, model: PreTrainedModel, stored: Mapping[str, S
 
     Raises:
         InputError: the model has no LM head that its API knows of, or reads token ids at a third place.
-        ArtefactError: a matrix is missing from the files, or has another shape or type than it needs.
+        ArtifactError: a matrix is missing from the files, or has another shape or type than it needs.
     """
     first, last = model.get_input_embeddings(), model.get_output_embeddings()
     if first is None or last is None:
@@ -178,7 +178,7 @@ def find_embeddings(folder: Path, model: PreTrainedModel, stored: Mapping[str, S
             return None
         place = folder / candidates[0].file
         if len(candidates) > 1 or candidates[0].tensor.shape != tuple(shape):
-            raise ArtefactError(
+            raise ArtifactError(
                 f"{place}: {name} is not stored as the model needs it",
                 found=", ".join(f"{entry.key} {list(entry.tensor.shape)}" for entry in candidates),
                 expected=f"one tensor of shape {list(shape)}",
@@ -194,7 +194,7 @@ def find_embeddings(folder: Path, model: PreTrainedModel, stored: Mapping[str, S
             log.warning("%s: config.json ties the embeddings, but two different ones are stored: they stay apart", folder)
     lacking = [name for name, entry in zip(names, both, strict=True) if entry is None]
     if len(lacking) > tied:
-        raise ArtefactError(
+        raise ArtifactError(
             f"{folder}: the weights lack an embedding",
             found=f"no {' and no '.join(lacking)} in {', '.join(weight_files(folder))}",
             expected="every weight of the architecture in config.json",
@@ -205,7 +205,7 @@ def find_embeddings(folder: Path, model: PreTrainedModel, stored: Mapping[str, S
         name = names[1].removesuffix("weight") + "bias"
         bias = one(name, last.bias.shape)
         if bias is None:
-            raise ArtefactError(f"{folder}: the weights lack {name}", mend="see whether the folder is complete")
+            raise ArtifactError(f"{folder}: the weights lack {name}", mend="see whether the folder is complete")
     present = next(entry for entry in both if entry)
     places = [(entry.key, entry.file) if entry else (name, present.file) for name, entry in zip(names, both, strict=True)]
     first_stored, last_stored = (present, present) if tied else both
@@ -216,14 +216,14 @@ def map_tensor(folder: Path, entry: Stored) -> torch.Tensor:
     """Map a tensor of a checkpoint into memory; its bytes are read when they are used.
 
     Raises:
-        ArtefactError: it is no tensor of floating-point numbers that can be computed with.
+        ArtifactError: it is no tensor of floating-point numbers that can be computed with.
     """
     if entry.tensor.dtype not in DTYPES:
-        raise ArtefactError(
+        raise ArtifactError(
             f"{folder / entry.file}: {entry.key} is not an embedding that can be combined",
             found=entry.tensor.dtype,
             expected=f"one of {', '.join(DTYPES)}",
-            mend="give a model that is not quantised",
+            mend="give a model that is not quantized",
         )
     dtype = getattr(torch, DTYPES[entry.tensor.dtype])
     with (folder / entry.file).open("rb") as file:

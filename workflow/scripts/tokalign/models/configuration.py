@@ -11,7 +11,7 @@ from typing import Any
 
 from transformers import GenerationConfig, PretrainedConfig, PreTrainedModel
 
-from tokalign.common.errors import ArtefactError
+from tokalign.common.errors import ArtifactError
 from tokalign.models.safetensors_file import DTYPES
 
 log = logging.getLogger(__name__)
@@ -23,14 +23,14 @@ def generation_config(source: Path, model: PreTrainedModel) -> GenerationConfig:
     """Return the generation settings of a checkpoint, or those that follow from its configuration.
 
     Raises:
-        ArtefactError: generation_config.json is damaged.
+        ArtifactError: generation_config.json is damaged.
     """
     if not (source / "generation_config.json").is_file():
         return copy.deepcopy(model.generation_config)
     try:
         return GenerationConfig.from_pretrained(source, local_files_only=True)
     except (OSError, ValueError) as error:
-        raise ArtefactError(f"{source}/generation_config.json: cannot be read", found=error, mend="get the file again") from error
+        raise ArtifactError(f"{source}/generation_config.json: cannot be read", found=error, mend="get the file again") from error
 
 
 def save_configuration(
@@ -54,7 +54,7 @@ def save_configuration(
         trust_remote_code: whether the model may have code of its own.
 
     Raises:
-        ArtefactError: the generation settings contradict each other.
+        ArtifactError: the generation settings contradict each other.
     """
     config.architectures = [type(model).__name__]
     if config.dtype is None:
@@ -63,7 +63,7 @@ def save_configuration(
     try:
         generation.save_pretrained(folder)
     except ValueError as error:
-        raise ArtefactError(
+        raise ArtifactError(
             f"{source}/generation_config.json: the settings contradict each other",
             found=str(error).strip().splitlines()[0],
             mend="correct the file of the source model",

@@ -11,7 +11,7 @@ from safetensors import SafetensorError
 from torch import nn
 from transformers import AutoModelForCausalLM, AutoTokenizer, BitsAndBytesConfig, PreTrainedModel, PreTrainedTokenizerBase
 
-from tokalign.common.errors import ArtefactError, ConfigurationError, InputError
+from tokalign.common.errors import ArtifactError, ConfigurationError, InputError
 from tokalign.models.device import choose_precision
 
 
@@ -27,7 +27,7 @@ def load_model(
         options: further ones of ``from_pretrained``.
 
     Raises:
-        ArtefactError: the folder holds no such model, or weights are missing, which transformers would draw at random.
+        ArtifactError: the folder holds no such model, or weights are missing, which transformers would draw at random.
     """
     try:
         model, found = AutoModelForCausalLM.from_pretrained(
@@ -40,12 +40,12 @@ def load_model(
             **options,
         )
     except (OSError, ValueError, ImportError, SafetensorError) as error:
-        raise ArtefactError(
+        raise ArtifactError(
             f"{folder}: not a loadable causal language model", found=error, mend="see whether the folder is complete"
         ) from error
     wrong = sorted(map(str, [*found["missing_keys"], *found["mismatched_keys"]]))
     if wrong:
-        raise ArtefactError(
+        raise ArtifactError(
             f"{folder}: weights are missing or of the wrong shape",
             found=", ".join(wrong[:5]),
             expected="every weight of the architecture in config.json",
@@ -54,7 +54,7 @@ def load_model(
     return model
 
 
-def quantised_loading(kind: str, device: torch.device) -> dict[str, Any]:
+def quantized_loading(kind: str, device: torch.device) -> dict[str, Any]:
     """Return the options of ``load_model`` that load frozen weights in 8 or 4 bits (QLoRA, Dettmers et al. 2023).
 
     Args:
@@ -68,7 +68,7 @@ def quantised_loading(kind: str, device: torch.device) -> dict[str, Any]:
         return {}
     if device.type != "cuda":
         raise ConfigurationError(
-            f"quantisation: {kind}", found="no GPU", expected="a GPU and bitsandbytes", mend="set quantisation: none"
+            f"quantization: {kind}", found="no GPU", expected="a GPU and bitsandbytes", mend="set quantization: none"
         )
     bits = {"load_in_8bit": True} if kind == "8bit" else {
         "load_in_4bit": True, "bnb_4bit_quant_type": "nf4", "bnb_4bit_compute_dtype": torch.bfloat16
@@ -102,18 +102,18 @@ def load(
         trust_remote_code: whether code that comes with the model may run.
 
     Raises:
-        ArtefactError: the folder holds no model, weights are missing from it, there is no tokenizer, or it has ids without a row.
+        ArtifactError: the folder holds no model, weights are missing from it, there is no tokenizer, or it has ids without a row.
     """
     folder = Path(folder)
     if not (folder / "config.json").is_file():
-        raise ArtefactError(f"{folder}: no model there", expected="config.json and safetensors", mend="make the model first")
+        raise ArtifactError(f"{folder}: no model there", expected="config.json and safetensors", mend="make the model first")
     device = "cuda" if torch.cuda.is_available() else "cpu"
     transformers.utils.logging.disable_progress_bar()
     model = load_model(folder, dtype=getattr(torch, choose_precision(precision)), trust_remote_code=trust_remote_code)
     try:
         words = AutoTokenizer.from_pretrained(tokenizer, local_files_only=True, trust_remote_code=trust_remote_code)
     except (OSError, ValueError) as error:
-        raise ArtefactError(
+        raise ArtifactError(
             f"{tokenizer}: no tokenizer that can be loaded",
             found=str(error).splitlines()[0],
             mend="give the folder of its tokenizer",
@@ -126,12 +126,12 @@ def check_fit(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase) -> Non
     """Check that a model has an embedding row for every id of a tokenizer.
 
     Raises:
-        ArtefactError: it has not.
+        ArtifactError: it has not.
     """
     rows = model.get_input_embeddings().weight.shape[0]
     highest = max(tokenizer.get_vocab().values())
     if highest >= rows:
-        raise ArtefactError(
+        raise ArtifactError(
             f"{model.name_or_path}: the tokenizer does not fit the model",
             found=f"token ids up to {highest}, {rows} embedding rows",
             expected="a row for every id",

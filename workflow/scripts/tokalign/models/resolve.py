@@ -24,7 +24,7 @@ def resolve_model(
 ) -> dict[str, Any]:
     """Make a model loadable from one folder and describe it, without loading its weights.
 
-    The files of a folder are linked, not copied; a GGUF model is dequantised to float32.
+    The files of a folder are linked, not copied; a GGUF model is dequantized to float32.
 
     Args:
         located: where the model is.
@@ -41,7 +41,7 @@ def resolve_model(
     """
     with atomic_directory(hf) as folder:
         if located.kind == "gguf":
-            _dequantise(located.path, folder)
+            _dequantize(located.path, folder)
         else:
             _link(located.path, folder, trust_remote_code)
         info = describe_model(folder, located.path, trust_remote_code)
@@ -75,7 +75,7 @@ def _link(source: Path, folder: Path, trust_remote_code: bool) -> None:
         (folder / name).symlink_to((source / name).resolve())
 
 
-def _dequantise(path: Path, folder: Path) -> None:
+def _dequantize(path: Path, folder: Path) -> None:
     """Write a GGUF model as safetensors in float32."""
     transformers.utils.logging.disable_progress_bar()
     try:
@@ -111,7 +111,7 @@ def describe_model(folder: Path, where: Path, trust_remote_code: bool) -> dict[s
         hidden_size, embedding_rows, tied, max_position_embeddings, files {name: {bytes, sha256}}.
 
     Raises:
-        InputError: not a causal language model of known type, quantised, damaged, or its files do not fit its configuration.
+        InputError: not a causal language model of known type, quantized, damaged, or its files do not fit its configuration.
     """
     try:
         config = AutoConfig.from_pretrained(folder, local_files_only=True, trust_remote_code=trust_remote_code)
@@ -125,10 +125,10 @@ def describe_model(folder: Path, where: Path, trust_remote_code: bool) -> dict[s
         ) from error
     if getattr(config, "quantization_config", None) is not None:
         raise InputError(
-            f"{where}: the model is quantised",
+            f"{where}: the model is quantized",
             found=f"quantization_config {config.quantization_config}",
             expected="weights in float32, float16 or bfloat16",
-            mend="give the model that was quantised, or a dequantised copy without quantization_config",
+            mend="give the model that was quantized, or a dequantized copy without quantization_config",
         )
     names = weight_files(folder)
     tensors: dict[str, Tensor] = {}
@@ -170,7 +170,7 @@ def describe_model(folder: Path, where: Path, trust_remote_code: bool) -> dict[s
 
 
 def _check_embeddings(shapes: list[tuple[int, ...]], tensors: Mapping[str, Tensor], where: Path) -> None:
-    """Check that the files hold a tensor for each embedding that transformers would otherwise initialise at random.
+    """Check that the files hold a tensor for each embedding that transformers would otherwise initialize at random.
 
     Tensors are told by shape, as their names in the files may differ from those in the model (GPT-NeoX: embed_out).
     """

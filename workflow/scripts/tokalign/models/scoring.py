@@ -17,7 +17,7 @@ from tokalign.models.lm_head import LogitScaling, explains_logits, head_only
 log = logging.getLogger(__name__)
 
 CHUNK_BYTES = 128_000_000
-"""Size of the float32 logits that are normalised at a time, in their place."""
+"""Size of the float32 logits that are normalized at a time, in their place."""
 LOGITS_BYTES = 2**30
 """Of an architecture whose logits are made as a whole, batches are smaller where these would take more; a sequence is never split."""
 PADDING = 0.1

@@ -17,7 +17,7 @@ import numpy as np
 import torch
 from transformers import GenerationConfig, LogitsProcessor, LogitsProcessorList, PreTrainedModel, PreTrainedTokenizerBase
 
-from tokalign.common.errors import ArtefactError, ConfigurationError
+from tokalign.common.errors import ArtifactError, ConfigurationError
 from tokalign.common.progress import Progress
 from tokalign.models.loading import check_fit, context_length, start_token
 from tokalign.models.scoring import CHUNK_BYTES
@@ -124,7 +124,7 @@ class _Choice(LogitsProcessor):
             self.open &= ~torch.isin(input_ids[:, -1], self.ends)
         wrong = (~scores.amax(-1).isfinite() & self.open).nonzero()  # the largest is NaN where any is
         if len(wrong):
-            raise ArtefactError(
+            raise ArtifactError(
                 f"{self.model}: no next token for {self.names[int(wrong[0, 0])]}",
                 found=f"logits that are not finite after {step} tokens",
                 expected="finite logits",
@@ -199,7 +199,7 @@ class Writer:
         stop: a single character that ends a text, too, such as a line break; a token may have it within.
 
     Raises:
-        ArtefactError: the tokenizer does not fit the model.
+        ArtifactError: the tokenizer does not fit the model.
         ConfigurationError: the context has no room for a prompt, or the tokenizer has no token to begin with.
     """
 
@@ -241,7 +241,7 @@ class Writer:
             decoding: how tokens are chosen.
 
         Raises:
-            ArtefactError: logits are not finite.
+            ArtifactError: logits are not finite.
             ConfigurationError: a prompt has no tokens, and nothing comes before it.
         """
         encoded, cut = self.encode(names, prompts)

@@ -20,9 +20,9 @@ from tokalign.cluster.gpus import UNKNOWN_GPU, peak_flops
 from tokalign.config.stages import stage_steps
 
 MB = 1_000_000
-UTILISATION = 0.35
-"""Share of a device's peak that training reaches (model FLOPs utilisation); well-tuned runs on GPUs report 0.3 to 0.5."""
-SCORING_UTILISATION = 0.15
+UTILIZATION = 0.35
+"""Share of a device's peak that training reaches (model FLOPs utilization); well-tuned runs on GPUs report 0.3 to 0.5."""
+SCORING_UTILIZATION = 0.15
 """The same for scoring, whose batches are smaller and which spends time on the CPU."""
 PROCESS_BYTES = 1_500 * MB
 """Python, torch and the tokenizer in one process; a process on a GPU has its context besides."""
@@ -224,7 +224,7 @@ def flops_per_token(model: ModelSize, stage: Stage) -> int:
 
 
 def training_hours(model: ModelSize, stage: Stage, gpu: str | None, threads: int = 8) -> float:
-    """Return the hours that a stage takes: operations / (devices x peak x utilisation).
+    """Return the hours that a stage takes: operations / (devices x peak x utilization).
 
     Args:
         model: with the new vocabulary.
@@ -237,7 +237,7 @@ def training_hours(model: ModelSize, stage: Stage, gpu: str | None, threads: int
         speed = stage.devices * peak_flops(gpu or UNKNOWN_GPU, precision)
     else:
         speed = stage.nodes * peak_flops(None, precision, threads)
-    return stage.tokens * flops_per_token(model, stage) / (speed * UTILISATION) / 3600
+    return stage.tokens * flops_per_token(model, stage) / (speed * UTILIZATION) / 3600
 
 
 def gpu_hours(model: ModelSize, stage: Stage, gpu: str | None) -> float:
@@ -349,7 +349,7 @@ def glove_hours(file_bytes: int, iterations: int, threads: int) -> float:
 
 
 def alignment_memory_mb(source: int, target: int, dimensions: int) -> int:
-    """Return the memory of an alignment: four float32 copies of the vectors (as read, normalised, relative, pivots), in MB.
+    """Return the memory of an alignment: four float32 copies of the vectors (as read, normalized, relative, pivots), in MB.
 
     Args:
         source: tokens of the source vocabulary.
@@ -364,7 +364,7 @@ def alignment_hours(source: int, target: int, dimensions: int, threads: int) -> 
     return 3 * source * target * dimensions / (threads * COMPARISONS_PER_SECOND) / 3600
 
 
-def initialisation_memory_mb(model: ModelSize, rows: int) -> int:
+def initialization_memory_mb(model: ModelSize, rows: int) -> int:
     """Return the memory of making new embeddings: source rows, new rows and a copy of them, float32, in MB.
 
     The rest of the model is copied from file to file.
@@ -376,7 +376,7 @@ def initialisation_memory_mb(model: ModelSize, rows: int) -> int:
     return megabytes(4 * model.width * (model.rows + 2 * rows) + PROCESS_BYTES)
 
 
-def initialisation_hours(model: ModelSize, rows: int) -> float:
+def initialization_hours(model: ModelSize, rows: int) -> float:
     """Return the hours of reading the model and writing it with the new vocabulary."""
     moved = checkpoint_bytes(model) + checkpoint_bytes(model.with_rows(rows))
     return moved / DISK_BYTES_PER_SECOND / 3600
@@ -402,7 +402,7 @@ def evaluation_hours(model: ModelSize, tokens: int, overlap: float, gpu: str | N
         gpu: model of the GPU; ``None`` for a CPU.
         threads: of the CPU.
     """
-    speed = SCORING_UTILISATION * peak_flops(gpu, "bfloat16", threads)
+    speed = SCORING_UTILIZATION * peak_flops(gpu, "bfloat16", threads)
     return 2 * model.products * tokens * overlap / speed / 3600
 
 

@@ -80,7 +80,7 @@ def trainings_table(plan: Sequence[Training], gpu: str | None, notes: Mapping[st
     )
     assumed = gpu or f"{gpus.UNKNOWN_GPU} (the profile names none)"
     text = table(header, rows)
-    text += f"\nIn all about {total:,.0f} GPU hours on {assumed} at {estimates.UTILISATION:.0%} of its peak"
+    text += f"\nIn all about {total:,.0f} GPU hours on {assumed} at {estimates.UTILIZATION:.0%} of its peak"
     text += ", without the stages marked ?." if unknown else "."
     for name, note in notes.items():
         text += f"\nRough: {name}: {note}."

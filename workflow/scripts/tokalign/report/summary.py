@@ -136,7 +136,7 @@ def advice(rows: Sequence[Row], criteria: Sequence[Row], system: str, tokenizer:
     if bits and bits[0]["relative_difference"] > ACCEPTED_LOSS:
         return (
             "train longer or on more text: bits per byte are still above the source model's; see in the figure of the training progress whether "
-            "the held-out curve still falls, and start from the best initialisation of the table"
+            "the held-out curve still falls, and start from the best initialization of the table"
         )
     if failed:
         return "look at the criteria that failed, by language, and add training text where they did"
@@ -145,7 +145,7 @@ def advice(rows: Sequence[Row], criteria: Sequence[Row], system: str, tokenizer:
     return "publish the adapted model, or distil a stronger model into it"
 
 
-def summarise(comparison: Mapping[str, Any]) -> list[tuple[str, list[tuple[str, str]]]]:
+def summarize(comparison: Mapping[str, Any]) -> list[tuple[str, list[tuple[str, str]]]]:
     """Return the five lines of each adapted model.
 
     Args:

@@ -44,7 +44,7 @@ class Source:
         text_field: field or column of the text.
         language: code of the language.
         domain: kind of text.
-        licence: SPDX identifier.
+        license: SPDX identifier.
         weight: share of the corpus's bytes relative to the other sources; ``None`` for by size.
     """
 
@@ -53,7 +53,7 @@ class Source:
     text_field: str
     language: str
     domain: str
-    licence: str
+    license: str
     weight: float | None
 
 
@@ -260,7 +260,7 @@ def prepare_corpus(sources: list[Source], settings: CorpusSettings, out: Path) -
         out: an existing empty folder; gets ``train-00000.parquet`` ... and ``validation.parquet``.
 
     Returns:
-        The manifest: documents and bytes by source and by shard, digests, licences, what was dropped and why.
+        The manifest: documents and bytes by source and by shard, digests, licenses, what was dropped and why.
 
     Raises:
         InputError: a file cannot be read, a source has no documents, or a split would be empty.
@@ -293,7 +293,7 @@ def prepare_corpus(sources: list[Source], settings: CorpusSettings, out: Path) -
             kept[source.name] = {
                 "documents": int(mask.sum()), "bytes": int(scan.sizes[mask].sum()), "read_documents": len(mask) + sum(scan.dropped[why] for why in ("empty", "too_short", "unpaired_surrogate")),
                 "dropped": dict(scan.dropped), "validation_documents": int((mask & (places < 0)).sum()),
-                "language": source.language, "domain": source.domain, "licence": source.licence,
+                "language": source.language, "domain": source.domain, "license": source.license,
                 "files": {Path(path).name: {"bytes": Path(path).stat().st_size, "sha256": sha256_file(path)} for path in sorted(source.files)},
             }  # fmt: skip
         spill.close()

@@ -49,7 +49,7 @@ class BpeSettings:
 
 
 def train_bpe(texts: Iterable[str], settings: BpeSettings) -> PreTrainedTokenizerFast:
-    """Train byte-level BPE: all 256 bytes, no normalisation, no prefix space.
+    """Train byte-level BPE: all 256 bytes, no normalization, no prefix space.
 
     The result depends on the texts' content only, not on their order or on the number of threads.
 

@@ -7,7 +7,7 @@ from pathlib import Path
 from tokenizers import Tokenizer
 from transformers import PreTrainedTokenizerFast
 
-from tokalign.common.errors import ArtefactError, InputError
+from tokalign.common.errors import ArtifactError, InputError
 
 
 def load_tokenizer(folder: str | Path, trust_remote_code: bool = False) -> PreTrainedTokenizerFast:
@@ -30,15 +30,15 @@ def load_backend(folder: Path) -> Tokenizer:
     """Load the tokenizer.json of a resolved tokenizer folder, of which resolving made sure that it is the whole tokenizer.
 
     Raises:
-        ArtefactError: it is missing or damaged.
+        ArtifactError: it is missing or damaged.
     """
     path = folder / "tokenizer.json"
     if not path.is_file():
-        raise ArtefactError(f"{path}: no such file", expected="a resolved tokenizer", mend="resolve the tokenizer again")
+        raise ArtifactError(f"{path}: no such file", expected="a resolved tokenizer", mend="resolve the tokenizer again")
     try:
         return Tokenizer.from_buffer(path.read_bytes())
     except ValueError as error:
-        raise ArtefactError(f"{path}: not a readable tokenizer", found=error, mend="delete it and run again") from error
+        raise ArtifactError(f"{path}: not a readable tokenizer", found=error, mend="delete it and run again") from error
 
 
 def encode(tokenizer: PreTrainedTokenizerFast, texts: list[str]) -> list[list[int]]:

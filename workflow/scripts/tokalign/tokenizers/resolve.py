@@ -107,7 +107,7 @@ def save_tokenizer(
         tokenizer.save_pretrained(folder)
         again = AutoTokenizer.from_pretrained(folder, local_files_only=True)
         same = all(again(text)["input_ids"] == tokenizer(text)["input_ids"] for text in SAMPLES)
-        raw = Tokenizer.from_file(str(folder / "tokenizer.json"))  # which corpora are tokenised with
+        raw = Tokenizer.from_file(str(folder / "tokenizer.json"))  # which corpora are tokenized with
         same &= all(raw.encode(text, add_special_tokens=False).ids == encode(again, [text])[0] for text in SAMPLES)
         if not same or describe(again) != vocabulary:
             raise InputError(

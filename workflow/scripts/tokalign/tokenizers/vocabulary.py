@@ -19,7 +19,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from transformers import PreTrainedTokenizerBase
 
-from tokalign.common.errors import ArtefactError, InputError
+from tokalign.common.errors import ArtifactError, InputError
 from tokalign.common.files import atomic_file
 
 log = logging.getLogger(__name__)
@@ -219,18 +219,18 @@ def read_vocabulary(path: str | Path) -> Vocabulary:
     """Read what `write_vocabulary` wrote.
 
     Raises:
-        ArtefactError: missing, damaged, of another schema, or its ids are not 0, 1, ...
+        ArtifactError: missing, damaged, of another schema, or its ids are not 0, 1, ...
     """
     mend = "delete it and run resolve_tokenizer again"
     try:
         table = pq.read_table(path)
     except (FileNotFoundError, pa.ArrowInvalid) as error:
-        raise ArtefactError(f"{path}: no readable vocabulary", found=error, mend=mend) from error
+        raise ArtifactError(f"{path}: no readable vocabulary", found=error, mend=mend) from error
     if table.schema.names != SCHEMA.names or table.schema.types != SCHEMA.types:
-        raise ArtefactError(f"{path}: other columns", found=table.schema.names, expected=str(SCHEMA.names), mend=mend)
+        raise ArtifactError(f"{path}: other columns", found=table.schema.names, expected=str(SCHEMA.names), mend=mend)
     columns = table.to_pydict()
     if columns["id"] != list(range(len(table))):
-        raise ArtefactError(f"{path}: ids are not 0, 1, ... in order", mend=mend)
+        raise ArtifactError(f"{path}: ids are not 0, 1, ... in order", mend=mend)
     roles = {role: i for i, names in enumerate(columns["roles"]) for role in names}
     return Vocabulary(columns["token"], columns["bytes"], columns["kind"], roles)
 
@@ -238,7 +238,7 @@ def read_vocabulary(path: str | Path) -> Vocabulary:
 def check_usable(tokenizer: PreTrainedTokenizerBase, vocabulary: Vocabulary, where: str) -> None:
     """Check that a tokenizer ends texts and gives text back.
 
-    Text beyond plain English that does not come back exactly (normalisation, characters outside the vocabulary) is
+    Text beyond plain English that does not come back exactly (normalization, characters outside the vocabulary) is
     only reported in the log.
 
     Args:
@@ -275,10 +275,10 @@ def _read(path: str | Path, columns: Sequence[str]) -> pa.Table:
     try:
         table = pq.read_table(path, columns=list(columns)).combine_chunks()
     except FileNotFoundError as error:
-        raise ArtefactError(f"{path}: no such file", mend="run the step that makes it") from error
+        raise ArtifactError(f"{path}: no such file", mend="run the step that makes it") from error
     missing = sorted(set(columns) - set(table.column_names))
     if missing or not np.array_equal(table["id"].to_numpy(), np.arange(table.num_rows)):
-        raise ArtefactError(
+        raise ArtifactError(
             f"{path}: not one row per id",
             found=f"{table.num_rows} rows with columns {table.column_names}",
             expected=f"{', '.join(columns)}; ids 0, 1, ... in order",

@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from tokalign.common.errors import ArtefactError, InputError
+from tokalign.common.errors import ArtifactError, InputError
 from tokalign.common.progress import Progress
 from tokalign.tokens.shards import read_shard
 
@@ -63,7 +63,7 @@ def count_tokens(paths: Sequence[str | Path], vocabulary_size: int, *, threads: 
         int64 (vocabulary_size).
 
     Raises:
-        ArtefactError: a shard is damaged or holds an id out of range.
+        ArtifactError: a shard is damaged or holds an id out of range.
     """
     pieces = _Pieces(paths, "tokens counted")
 
@@ -73,11 +73,11 @@ def count_tokens(paths: Sequence[str | Path], vocabulary_size: int, *, threads: 
             piece = ids[offsets[0] : offsets[-1]]
             largest = int(piece.max(initial=0))  # before bincount, which would make room for it
             if largest >= vocabulary_size and len(piece):
-                raise ArtefactError(
+                raise ArtifactError(
                     f"{path}: a token id beyond the vocabulary",
                     found=f"token {largest}",
                     expected=f"ids below {vocabulary_size}, the size of the tokenizer",
-                    mend="tokenise the corpus with this tokenizer again",
+                    mend="tokenize the corpus with this tokenizer again",
                 )
             counts += np.bincount(piece, minlength=vocabulary_size)
         return counts

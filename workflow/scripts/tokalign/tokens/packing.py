@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
-from tokalign.common.errors import ArtefactError, InputError
+from tokalign.common.errors import ArtifactError, InputError
 from tokalign.common.files import atomic_file
 from tokalign.common.progress import Progress
 from tokalign.tokens.shards import read_shard
@@ -90,14 +90,14 @@ class PackedBlocks:
         """Open a file that ``pack_shards`` wrote.
 
         Raises:
-            ArtefactError: it is missing, truncated or something else.
+            ArtifactError: it is missing, truncated or something else.
         """
         try:
             file = pa.ipc.open_file(pa.memory_map(str(path)))
             kind = file.schema.field("ids").type
             block = kind.list_size
         except (OSError, KeyError, AttributeError, pa.ArrowInvalid) as error:
-            raise ArtefactError(
+            raise ArtifactError(
                 f"{path}: not a readable file of training blocks", found=error, mend="delete it and run again"
             ) from error
         columns = (file.get_batch(i).column(0) for i in range(file.num_record_batches))

@@ -13,7 +13,7 @@ from pathlib import Path
 import numpy as np
 import pyarrow as pa
 
-from tokalign.common.errors import ArtefactError
+from tokalign.common.errors import ArtifactError
 
 SCHEMA = pa.schema(
     [
@@ -47,23 +47,23 @@ def read_shard(path: str | Path) -> Iterator[TokenBatch]:
     """Yield the record batches of a token shard without copying their ids.
 
     Raises:
-        ArtefactError: the file is missing, truncated, or not a token shard.
+        ArtifactError: the file is missing, truncated, or not a token shard.
     """
     mend = "delete it and run again the step that makes it"
     try:
         file = pa.ipc.open_file(pa.memory_map(str(path)))
     except FileNotFoundError as error:
-        raise ArtefactError(f"{path}: no such file", mend="run the step that makes it") from error
+        raise ArtifactError(f"{path}: no such file", mend="run the step that makes it") from error
     except (OSError, pa.ArrowInvalid) as error:
-        raise ArtefactError(f"{path}: not a readable token shard", found=error, mend=mend) from error
+        raise ArtifactError(f"{path}: not a readable token shard", found=error, mend=mend) from error
     if not file.schema.equals(SCHEMA):
         found, expected = (", ".join(f"{field.name} {field.type}" for field in schema) for schema in (file.schema, SCHEMA))
-        raise ArtefactError(f"{path}: not a token shard", found=f"columns {found}", expected=f"columns {expected}", mend=mend)
+        raise ArtifactError(f"{path}: not a token shard", found=f"columns {found}", expected=f"columns {expected}", mend=mend)
     for number in range(file.num_record_batches):
         try:
             table = file.get_batch(number)
         except (OSError, pa.ArrowInvalid) as error:
-            raise ArtefactError(f"{path}: batch {number} is damaged", found=error, mend=mend) from error
+            raise ArtifactError(f"{path}: batch {number} is damaged", found=error, mend=mend) from error
         if not table.num_rows:
             continue
         column = table.column("ids")

@@ -1,4 +1,4 @@
-"""Tokenising: each corpus once per tokenizer, into shards that every later step maps into memory (``tokalign/shards.py``)."""
+"""Tokenizing: each corpus once per tokenizer, into shards that every later step maps into memory (``tokalign/shards.py``)."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ import pyarrow.parquet as pq
 from numpy.typing import NDArray
 from tokenizers import Tokenizer
 
-from tokalign.common.errors import ArtefactError
+from tokalign.common.errors import ArtifactError
 from tokalign.common.files import atomic_file
 from tokalign.common.progress import Progress
 from tokalign.tokens.shards import SCHEMA
@@ -67,7 +67,7 @@ def tokenize_batch(backend: Tokenizer, batch: pa.RecordBatch) -> pa.RecordBatch:
 
 
 def tokenize_shard(text: Path, backend: Tokenizer, out: Path) -> dict[str, int]:
-    """Tokenise a Parquet shard of documents into an Arrow token shard.
+    """Tokenize a Parquet shard of documents into an Arrow token shard.
 
     Args:
         text: Parquet file with the columns of a corpus's text shard.
@@ -78,14 +78,14 @@ def tokenize_shard(text: Path, backend: Tokenizer, out: Path) -> dict[str, int]:
         Numbers of ``documents``, ``tokens`` and ``bytes``.
 
     Raises:
-        ArtefactError: the text shard cannot be read.
+        ArtifactError: the text shard cannot be read.
     """
     backend.no_truncation()
     backend.no_padding()
     try:
         source = pq.ParquetFile(text)
     except (OSError, pa.ArrowInvalid) as error:
-        raise ArtefactError(f"{text}: not a readable text shard", found=error, mend="delete it and run again") from error
+        raise ArtifactError(f"{text}: not a readable text shard", found=error, mend="delete it and run again") from error
     totals = {"documents": 0, "tokens": 0, "bytes": 0}
     with (
         source,
@@ -94,7 +94,7 @@ def tokenize_shard(text: Path, backend: Tokenizer, out: Path) -> dict[str, int]:
         pa.ipc.new_file(file, SCHEMA) as writer,
         ThreadPoolExecutor(BATCHES_AHEAD) as pool,
     ):
-        progress = Progress(f"tokenising {text.name}", source.metadata.num_rows, "documents")
+        progress = Progress(f"tokenizing {text.name}", source.metadata.num_rows, "documents")
         waiting: deque[Future[pa.RecordBatch]] = deque()
 
         def write_first() -> None:

@@ -191,7 +191,7 @@ class StageCallback(TrainerCallback):
             "tokens": plan.used + state.global_step * plan.batch * plan.block,
             "tokens_per_second": rate,
             "bytes_per_second": rate * plan.bytes_per_token,
-            "flops_utilisation": rate * plan.operations / plan.peak,
+            "flops_utilization": rate * plan.operations / plan.peak,
             "memory_bytes": peak_memory(self.processes.device),
         }
         if self.measured is not None:

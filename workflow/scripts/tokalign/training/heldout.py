@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 from transformers import PreTrainedModel
 
-from tokalign.common.errors import ArtefactError
+from tokalign.common.errors import ArtifactError
 from tokalign.models.scoring import Scorer
 from tokalign.models.windows import Window, batches, score_batch, windows
 from tokalign.tokens.shards import read_shard
@@ -27,7 +27,7 @@ class HeldoutText:
         start: id of the token that documents begin with.
 
     Raises:
-        ArtefactError: the shard holds no documents.
+        ArtifactError: the shard holds no documents.
     """
 
     def __init__(self, shard: Path, budget: int, window: int, start: int):
@@ -38,7 +38,7 @@ class HeldoutText:
                 documents.append(batch.ids[first:last])
             sizes += batch.table.column("bytes").to_pylist()
         if not documents:
-            raise ArtefactError(f"{shard}: no held-out documents", mend="raise validation_fraction of the corpus")
+            raise ArtifactError(f"{shard}: no held-out documents", mend="raise validation_fraction of the corpus")
         order = np.random.Generator(np.random.PCG64([0, len(documents)])).permutation(len(documents))
         reached = np.cumsum(np.array(sizes)[order])
         chosen = order[: int(np.searchsorted(reached, budget)) + 1]

@@ -10,10 +10,10 @@ from typing import Any
 PAPER = "Li, Zhang and Zong: TokAlign: Efficient Vocabulary Adaptation via Token Alignment. ACL 2025"
 
 
-def _licence(block: Mapping[str, Any]) -> str:
-    """Return the licence that a block or its source names, else ``unknown``."""
+def _license(block: Mapping[str, Any]) -> str:
+    """Return the license that a block or its source names, else ``unknown``."""
     source = block.get("source")
-    return block.get("licence") or (source.get("licence") if isinstance(source, Mapping) else None) or "unknown"
+    return block.get("license") or (source.get("license") if isinstance(source, Mapping) else None) or "unknown"
 
 
 def _cell(value: Any) -> str:
@@ -28,9 +28,9 @@ def _table(head: Sequence[str], rows: Sequence[Sequence[Any]]) -> list[str]:
     return ["| " + " | ".join(line) + " |" for line in lines]
 
 
-def _front_matter(licence: str, languages: Sequence[str], base_model: str | None) -> list[str]:
+def _front_matter(license: str, languages: Sequence[str], base_model: str | None) -> list[str]:
     """Return the YAML head that model hubs read; JSON strings are YAML strings."""
-    lines = ["---", "library_name: transformers", "pipeline_tag: text-generation", f"license: {json.dumps(licence.lower())}"]
+    lines = ["---", "library_name: transformers", "pipeline_tag: text-generation", f"license: {json.dumps(license.lower())}"]
     if base_model:
         lines += [f"base_model: {json.dumps(base_model)}"]
     if languages:
@@ -67,18 +67,18 @@ def write_model_card(
     )  # ISO 639, not "python"
     source = model.get("source")
     base_model = source.get("hub") if isinstance(source, Mapping) and isinstance(source.get("hub"), str) else None
-    licence = _licence(model)
+    license = _license(model)
     name = " · ".join(str(labels[key]) for key in ("model", "tokenizer", "stage") if labels.get(key) is not None)
     data = [
         (key, value.get("language", "unknown"), value.get("domain", "unknown"), value.get("documents", "unknown"),
-         value.get("bytes", "unknown"), value.get("licence") or "unknown")
+         value.get("bytes", "unknown"), value.get("license") or "unknown")
         for key, value in sorted(sources.items())
     ]  # fmt: skip
     made = [(key, value) for key, value in sorted(labels.items()) if value is not None]
     ran = [(key, value) for key, value in sorted(training.items()) if not isinstance(value, Mapping | list)]
     return "\n".join(
         [
-            *_front_matter(licence, languages, base_model),
+            *_front_matter(license, languages, base_model),
             "",
             f"# {name}",
             "",
@@ -97,7 +97,7 @@ def write_model_card(
             "## How it was made",
             "",
             "Each token of the new tokenizer was matched to tokens of the old one; its rows of the input and output",
-            "embeddings were initialised from theirs; then the model was trained on text in the new tokenizer.",
+            "embeddings were initialized from theirs; then the model was trained on text in the new tokenizer.",
             f"The method is that of {PAPER}.",
             "",
             *_table(("block", "name"), made),
@@ -127,7 +127,7 @@ def write_model_card(
             f"{corpus.get('documents', 'unknown')} documents, {corpus.get('bytes', 'unknown')} UTF-8 bytes, "
             "of which the training read as much as its steps say.",
             "",
-            *_table(("source", "language", "domain", "documents", "bytes", "licence"), data),
+            *_table(("source", "language", "domain", "documents", "bytes", "license"), data),
             "",
             "## Limits",
             "",
@@ -135,11 +135,11 @@ def write_model_card(
             "  tokenizer, above all in languages and domains that the training data lacks.",
             "- Rows of tokens that are rare in the training data have hardly been trained.",
             "- Perplexity per token cannot be compared with that of the source model: the tokens differ. Bits per byte can.",
-            "- An instruction-tuned source model does not keep its behaviour in chats unless the training data has chats.",
+            "- An instruction-tuned source model does not keep its behavior in chats unless the training data has chats.",
             "",
-            "## Licence",
+            "## License",
             "",
-            f"Source model: {licence}. Tokenizer: {_licence(tokenizer)}. The licences of the training data are in the table",
+            f"Source model: {license}. Tokenizer: {_license(tokenizer)}. The licenses of the training data are in the table",
             "above; `unknown` means that nobody has stated it: find out before you pass this model on.",
             "",
         ]

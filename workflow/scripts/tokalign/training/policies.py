@@ -19,7 +19,7 @@ from torch import nn
 from transformers import PreTrainedModel
 
 from tokalign.alignment.table import read_categories
-from tokalign.common.errors import ArtefactError, ConfigurationError, InputError
+from tokalign.common.errors import ArtifactError, ConfigurationError, InputError
 from tokalign.models.loading import embeddings
 
 POLICIES = ("embeddings", "new_rows", "all", "lora")
@@ -57,11 +57,11 @@ def new_row_mask(tokens: str | Path, rows: int) -> NDArray[np.bool_]:
         bool, shape (rows,).
 
     Raises:
-        ArtefactError: the table has more tokens than the embedding has rows.
+        ArtifactError: the table has more tokens than the embedding has rows.
     """
     categories = read_categories(tokens)
     if len(categories) > rows:
-        raise ArtefactError(
+        raise ArtifactError(
             f"{tokens}: does not belong to this model",
             found=f"{len(categories)} tokens, {rows} embedding rows",
             expected="a row each",
@@ -157,12 +157,12 @@ def put_in(model: PreTrainedModel, trained: Mapping[str, torch.Tensor], where: s
         where: where they come from, for the message.
 
     Raises:
-        ArtefactError: a name or a shape does not fit.
+        ArtifactError: a name or a shape does not fit.
     """
     own = dict(model.named_parameters())
     wrong = [name for name, value in trained.items() if name not in own or own[name].shape != value.shape]
     if wrong:
-        raise ArtefactError(f"{where}: trained parameters do not fit the model", found=", ".join(sorted(wrong)[:5]))
+        raise ArtifactError(f"{where}: trained parameters do not fit the model", found=", ".join(sorted(wrong)[:5]))
     with torch.no_grad():
         for name, value in trained.items():
             own[name].copy_(value)

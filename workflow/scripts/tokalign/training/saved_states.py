@@ -15,7 +15,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import IO, Any
 
-from tokalign.common.errors import ArtefactError, InputError
+from tokalign.common.errors import ArtifactError, InputError
 from tokalign.common.files import read_json, write_json
 from tokalign.training.settings import SAVED_STATES, StageSettings
 
@@ -60,7 +60,7 @@ def _wrong(folder: Path) -> str | None:
         return "is incomplete (the job ended while it was written)"
     try:
         files = read_json(folder / COMPLETE)["files"]
-    except (ArtefactError, KeyError, TypeError):
+    except (ArtifactError, KeyError, TypeError):
         return f"is damaged ({COMPLETE} cannot be read)"
     for name, (size, crc) in files.items():
         file = folder / name
@@ -91,11 +91,11 @@ def check_layout(folder: Path, layout: dict[str, int]) -> None:
     A state without ZeRO is read by any number of processes. One of DeepSpeed is in as many parts as there were processes.
 
     Raises:
-        ArtefactError: it can't be read this way.
+        ArtifactError: it can't be read this way.
     """
     saved = read_json(folder / COMPLETE)["layout"]
     if saved["zero"] != layout["zero"] or (saved["zero"] and saved["processes"] != layout["processes"]):
-        raise ArtefactError(
+        raise ArtifactError(
             f"{folder}: saved by another layout of processes",
             found=f"zero {saved['zero']} with {saved['processes']} processes, now zero {layout['zero']} with {layout['processes']}",
             expected="the same while a stage is being trained (without ZeRO, any number of processes)",
@@ -132,7 +132,7 @@ def check_fingerprint(state: Path, expected: dict[str, Any]) -> None:
     """Record what a training depends on in its working folder, or compare with what is recorded there.
 
     Raises:
-        ArtefactError: the folder holds the state of a training with other inputs or settings.
+        ArtifactError: the folder holds the state of a training with other inputs or settings.
     """
     path = state / "fingerprint.json"
     if not path.exists():
@@ -140,7 +140,7 @@ def check_fingerprint(state: Path, expected: dict[str, Any]) -> None:
         return
     differences = _differences(read_json(path), expected)
     if differences:
-        raise ArtefactError(
+        raise ArtifactError(
             f"{state}: holds the unfinished state of another training",
             found="; ".join(differences),
             expected="the same inputs and settings as when it was interrupted",

@@ -77,7 +77,7 @@ class Execution:
         loss: see ``chunked_loss.install``.
         attention: implementation: ``sdpa``, ``flash_attention_2``, ``eager``, or ``auto``.
         compile: whether ``torch.compile`` is used.
-        quantisation: of frozen weights: ``none``, ``8bit`` or ``4bit`` (bitsandbytes; policy ``lora``, on a GPU).
+        quantization: of frozen weights: ``none``, ``8bit`` or ``4bit`` (bitsandbytes; policy ``lora``, on a GPU).
         save_steps: steps between two saved states.
         log_steps: steps between two lines of metrics.
         heldout_steps: steps between two measurements on held-out text; 0 for none.
@@ -91,7 +91,7 @@ class Execution:
     loss: str
     attention: str
     compile: bool
-    quantisation: str
+    quantization: str
     save_steps: int
     log_steps: int
     heldout_steps: int

@@ -151,7 +151,7 @@ def train_stage(
     at_once, times = accumulation(batch, processes.world, execution.device_sequences)
     log.info(
         "%s trains %s of %s parameters on sequences %d ... %d of %d tokens, %d a step (%d processes x %d x %d accumulated);"
-        " %s loss, %s, ZeRO-%d; utilisation is of %s; %s",
+        " %s loss, %s, ZeRO-%d; utilization is of %s; %s",
         settings.name,
         quantity(count_trained(model)),
         quantity(sum(p.numel() for p in model.parameters())),

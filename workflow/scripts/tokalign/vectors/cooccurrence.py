@@ -32,7 +32,7 @@ from numba.extending import intrinsic
 from numpy.typing import NDArray
 
 from tokalign.common.arrays import read_tensors, write_tensors
-from tokalign.common.errors import ArtefactError, ConfigurationError
+from tokalign.common.errors import ArtifactError, ConfigurationError
 from tokalign.common.progress import Progress
 from tokalign.tokens.counts import count_tokens, kept_tokens
 from tokalign.tokens.shards import read_shard
@@ -298,7 +298,7 @@ def count_cooccurrences(
         scratch: folder for what does not fit into memory; ``None`` for the system's folder of temporary files.
 
     Raises:
-        ArtefactError: a shard is damaged or holds an id out of range.
+        ArtifactError: a shard is damaged or holds an id out of range.
         ConfigurationError: the window is out of range, or so large that the exact sums could overflow.
         InputError: no token occurs ``min_count`` times.
     """
@@ -419,7 +419,7 @@ def read_cooccurrences(path: str | Path) -> Cooccurrences:
     """Read a matrix of co-occurrences.
 
     Raises:
-        ArtefactError: the file is missing, damaged, or no such matrix.
+        ArtifactError: the file is missing, damaged, or no such matrix.
     """
     kinds = {"indptr": "int64", "indices": "int32", "values": "float32", "token_ids": "int32", "counts": "int64"}
     tensors, metadata = read_tensors(path, {name: (kind, 1) for name, kind in kinds.items()}, ("vocabulary_size",))
@@ -427,16 +427,16 @@ def read_cooccurrences(path: str | Path) -> Cooccurrences:
     rows, entries = len(result.token_ids), len(result.indices)
     mend = "delete it and run again"
     if len(result.indptr) != rows + 1 or len(result.counts) != rows or len(result.values) != entries:
-        raise ArtefactError(
+        raise ArtifactError(
             f"{path}: the arrays do not belong together",
             found={name: len(tensor) for name, tensor in tensors.items()},
             expected="indptr one longer than token_ids and counts, values as long as indices",
             mend=mend,
         )
     if result.indptr[0] != 0 or result.indptr[-1] != entries or (np.diff(result.indptr) < 0).any():
-        raise ArtefactError(f"{path}: row starts do not ascend from 0 to {entries}", mend=mend)
+        raise ArtifactError(f"{path}: row starts do not ascend from 0 to {entries}", mend=mend)
     if entries and not (result.indices.min() >= 0 and result.indices.max() < rows):
-        raise ArtefactError(f"{path}: a column out of range", expected=f"0 to {rows - 1}", mend=mend)
+        raise ArtifactError(f"{path}: a column out of range", expected=f"0 to {rows - 1}", mend=mend)
     if entries and not (result.values.min() > 0 and result.values.max() < np.inf):
-        raise ArtefactError(f"{path}: a value that is not positive and finite", mend=mend)
+        raise ArtifactError(f"{path}: a value that is not positive and finite", mend=mend)
     return result

@@ -111,7 +111,7 @@ def train_fasttext(
         occurrences int64 (n).
 
     Raises:
-        ArtefactError: a shard is damaged or holds an id out of range.
+        ArtifactError: a shard is damaged or holds an id out of range.
         InputError: no token occurs ``min_count`` times.
         ConfigurationError: the bounds of the n-grams are the wrong way round, or the training diverges.
     """

@@ -21,7 +21,7 @@ def write_token_text(shards: Iterable[str | Path], text: Path) -> dict[str, int]
         Numbers of ``documents`` and ``tokens`` written.
 
     Raises:
-        ArtefactError: a shard is missing or damaged.
+        ArtifactError: a shard is missing or damaged.
     """
     totals = {"documents": 0, "tokens": 0}
     progress = Progress("tokens written as text", None, "tokens")

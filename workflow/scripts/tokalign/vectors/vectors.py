@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tokalign.common.arrays import read_tensors, write_tensors
-from tokalign.common.errors import ArtefactError
+from tokalign.common.errors import ArtifactError
 
 
 @dataclass(frozen=True)
@@ -34,7 +34,7 @@ def write_vectors(path: str | Path, vectors: Vectors) -> None:
     """Write vectors as safetensors.
 
     Raises:
-        ArtefactError: they would be refused by ``read_vectors``.
+        ArtifactError: they would be refused by ``read_vectors``.
     """
     check_vectors(vectors, str(path))
     tensors = {"vectors": vectors.vectors, "token_ids": vectors.token_ids, "counts": vectors.counts}
@@ -45,7 +45,7 @@ def read_vectors(path: str | Path) -> Vectors:
     """Read vectors.
 
     Raises:
-        ArtefactError: the file is missing, damaged or wrong (see ``check_vectors``).
+        ArtifactError: the file is missing, damaged or wrong (see ``check_vectors``).
     """
     kinds = {"vectors": ("float32", 2), "token_ids": ("int32", 1), "counts": ("int64", 1)}
     tensors, metadata = read_tensors(path, kinds, ("vocabulary_size",))
@@ -62,12 +62,12 @@ def check_vectors(vectors: Vectors, where: str) -> None:
         where: their file, for the error.
 
     Raises:
-        ArtefactError: naming the file, the token and what was expected.
+        ArtifactError: naming the file, the token and what was expected.
     """
     mend = "delete the file and run again the step that makes it"
     rows, size = vectors.vectors.shape[0], vectors.metadata["vocabulary_size"]
     if not rows == len(vectors.token_ids) == len(vectors.counts):
-        raise ArtefactError(
+        raise ArtifactError(
             f"{where}: the arrays do not belong together",
             found=f"{rows} vectors, {len(vectors.token_ids)} token_ids, {len(vectors.counts)} counts",
             expected="as many of each",
@@ -75,19 +75,19 @@ def check_vectors(vectors: Vectors, where: str) -> None:
         )
     if vectors.vectors.size == 0:
         shape = vectors.vectors.shape
-        raise ArtefactError(f"{where}: no vectors", found=f"shape {shape}", expected="at least one number", mend=mend)
+        raise ArtifactError(f"{where}: no vectors", found=f"shape {shape}", expected="at least one number", mend=mend)
     outside = (vectors.token_ids < 0) | (vectors.token_ids >= size)
     if outside.any():
         token = vectors.token_ids[outside.argmax()]
-        raise ArtefactError(f"{where}: token {token} is not in the vocabulary", expected=f"0 to {size - 1}", mend=mend)
+        raise ArtifactError(f"{where}: token {token} is not in the vocabulary", expected=f"0 to {size - 1}", mend=mend)
     tokens, times = np.unique(vectors.token_ids, return_counts=True)
     if (times > 1).any():
         token = tokens[times.argmax()]
-        raise ArtefactError(f"{where}: token {token} has {times.max()} vectors", expected="one for each token", mend=mend)
+        raise ArtifactError(f"{where}: token {token} has {times.max()} vectors", expected="one for each token", mend=mend)
     wrong = ~np.isfinite(vectors.vectors)
     if wrong.any():
         row, column = np.unravel_index(wrong.argmax(), wrong.shape)
-        raise ArtefactError(
+        raise ArtifactError(
             f"{where}: the vector of token {vectors.token_ids[row]} is not finite",
             found=f"{vectors.vectors[row, column]} in column {column}",
             expected="finite numbers",

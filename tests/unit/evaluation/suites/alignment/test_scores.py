@@ -19,7 +19,7 @@ from support.alignments import write_tokens
 from support.bleu import by_loops
 from support.project import WORDS, write_tokenizer
 from tokalign.alignment.table import NO_SOURCE, Tokens, best_sources
-from tokalign.common.errors import ArtefactError
+from tokalign.common.errors import ArtifactError
 from tokalign.evaluation.data import heldout
 from tokalign.evaluation.suites.alignment.rewriting import Side, shared_tokens, unshared_parts
 from tokalign.evaluation.suites.alignment.scores import SIMILARITIES, evaluate_alignment, similarity_metrics
@@ -210,14 +210,14 @@ def test_small_batches_give_the_same(folder, sides, tmp_path, monkeypatch):
 def test_an_alignment_of_other_tokenizers_is_refused(folder, sides, tmp_path):
     size = sides[0].vocabulary.size
     write_tokens(tmp_path / "tokens.parquet", [("exact", None, [0], [1.0])] * (size - 1))
-    with pytest.raises(ArtefactError, match="does not belong to these tokenizers"):
+    with pytest.raises(ArtifactError, match="does not belong to these tokenizers"):
         evaluate_alignment(tmp_path / "tokens.parquet", *sides, folder / "documents.parquet", {}, None)
     write_tokens(tmp_path / "tokens.parquet", [("exact", None, [300], [1.0])] * size)
-    with pytest.raises(ArtefactError, match="source ids 0 to 299"):
+    with pytest.raises(ArtifactError, match="source ids 0 to 299"):
         evaluate_alignment(tmp_path / "tokens.parquet", *sides, folder / "documents.parquet", {}, None)
 
 
-def test_documents_that_a_tokenizer_normalises_are_counted_and_left_out(folder, tmp_path):
+def test_documents_that_a_tokenizer_normalizes_are_counted_and_left_out(folder, tmp_path):
     """A lower-casing target tokenizer spells capitals otherwise than the source."""
     spec = json.loads((folder / "target/tokenizer.json").read_text())
     spec["normalizer"] = {"type": "Lowercase"}

@@ -21,7 +21,7 @@ from lm_eval.api import metrics
 from lm_eval.api.instance import Instance
 from lm_eval.models.huggingface import HFLM
 from support.project import ROOT, byte_level, write_tokenizer
-from tokalign.common.errors import ArtefactError, ConfigurationError, InputError
+from tokalign.common.errors import ArtifactError, ConfigurationError, InputError
 from tokalign.evaluation.results import read_items, read_result, statistics
 from tokalign.evaluation.statistics.bootstrap import paired_difference
 from tokalign.evaluation.statistics.estimators import ESTIMATORS
@@ -366,7 +366,7 @@ def test_nan_is_an_error_where_text_is_written(loaded, folder):
     request = Instance("generate_until", {}, ("the model", {"until": ["\n"], "max_gen_toks": 3}), 0)
     lm = HarnessModel(model, tokenizer, 2)
     try:
-        with pytest.raises(ArtefactError, match="logits are not finite numbers") as error:
+        with pytest.raises(ArtifactError, match="logits are not finite numbers") as error:
             lm.generate_until([request], disable_tqdm=True)
     finally:
         with torch.no_grad():
@@ -381,7 +381,7 @@ def test_nan_is_an_error_that_names_the_request(loaded, folder):
     with torch.no_grad():
         model.model.norm.weight[0] = math.nan
     lm = HarnessModel(model, tokenizer, 2)
-    with pytest.raises(ArtefactError, match=r"not a finite number\n.*the cat"):
+    with pytest.raises(ArtifactError, match=r"not a finite number\n.*the cat"):
         lm.loglikelihood([Instance("loglikelihood", {}, ("the cat", " sat"), 0)], disable_tqdm=True)
 
 
@@ -391,11 +391,11 @@ def test_tokenizer_that_ends_prompts_or_does_not_fit(loaded):
 
     inner = byte_level(300, [" ".join(WORDS)])._tokenizer
     inner.post_processor = TemplateProcessing(single="$A <eos>", special_tokens=[("<eos>", 0)])
-    with pytest.raises(ArtefactError, match="special tokens after text"):
+    with pytest.raises(ArtifactError, match="special tokens after text"):
         HarnessModel(model, PreTrainedTokenizerFast(tokenizer_object=inner, eos_token="<eos>"), 2)
     larger = byte_level(300, [" ".join(WORDS)])
     larger.add_tokens([f"extra{i}" for i in range(60)])
-    with pytest.raises(ArtefactError, match="does not fit"):
+    with pytest.raises(ArtifactError, match="does not fit"):
         HarnessModel(model, larger, 2)
 
 
@@ -490,5 +490,5 @@ def test_fetched_data_work_without_network(hub, folder, only_own, tmp_path, monk
     with pytest.raises(InputError, match="task own_letters: cannot be loaded"):
         evaluate(folder, folder, tmp_path / "tasks.json", out, settings, {}, tmp_path / "out.json")
     (out / "provenance.json").unlink()
-    with pytest.raises(ArtefactError, match="no data of tasks"):
+    with pytest.raises(ArtifactError, match="no data of tasks"):
         evaluate(folder, folder, tmp_path / "tasks.json", out, settings, {}, tmp_path / "out.json")

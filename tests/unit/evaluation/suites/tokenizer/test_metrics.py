@@ -9,7 +9,7 @@ import pytest
 from commands.evaluation import evaluate_tokenizer as script
 from support.project import WORDS, write_corpus, write_tokenizer
 from support.shards import write_shard
-from tokalign.common.errors import ArtefactError
+from tokalign.common.errors import ArtifactError
 from tokalign.evaluation.results import METRIC_KEYS, read_items, read_result
 from tokalign.evaluation.statistics.bootstrap import JACKKNIFE_GROUPS, jackknife_interval
 from tokalign.evaluation.suites.tokenizer import metrics
@@ -106,13 +106,13 @@ def test_words_that_cannot_be_placed(tmp_path):
 
 def test_files_that_do_not_fit(shard, tmp_path):
     small = Vocabulary(["a"], [b"a"], ["text"], {})
-    with pytest.raises(ArtefactError, match="outside of the vocabulary"):
+    with pytest.raises(ArtifactError, match="outside of the vocabulary"):
         read_counts(shard, small)
     (tmp_path / "cut.arrow").write_bytes(shard.read_bytes()[:200])
-    with pytest.raises(ArtefactError, match="not a readable token shard"):
+    with pytest.raises(ArtifactError, match="not a readable token shard"):
         read_counts(tmp_path / "cut.arrow", VOCABULARY)
     write_shard(tmp_path / "none.arrow", [])
-    with pytest.raises(ArtefactError, match="no documents"):
+    with pytest.raises(ArtifactError, match="no documents"):
         read_counts(tmp_path / "none.arrow", VOCABULARY)
 
 
@@ -210,7 +210,7 @@ def test_jackknife_by_leaving_documents_out(project):
     assert len(found["all"]["replicates"]["values"]) == min(15, JACKKNIFE_GROUPS)
 
 
-def test_a_normaliser_that_changes_letters_keeps_the_words(tmp_path):
+def test_a_normalizer_that_changes_letters_keeps_the_words(tmp_path):
     """Lower case and the space that is put before the text: the words stay the same in number and place."""
     from tokenizers import Tokenizer, decoders, models, normalizers, pre_tokenizers
     from transformers import PreTrainedTokenizerFast

@@ -53,14 +53,14 @@ def align_by_permutation(target: Side, source: Side, open_ids: np.ndarray, setti
 def align_by_frequency(target: Side, source: Side, open_ids: np.ndarray, settings: dict[str, Any]) -> Rows:
     """Give each open target token a random source token of about the same frequency.
 
-    Source tokens are put in the order of their share of the corpus' tokens; one of the ``neighbours`` nearest to the place
+    Source tokens are put in the order of their share of the corpus' tokens; one of the ``neighbors`` nearest to the place
     where the target token would stand is drawn. A draw depends on the seed and the token's id alone.
 
     Args:
         target: side that gets rows, with vectors, for their counts.
         source: side whose rows are used, with vectors, for their counts.
         open_ids: target ids without a row.
-        settings: ``frequency`` {``neighbours``} and ``seed``.
+        settings: ``frequency`` {``neighbors``} and ``seed``.
 
     Returns:
         Rows of category ``random`` for open tokens that have counts.
@@ -73,7 +73,7 @@ def align_by_frequency(target: Side, source: Side, open_ids: np.ndarray, setting
     order = np.argsort(shares, kind="stable")
     wanted = ours.counts[at] / ours.counts.sum()
     places = sum(np.searchsorted(shares[order], wanted, side=side) for side in ("left", "right")) // 2
-    width = min(settings["frequency"]["neighbours"], len(candidates))
+    width = min(settings["frequency"]["neighbors"], len(candidates))
     starts = np.clip(places - width // 2, 0, len(candidates) - width)
     draws = np.random.Generator(np.random.PCG64(settings["seed"])).integers(width, size=target.vocabulary.size)
     chosen = candidates[order[starts + draws[ids]]]
@@ -81,12 +81,12 @@ def align_by_frequency(target: Side, source: Side, open_ids: np.ndarray, setting
 
 
 def fill_with_mean(target: Side, source: Side, open_ids: np.ndarray, settings: dict[str, Any]) -> Rows:
-    """Leave all open tokens to the initialisation, which gives them the mean of the ordinary source rows (category ``mean``)."""
+    """Leave all open tokens to the initialization, which gives them the mean of the ordinary source rows (category ``mean``)."""
     return Rows.filled(open_ids, "mean")
 
 
 def fill_with_zero(target: Side, source: Side, open_ids: np.ndarray, settings: dict[str, Any]) -> Rows:
-    """Leave all open tokens to the initialisation, which gives them rows of zeros (category ``zero``).
+    """Leave all open tokens to the initialization, which gives them rows of zeros (category ``zero``).
 
     Tokens with the same row have the same logit, and zero rows get no gradient through a tied embedding's input: a floor only.
     """
@@ -94,5 +94,5 @@ def fill_with_zero(target: Side, source: Side, open_ids: np.ndarray, settings: d
 
 
 def fill_with_normal(target: Side, source: Side, open_ids: np.ndarray, settings: dict[str, Any]) -> Rows:
-    """Leave all open tokens to the initialisation, which draws their rows (category ``normal``, ``fills.fill_block``)."""
+    """Leave all open tokens to the initialization, which draws their rows (category ``normal``, ``fills.fill_block``)."""
     return Rows.filled(open_ids, "normal")

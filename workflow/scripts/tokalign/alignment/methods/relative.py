@@ -9,7 +9,7 @@ import numpy as np
 from tokalign.alignment.align import Rows, Side
 from tokalign.alignment.methods.overlap import exact_pairs
 from tokalign.alignment.methods.vector_matching import match_tokens, positions_of, vectors_of
-from tokalign.alignment.search.similarity import normalise
+from tokalign.alignment.search.similarity import normalize
 from tokalign.common.errors import InputError
 
 BLOCK_ROWS = 8192
@@ -66,11 +66,11 @@ def representations(vectors: np.ndarray, positions: np.ndarray, pivots: np.ndarr
     Returns:
         float32, shape (m, p); made in blocks of ``BLOCK_ROWS``, so that there is no second copy.
     """
-    unit_pivots = normalise(vectors[pivots])
+    unit_pivots = normalize(vectors[pivots])
     result = np.empty((len(positions), len(pivots)), np.float32)
     for start in range(0, len(positions), BLOCK_ROWS):
         part = positions[start : start + BLOCK_ROWS]
-        result[start : start + BLOCK_ROWS] = normalise(normalise(vectors[part]) @ unit_pivots.T)
+        result[start : start + BLOCK_ROWS] = normalize(normalize(vectors[part]) @ unit_pivots.T)
     return result
 
 
@@ -79,7 +79,7 @@ def align_by_relative_representation(target: Side, source: Side, open_ids: np.nd
 
     Relative representations (Moschella et al. 2023) as used by TokAlign (Li et al. 2025, section 3.2): a token is described by
     its cosines to the pivots in its own space, so that two separately trained spaces become comparable. Unlike the original,
-    these descriptions are normalised too, so that a source token close to many pivots does not win every match; and special
+    these descriptions are normalized too, so that a source token close to many pivots does not win every match; and special
     tokens are no candidates.
 
     Args:

@@ -11,7 +11,7 @@ import numpy as np
 from tokalign.alignment.align import Rows, Side
 from tokalign.alignment.methods.vanilla import check_dimensions
 from tokalign.alignment.methods.vector_matching import positions_of, vectors_of
-from tokalign.alignment.search.similarity import best_matches, normalise
+from tokalign.alignment.search.similarity import best_matches, normalize
 from tokalign.common.errors import InputError
 from tokalign.tokenizers.vocabulary import Vocabulary
 
@@ -30,7 +30,7 @@ def align_as_published(target: Side, source: Side, open_ids: np.ndarray, setting
     1. A token that both tokenizers spell alike (not: that has the same bytes) is that token.
     2. A token without a vector is a source token drawn uniformly from all ids.
     3. Any other is the source token, special ones included, of the greatest product: of unit vectors (``vanilla``), or of
-       their cosines to the pivots, which are not normalised again (``relative``). The pivots are the first of the pairs of
+       their cosines to the pivots, which are not normalized again (``relative``). The pivots are the first of the pairs of
        rule 1 that have vectors on both sides, in the order of ``random.seed(0)`` and ``random.shuffle``; if there are fewer
        than wanted, all of them.
 
@@ -57,7 +57,7 @@ def align_as_published(target: Side, source: Side, open_ids: np.ndarray, setting
     at_target = positions_of(ours, target.vocabulary.size)
     at_source = positions_of(theirs, source.vocabulary.size)
     generator = random.Random(0)
-    queries, keys = (normalise(vectors.vectors.astype(np.float64)) for vectors in (ours, theirs))
+    queries, keys = (normalize(vectors.vectors.astype(np.float64)) for vectors in (ours, theirs))
     if chosen["mode"] == "relative":
         shuffled = list(gold)
         generator.shuffle(shuffled)

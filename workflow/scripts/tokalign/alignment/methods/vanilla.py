@@ -8,7 +8,7 @@ import numpy as np
 
 from tokalign.alignment.align import Rows, Side
 from tokalign.alignment.methods.vector_matching import match_tokens, vectors_of
-from tokalign.alignment.search.similarity import normalise
+from tokalign.alignment.search.similarity import normalize
 from tokalign.common.errors import InputError
 
 
@@ -51,6 +51,6 @@ def align_by_vectors(target: Side, source: Side, open_ids: np.ndarray, settings:
     sides = {"target": target, "source": source}
 
     def represent(positions: np.ndarray, name: str) -> np.ndarray:
-        return normalise(vectors_of(sides[name]).vectors[positions])
+        return normalize(vectors_of(sides[name]).vectors[positions])
 
     return match_tokens(target, source, open_ids, represent, settings["vanilla"], "vanilla", settings["threads"])

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from tokalign.alignment.align import Rows, Side
-from tokalign.alignment.search.similarity import best_matches, neighbour_means
+from tokalign.alignment.search.similarity import best_matches, neighbor_means
 from tokalign.alignment.search.stable_matching import match_one_to_one
 from tokalign.common.errors import ConfigurationError
 from tokalign.vectors.vectors import Vectors
@@ -50,8 +50,8 @@ def match_tokens(
     """Give open tokens the ordinary source tokens to which they are most similar.
 
     The similarity is the cosine, or with ``hubness: csls`` the cosine less half of both tokens' mean cosine to their nearest
-    neighbours on the other side (CSLS of Conneau et al. 2018, equation 3, halved, so that it is on the scale of a cosine): a
-    source token that is close to everything no longer wins every match. These neighbourhoods are those of all ordinary tokens
+    neighbors on the other side (CSLS of Conneau et al. 2018, equation 3, halved, so that it is on the scale of a cosine): a
+    source token that is close to everything no longer wins every match. These neighborhoods are those of all ordinary tokens
     with a vector, so a token's match does not depend on which tokens are open.
 
     ``mutual`` keeps a match only if the target token is the most similar one to its source token as well, among all ordinary
@@ -63,7 +63,7 @@ def match_tokens(
         source: side whose rows are used, with vectors.
         open_ids: target ids without a row.
         represent: how vectors are compared.
-        chosen: ``top_k``, ``temperature``, ``min_cosine``, ``hubness``, ``neighbours``, ``mutual``, ``one_to_one``.
+        chosen: ``top_k``, ``temperature``, ``min_cosine``, ``hubness``, ``neighbors``, ``mutual``, ``one_to_one``.
         place: the key of these settings, for errors.
         threads: to compare with; the result does not depend on it.
 
@@ -91,9 +91,9 @@ def match_tokens(
     queries, keys = represent(compared, "target"), represent(candidates, "source")
     query_offsets, key_offsets = np.zeros(len(queries), np.float32), np.zeros(len(keys), np.float32)
     if chosen["hubness"] == "csls":
-        log.info("nearest neighbours of both sides")
-        query_offsets = neighbour_means(queries, keys, chosen["neighbours"], threads) / 2
-        key_offsets = neighbour_means(keys, queries, chosen["neighbours"], threads) / 2
+        log.info("nearest neighbors of both sides")
+        query_offsets = neighbor_means(queries, keys, chosen["neighbors"], threads) / 2
+        key_offsets = neighbor_means(keys, queries, chosen["neighbors"], threads) / 2
     offsets = {"query_offsets": query_offsets, "key_offsets": key_offsets}
     if chosen["one_to_one"] and not chosen["mutual"]:
         order = np.argsort(rows)  # so that of two equally similar tokens the one that comes first in the vectors is preferred

@@ -43,7 +43,7 @@ def solve_cholesky(gram, right, factor, weights):
 
 @njit(nogil=True, cache=True)
 def solve_nonnegative(gram, right, factor, weights):
-    """Minimise |x - A w| over w >= 0 for gram = A'A, right = A'x (Lawson and Hanson 1974, chapter 23).
+    """Minimize |x - A w| over w >= 0 for gram = A'A, right = A'x (Lawson and Hanson 1974, chapter 23).
 
     Returns:
         False if the atoms depend on each other; ``weights`` are set otherwise.

@@ -25,7 +25,7 @@ CHUNK = 64
 """Products that the scan compares at once."""
 
 
-def normalise(rows: np.ndarray) -> np.ndarray:
+def normalize(rows: np.ndarray) -> np.ndarray:
     """Return rows scaled to length 1, in their own type; a zero row stays zero."""
     lengths = np.linalg.norm(rows, axis=1, keepdims=True)
     return np.divide(rows, lengths, out=np.zeros_like(rows), where=lengths > 0)
@@ -211,7 +211,7 @@ def best_matches(
     return where, products
 
 
-def neighbour_means(queries: np.ndarray, keys: np.ndarray, neighbours: int, threads: int) -> np.ndarray:
+def neighbor_means(queries: np.ndarray, keys: np.ndarray, neighbors: int, threads: int) -> np.ndarray:
     """Return each query's mean product with its nearest keys: r of CSLS (Conneau et al. 2018, section 2.3), shape (n,)."""
-    _, products = best_matches(queries, keys, min(neighbours, len(keys)), threads)
+    _, products = best_matches(queries, keys, min(neighbors, len(keys)), threads)
     return products.mean(axis=1, dtype=np.float64).astype(queries.dtype)

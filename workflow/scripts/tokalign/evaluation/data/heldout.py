@@ -10,7 +10,7 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from tokalign.common.errors import ArtefactError
+from tokalign.common.errors import ArtifactError
 from tokalign.common.files import atomic_file
 
 log = logging.getLogger(__name__)
@@ -105,17 +105,17 @@ def write_heldout(validation: str | Path, settings: HeldoutSettings, output: str
         output: Parquet file of ``SCHEMA``.
 
     Raises:
-        ArtefactError: the file is missing or damaged, lacks a column, or has no document with text.
+        ArtifactError: the file is missing or damaged, lacks a column, or has no document with text.
     """
     try:
         table = pq.read_table(validation, columns=list(COLUMNS))
     except FileNotFoundError as error:
-        raise ArtefactError(f"{validation}: no such file", mend="prepare the corpus first") from error
+        raise ArtifactError(f"{validation}: no such file", mend="prepare the corpus first") from error
     except pa.ArrowException as error:
-        raise ArtefactError(f"{validation}: not a readable Parquet file", found=error, mend="make it again") from error
+        raise ArtifactError(f"{validation}: not a readable Parquet file", found=error, mend="make it again") from error
     missing = sorted(set(COLUMNS) - set(table.column_names))
     if missing:
-        raise ArtefactError(
+        raise ArtifactError(
             f"{validation}: columns are missing: {', '.join(missing)}",
             found=table.column_names,
             expected=", ".join(COLUMNS),
@@ -123,7 +123,7 @@ def write_heldout(validation: str | Path, settings: HeldoutSettings, output: str
         )
     chosen = sample(table.to_pylist(), settings)
     if not chosen:
-        raise ArtefactError(
+        raise ArtifactError(
             f"{validation}: there are no validation documents",
             found=f"{table.num_rows} rows, none with text",
             expected="at least one document",
@@ -140,18 +140,18 @@ def read_heldout(path: str | Path) -> pa.Table:
         Table with ``id``, ``text``, ``language``, ``domain`` (string) and ``bytes`` (int32).
 
     Raises:
-        ArtefactError: no such file, columns or rows, or ``bytes`` is not the size of ``text``.
+        ArtifactError: no such file, columns or rows, or ``bytes`` is not the size of ``text``.
     """
     try:
         table = pq.read_table(path)
     except FileNotFoundError as error:
-        raise ArtefactError(f"{path}: no such file", mend="choose the held-out documents first") from error
+        raise ArtifactError(f"{path}: no such file", mend="choose the held-out documents first") from error
     except pa.ArrowException as error:
-        raise ArtefactError(
+        raise ArtifactError(
             f"{path}: not a readable Parquet file", found=error, mend="choose the held-out documents again"
         ) from error
     if not set(SCHEMA.names) <= set(table.column_names) or not table.num_rows:
-        raise ArtefactError(
+        raise ArtifactError(
             f"{path}: not a file of held-out documents",
             found=f"{table.num_rows} rows with columns {table.column_names}",
             expected=f"rows with {', '.join(SCHEMA.names)}",
@@ -159,7 +159,7 @@ def read_heldout(path: str | Path) -> pa.Table:
         )
     for name, text, size in zip(*(table[c].to_pylist() for c in ("id", "text", "bytes")), strict=True):
         if len(text.encode("utf-8")) != size:
-            raise ArtefactError(
+            raise ArtifactError(
                 f"{path}: document {name} has another size than it says",
                 found=f"{len(text.encode('utf-8'))} bytes",
                 expected=f"{size} bytes",

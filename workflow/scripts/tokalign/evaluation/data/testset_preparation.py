@@ -45,7 +45,7 @@ class DatasetSettings:
         min_characters: of prompts.
         max_characters: of prompts; ``None`` for no bound.
         limit: most items; ``None`` for all.
-        licence: SPDX identifier.
+        license: SPDX identifier.
     """
 
     kind: Literal["parallel", "choices", "prompts"]
@@ -56,7 +56,7 @@ class DatasetSettings:
     min_characters: int
     max_characters: int | None
     limit: int | None
-    licence: str
+    license: str
 
     def schema(self) -> pa.Schema:
         """Return the columns of the items."""
@@ -364,11 +364,11 @@ def prepare_testset(
 
     Returns:
         The manifest: ``name``, the figures of :func:`make_items`, ``files`` (bytes and SHA-256 of each input), ``settings``,
-        ``licence``, and ``provenance`` of what was fetched.
+        ``license``, and ``provenance`` of what was fetched.
 
     Raises:
         InputError: an input is not what it should be.
-        ArtefactError: the folder was not fetched completely.
+        ArtifactError: the folder was not fetched completely.
     """
     provenance = read_json(fetched / PROVENANCE) if fetched else None
     inputs = sorted(fetched.glob("*.parquet")) if fetched else list(text_files.values()) if text_files else list(files)
@@ -378,7 +378,7 @@ def prepare_testset(
     testset = Testset(name, settings.kind, language, settings.domain, table)
     write_testset(items, testset)
     record = {
-        **testset.about(), **figures, "licence": settings.licence, "settings": asdict(settings), "provenance": provenance,
+        **testset.about(), **figures, "license": settings.license, "settings": asdict(settings), "provenance": provenance,
         "files": {str(path): {"bytes": Path(path).stat().st_size, "sha256": sha256_file(path)} for path in inputs},
     }  # fmt: skip
     write_json(manifest, record)

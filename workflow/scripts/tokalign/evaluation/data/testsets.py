@@ -9,7 +9,7 @@ from pathlib import Path
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from tokalign.common.errors import ArtefactError
+from tokalign.common.errors import ArtifactError
 from tokalign.common.files import atomic_file
 
 ABOUT = ("name", "kind", "language", "domain")
@@ -57,27 +57,27 @@ def read_testset(path: str | Path, kind: str) -> Testset:
         kind: that they must be of.
 
     Raises:
-        ArtefactError: the file is missing or damaged, or not a test set of this kind.
+        ArtifactError: the file is missing or damaged, or not a test set of this kind.
     """
     try:
         table = pq.read_table(path)
     except FileNotFoundError as error:
-        raise ArtefactError(f"{path}: no such file", mend="prepare the test set first") from error
+        raise ArtifactError(f"{path}: no such file", mend="prepare the test set first") from error
     except pa.ArrowException as error:
-        raise ArtefactError(f"{path}: not a readable Parquet file", found=error, mend="make it again") from error
+        raise ArtifactError(f"{path}: not a readable Parquet file", found=error, mend="make it again") from error
     try:
         about = json.loads((table.schema.metadata or {}).get(METADATA, b"{}"))
     except ValueError:
         about = None
     if not isinstance(about, dict) or set(about) != set(ABOUT):
-        raise ArtefactError(
+        raise ArtifactError(
             f"{path}: does not say what test set it is",
             found=f"metadata {about}",
             expected=", ".join(ABOUT),
             mend="prepare the test set again, with this version",
         )
     if about["kind"] != kind or not table.num_rows:
-        raise ArtefactError(
+        raise ArtifactError(
             f"{path}: not a test set of the kind {kind}",
             found=f"{table.num_rows} items of the kind {about['kind']}",
             expected=f"items of the kind {kind}",

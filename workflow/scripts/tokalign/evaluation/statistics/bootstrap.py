@@ -152,7 +152,7 @@ def paired_difference(
         return PairedDifference(difference, ends, None)
     extreme = int((np.abs(permuted) >= least).sum())
     p = (1 + extreme) / (1 + resamples)
-    spread = float(np.sqrt((permuted**2).mean()))  # about 0, where the distribution is centred
+    spread = float(np.sqrt((permuted**2).mean()))  # about 0, where the distribution is centered
     if extreme < RARE and spread > 0:
         p = min(p, max(math.erfc(abs(difference) / spread / math.sqrt(2)), 2.0 ** (1 - len(first))))
     return PairedDifference(difference, ends, p)

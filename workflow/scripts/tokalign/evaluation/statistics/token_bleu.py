@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from tokalign.common.errors import ArtefactError
+from tokalign.common.errors import ArtifactError
 from tokalign.evaluation.statistics.bootstrap import BLOCK_BYTES, RESAMPLES, SEED
 
 ORDERS = 4
@@ -60,11 +60,11 @@ def count_matches(
         A row per document.
 
     Raises:
-        ArtefactError: the reference has a negative id, or numbers of documents differ.
+        ArtifactError: the reference has a negative id, or numbers of documents differ.
     """
     documents = len(hypothesis_offsets) - 1
     if len(reference_offsets) - 1 != documents or reference.min(initial=0) < 0:
-        raise ArtefactError(
+        raise ArtifactError(
             "BLEU: hypothesis and reference do not fit together",
             found=f"{documents} and {len(reference_offsets) - 1} documents, lowest reference id {reference.min(initial=0)}",
             expected="a reference of ids from 0 on for each hypothesis",

@@ -22,7 +22,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
-from tokalign.common.errors import ArtefactError, ConfigurationError
+from tokalign.common.errors import ArtifactError, ConfigurationError
 from tokalign.common.files import sha256_json
 from tokalign.common.progress import Progress
 from tokalign.evaluation.data.testsets import Testset, read_testset
@@ -120,7 +120,7 @@ def encode(
         A request for each choice.
 
     Raises:
-        ArtefactError: a choice has no tokens, or more than the window.
+        ArtifactError: a choice has no tokens, or more than the window.
     """
     stem = prompt.rstrip()
     texts = [stem, *(prompt + continuation for continuation in continuations)]
@@ -133,12 +133,12 @@ def encode(
         first = len(prefix) + shared
         scored = len(tokens) - first
         if not scored or not first:
-            raise ArtefactError(
+            raise ArtifactError(
                 f"{where}: a choice cannot be scored", found=f"{continuation!r}: {scored} tokens after {first}",
                 expected="at least one token after one other", mend="complete the test set, or choose another document_start",
             )  # fmt: skip
         if window is not None and scored > window:
-            raise ArtefactError(
+            raise ArtifactError(
                 f"{where}: a choice is longer than the model's context", found=f"{scored} tokens: {continuation[:60]!r}",
                 expected=f"at most {window}, as an answer is never cut", mend="leave the question out of the test set",
             )  # fmt: skip
@@ -216,7 +216,7 @@ def answer(
         ``cut_questions``, ``cut_tokens``, ``merged_choices`` and ``ties`` (questions with two best choices, raw).
 
     Raises:
-        ArtefactError: the tokenizer does not fit, a choice cannot be scored, or a score is not finite.
+        ArtifactError: the tokenizer does not fit, a choice cannot be scored, or a score is not finite.
         ConfigurationError: the tokenizer has no such start token.
     """
     check_fit(model, tokenizer)
@@ -248,7 +248,7 @@ def answer(
         begin += len(requests)
         if not np.isfinite(own).all():
             worst = int(np.flatnonzero(~np.isfinite(own))[0])
-            raise ArtefactError(
+            raise ArtifactError(
                 f"{model.name_or_path}: the score of {testset.name}, question {row['id']}, choice {worst} is not a finite number",
                 found=own[worst], expected="finite logits",
                 mend="look for NaN in the weights (training diverged?), or evaluate with precision: float32",
@@ -309,11 +309,11 @@ def evaluate(
         The metrics: ``accuracy`` and ``chance`` for each condition, and ``answer_bits_per_byte``.
 
     Raises:
-        ArtefactError: a test set is not one of those in the settings, or as :func:`answer`.
+        ArtifactError: a test set is not one of those in the settings, or as :func:`answer`.
     """
     read = [read_testset(path, "choices") for path in testsets]
     if [testset.name for testset in read] != list(settings.testsets):
-        raise ArtefactError(
+        raise ArtifactError(
             "choices: other test sets than the settings name", found=", ".join(testset.name for testset in read),
             expected=", ".join(settings.testsets), mend="prepare the test sets again",
         )  # fmt: skip

@@ -22,7 +22,7 @@ import torch
 import transformers
 from transformers import GenerationConfig, LogitsProcessor, PreTrainedModel, PreTrainedTokenizerBase, StoppingCriteria
 
-from tokalign.common.errors import ArtefactError, ConfigurationError
+from tokalign.common.errors import ArtifactError, ConfigurationError
 from tokalign.common.progress import Progress
 from tokalign.evaluation.columns import ALL
 from tokalign.evaluation.data.heldout import cut, read_heldout
@@ -240,14 +240,14 @@ def measure(
         The runs, peak memory by batch size in bytes, bytes of the prompts per token, and new tokens for each prompt.
 
     Raises:
-        ArtefactError: the tokenizer makes no tokens of a prompt.
+        ArtifactError: the tokenizer makes no tokens of a prompt.
         ConfigurationError: prompts and new tokens are more than the model's context.
     """
     sizes = sorted(settings.batch_sizes)
     prompts = choose_prompts(documents, settings.prompt_bytes, sizes[-1] * settings.repetitions)
     tokens = [len(ids) for ids in system.tokenizer(prompts, add_special_tokens=False)["input_ids"]]
     if not all(tokens):
-        raise ArtefactError(
+        raise ArtifactError(
             f"{where}: a prompt gives no tokens", found=repr(prompts[tokens.index(0)][:40]), mend="use another tokenizer"
         )
     bytes_per_token = sum(len(prompt.encode("utf-8")) for prompt in prompts) / sum(tokens)

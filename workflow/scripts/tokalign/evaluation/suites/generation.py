@@ -17,7 +17,7 @@ import pyarrow as pa
 from sacrebleu.metrics import BLEU
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
-from tokalign.common.errors import ArtefactError
+from tokalign.common.errors import ArtifactError
 from tokalign.evaluation.data.heldout import read_heldout
 from tokalign.evaluation.data.testsets import read_testset
 from tokalign.evaluation.results import Measure, circumstances, digest_of, groups_of, metrics_of, write_result
@@ -115,7 +115,7 @@ def read_prompts(path: str | Path, settings: GenerationSettings) -> list[dict[st
         Rows with ``id``, ``text``, ``language`` and ``domain``.
 
     Raises:
-        ArtefactError: the file is missing, is something else, or has no prompt.
+        ArtifactError: the file is missing, is something else, or has no prompt.
     """
     if settings.testset is None:
         rows = [
@@ -132,7 +132,7 @@ def read_prompts(path: str | Path, settings: GenerationSettings) -> list[dict[st
         )
     chosen = choose_prompts(filled, settings.prompts)
     if not chosen:
-        raise ArtefactError(f"{path}: no prompts", found=f"{len(rows)} rows, none with text", expected="texts to go on from")
+        raise ArtifactError(f"{path}: no prompts", found=f"{len(rows)} rows, none with text", expected="texts to go on from")
     if len(chosen) < ENOUGH_PROMPTS:
         log.warning("warning: %d prompts: results are exploratory below %d", len(chosen), ENOUGH_PROMPTS)
     return chosen

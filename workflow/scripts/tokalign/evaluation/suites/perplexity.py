@@ -13,7 +13,7 @@ import numpy as np
 import pyarrow as pa
 from transformers import AutoTokenizer, PreTrainedModel, PreTrainedTokenizerBase
 
-from tokalign.common.errors import ArtefactError, ConfigurationError
+from tokalign.common.errors import ArtifactError, ConfigurationError
 from tokalign.common.progress import Progress
 from tokalign.evaluation.data.heldout import read_heldout
 from tokalign.evaluation.results import Measure, circumstances, digest_of, metrics_of, write_result
@@ -88,7 +88,7 @@ def score_documents(
         number of unknown tokens in all.
 
     Raises:
-        ArtefactError: the tokenizer has more ids than the model has embedding rows, a text gives no tokens, or a
+        ArtifactError: the tokenizer has more ids than the model has embedding rows, a text gives no tokens, or a
             negative log-likelihood is not finite.
         ConfigurationError: no token to begin documents with, or windows longer than the model's context.
     """
@@ -103,7 +103,7 @@ def score_documents(
     tokens = np.array([len(document) for document in encoded], dtype=np.int64)
     for name, text, document in zip(ids, texts, encoded, strict=True):
         if not document:
-            raise ArtefactError(
+            raise ArtifactError(
                 f"document {name}: the tokenizer gives no tokens",
                 found=repr(text[:40]),
                 expected="at least one token per document, or its bytes would cost nothing",
@@ -125,7 +125,7 @@ def score_documents(
     for batch in batches(parts, scorer.batch_tokens(settings.batch_tokens)):
         for part, value in zip(batch, score_batch(scorer, sequences, batch), strict=True):
             if not math.isfinite(value):
-                raise ArtefactError(
+                raise ArtifactError(
                     f"{model.name_or_path}: the loss of document {ids[part.document]} is not a finite number",
                     found=f"{value} in tokens {part.begin} to {part.end}",
                     expected="finite logits",
@@ -139,10 +139,10 @@ def score_documents(
 
 MEASURES = (
     Measure("bits_per_byte", "ratio", ("nll", "bytes"), "bits/byte", "lower", scale=1 / math.log(2)),
-    Measure("normalised_perplexity", "exp_ratio", ("nll", "reference_tokens"), "per reference token", "lower"),
+    Measure("normalized_perplexity", "exp_ratio", ("nll", "reference_tokens"), "per reference token", "lower"),
     Measure("perplexity", "exp_ratio", ("nll", "tokens"), "per own token", "neither"),
 )
-"""What is made of the items: sums of nats over sums of bytes; over tokens of a tokenizer that all models share (the normalised
+"""What is made of the items: sums of nats over sums of bytes; over tokens of a tokenizer that all models share (the normalized
 perplexity of the fork true-tokalign); and over the model's own tokens, which is not comparable between tokenizers."""
 
 
@@ -165,7 +165,7 @@ def evaluate(
         labels: what this is, copied into the result.
         output: JSON file to write, with its items beside it: ``nll`` (nats), ``bytes``, ``characters``, ``tokens`` and
             ``reference_tokens`` of each document.
-        reference: folder of the tokenizer whose tokens the normalised perplexity counts; the model's own where left out.
+        reference: folder of the tokenizer whose tokens the normalized perplexity counts; the model's own where left out.
 
     Returns:
         The metrics of ``MEASURES``, for all text and each language and domain.

@@ -19,7 +19,7 @@ import pyarrow as pa
 from sacrebleu.metrics import BLEU, CHRF, TER
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
-from tokalign.common.errors import ArtefactError, ConfigurationError
+from tokalign.common.errors import ArtifactError, ConfigurationError
 from tokalign.common.files import sha256_json
 from tokalign.evaluation.data.testsets import Testset, read_testset
 from tokalign.evaluation.results import Measure, circumstances, digest_of, metrics_of, write_result
@@ -109,13 +109,13 @@ def read_segments(testset: Testset, source: str, target: str, shots: int) -> Seg
         shots: segments, from the end, that are examples.
 
     Raises:
-        ArtefactError: a language is missing, or a segment has no text.
+        ArtifactError: a language is missing, or a segment has no text.
         ConfigurationError: nothing is left beside the examples.
     """
     table = testset.items
     missing = [name for name in (source, target) if name not in table.column_names]
     if missing:
-        raise ArtefactError(
+        raise ArtifactError(
             f"test set {testset.name}: no column {missing[0]}", found=table.column_names, expected=f"id, {source}, {target}",
             mend="make it again",
         )  # fmt: skip
@@ -132,7 +132,7 @@ def read_segments(testset: Testset, source: str, target: str, shots: int) -> Seg
         texts[language] = [one_line(text or "") for text in table[language].to_pylist()]
         for name, text in zip(ids, texts[language], strict=True):
             if not text:
-                raise ArtefactError(
+                raise ArtifactError(
                     f"test set {testset.name}: segment {name} has no text in {language}",
                     expected="a source and a reference for every segment",
                     mend="correct the test set: what has no reference cannot be scored",
@@ -165,7 +165,7 @@ def prompts_of(segments: Segments, template: str) -> list[str]:
 def scorers_of(target: str) -> dict[str, Any]:
     """Return sacrebleu's metrics for a target language, by the names of our columns.
 
-    BLEU tokenises as ``tokalign.languages.bleu_tokenizer`` says; TER splits Chinese and Japanese into characters; the rest is as
+    BLEU tokenizes as ``tokalign.languages.bleu_tokenizer`` says; TER splits Chinese and Japanese into characters; the rest is as
     sacrebleu's command line has it by default, with word n-grams in chrF (chrF++).
     """
     asian = base_code(target) in ("zh", "yue", "ja")
@@ -191,10 +191,10 @@ def counts_of(
         name.
 
     Raises:
-        ArtefactError: there are not as many translations as references.
+        ArtifactError: there are not as many translations as references.
     """
     if len(hypotheses) != len(references) or not references:
-        raise ArtefactError(
+        raise ArtifactError(
             "translation: not the same segments",
             found=f"{len(hypotheses)} translations, {len(references)} references",
             expected="a translation, if an empty one, for every reference",
@@ -348,13 +348,13 @@ def evaluate(
         The metrics of ``MEASURES`` for each direction and decoding.
 
     Raises:
-        ArtefactError: the items of a test set are missing.
+        ArtifactError: the items of a test set are missing.
     """
     read = [read_testset(path, "parallel") for path in testsets]
     named = {testset.name: testset for testset in read}
     missing = [direction["testset"] for direction in settings.directions if direction["testset"] not in named]
     if missing:
-        raise ArtefactError(f"translation: no items of test set {missing[0]}", found=", ".join(named), mend="give its file")
+        raise ArtifactError(f"translation: no items of test set {missing[0]}", found=", ".join(named), mend="give its file")
     parts = [
         read_segments(named[direction["testset"]], direction["source"], direction["target"], settings.shots)
         for direction in settings.directions

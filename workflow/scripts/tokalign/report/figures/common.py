@@ -8,7 +8,7 @@ matplotlib.use("Agg")
 
 import numpy as np
 
-from tokalign.common.errors import ArtefactError
+from tokalign.common.errors import ArtifactError
 from tokalign.evaluation.columns import ALL
 
 Table = list[dict[str, str]]
@@ -28,9 +28,9 @@ STYLE = {
     "savefig.dpi": 150,
 }
 PALETTE = ("#0072B2", "#E69F00", "#009E73", "#CC79A7", "#56B4E9", "#D55E00", "#8C7A00", "#000000")
-"""Okabe and Ito (2008): distinguishable with colour blindness."""
+"""Okabe and Ito (2008): distinguishable with color blindness."""
 LIGHT = ("#E69F00", "#56B4E9", "#8C7A00")
-"""Colours of it on which hatches are drawn dark."""
+"""Colors of it on which hatches are drawn dark."""
 MARKERS = "osD^vPX*"
 DASHES = ("-", "--", "-.", ":")
 HATCHES = ("", "///", "...", "\\\\\\", "xxx", "++", "oo", "**")
@@ -40,7 +40,7 @@ GRID = {"color": "#dddddd", "linewidth": 0.6}
 def need(table: Table, name: str) -> None:
     """Refuse an empty table."""
     if not table:
-        raise ArtefactError(f"{name}: the table has no rows", expected="something to draw", mend="evaluate something first")
+        raise ArtifactError(f"{name}: the table has no rows", expected="something to draw", mend="evaluate something first")
 
 
 def number(text: str) -> float:
@@ -49,7 +49,7 @@ def number(text: str) -> float:
 
 
 def hatch_of(index: int) -> str:
-    """Return a hatch that, with the colour of the same index, is given to one index below 64 only."""
+    """Return a hatch that, with the color of the same index, is given to one index below 64 only."""
     return HATCHES[(index + index // 8) % 8]
 
 

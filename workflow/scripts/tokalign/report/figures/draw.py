@@ -48,7 +48,7 @@ def draw(name: str, table: Table, outputs: Sequence[str | Path]) -> None:
 
     Raises:
         InputError: a suffix names no format.
-        ArtefactError: the table lacks what the figure shows.
+        ArtifactError: the table lacks what the figure shows.
     """
     paths = [Path(output) for output in outputs]
     for path in paths:

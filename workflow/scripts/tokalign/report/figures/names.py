@@ -7,7 +7,7 @@ BYTES_PER_TOKEN = "bytes_per_token"
 CONTINUED_WORDS = "continued_words"
 SINGLE_TOKEN_WORDS = "single_token_words"
 BITS_PER_BYTE = "bits_per_byte"
-NORMALISED_PERPLEXITY = "normalised_perplexity"
+NORMALIZED_PERPLEXITY = "normalized_perplexity"
 CHANCE = "chance"
 BLEU = "bleu"
 CHRF = "chrf++"
@@ -32,7 +32,7 @@ METRICS = {
     CONTINUED_WORDS: "words of several tokens (PCW)",
     SINGLE_TOKEN_WORDS: "words of a single token (STRR)",
     BITS_PER_BYTE: "bits per byte",
-    NORMALISED_PERPLEXITY: "normalised perplexity",
+    NORMALIZED_PERPLEXITY: "normalized perplexity",
     BLEU: "BLEU",
     CHRF: "chrF++",
     TER: "TER",

@@ -133,7 +133,7 @@ def draw_panel(axes: Axes, panel: Panel, systems: Systems, height: float) -> Non
         axes: where.
         panel: what.
         systems: of the whole figure, so that each looks the same in all panels.
-        height: of the line in inches; a panel with fewer groups than its neighbour has the same bars, and room below them.
+        height: of the line in inches; a panel with fewer groups than its neighbor has the same bars, and room below them.
     """
     size = panel.thickness / panel.pitch
     texts = len(panel.groups) * panel.most <= 24

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from matplotlib.figure import Figure
 
-from tokalign.common.errors import ArtefactError
+from tokalign.common.errors import ArtifactError
 from tokalign.report.figures import names
 from tokalign.report.figures.common import Row, Table, number
 from tokalign.report.figures.panels import Panel, figure_of, panel_of, titled
@@ -70,7 +70,7 @@ def metric_disagreement(comparison: Table) -> Figure:
     )
     rows = [row for row in rows if row["difference"] and number(row["baseline_value"])]
     if not rows:
-        raise ArtefactError(
+        raise ArtifactError(
             "figure metric_disagreement: no translation is compared with that of the source model",
             expected="rows with difference and baseline_value",
             mend="add source and adapted to the checkpoints of translation",

@@ -1,4 +1,4 @@
-"""Figures of quality: language modelling, tasks, translation, generated text. All are drawn from the comparison."""
+"""Figures of quality: language modeling, tasks, translation, generated text. All are drawn from the comparison."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import numpy as np
 from matplotlib import pyplot as plt
 from matplotlib.figure import Figure
 
-from tokalign.common.errors import ArtefactError
+from tokalign.common.errors import ArtifactError
 from tokalign.report.figures import names
 from tokalign.report.figures.common import GRID, Row, Table, need
 from tokalign.report.figures.panels import Panel, figure_of, legend, panel_of, titled
@@ -55,7 +55,7 @@ def tokenizer_efficiency(comparison: Table) -> Figure:
 
 def perplexity(comparison: Table) -> Figure:
     """Draw bits per byte and perplexity per token of the same reference tokenizer, by language: a bar per system."""
-    metrics = (names.BITS_PER_BYTE, names.NORMALISED_PERPLEXITY)
+    metrics = (names.BITS_PER_BYTE, names.NORMALIZED_PERPLEXITY)
     rows = by_language(wanted(comparison, "perplexity", metrics, "perplexity"))
     blocks = evaluations(rows)
     lines = [metric_panels(rows, metrics, name, len(blocks) > 1) for name in blocks]
@@ -77,7 +77,7 @@ def languages(comparison: Table) -> Figure:
             if any(row["role"] == "source" for row in of_model):
                 panels.append((evaluation, model, of_model))
     if not panels:
-        raise ArtefactError(
+        raise ArtifactError(
             "figure languages: the comparison has no adapted model beside its source model",
             found=f"roles {', '.join(sorted({row['role'] for row in rows}))} in the suite perplexity",
             expected="roles source and adapted",
@@ -146,7 +146,7 @@ def nlu_tasks(comparison: Table) -> Figure:
                 shown = metric.replace("_", " ")
                 panels.append(panel_of(titled(name, len(blocks) > 1, f"{title}: {shown}"), others, shown))
     if not panels:
-        raise ArtefactError(
+        raise ArtifactError(
             "figure nlu_tasks: the comparison has no row of the suites tasks and choices",
             found="suites " + ", ".join(sorted({row["suite"] for row in comparison})),
             expected="tasks or choices",

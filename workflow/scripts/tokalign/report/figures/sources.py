@@ -46,7 +46,7 @@ SOURCES: dict[str, FigureSource] = {
     "progress": FigureSource("Training: held-out text, learning rate, speed, memory", "training"),
     "alignment": FigureSource("How tokens were aligned", "alignments"),
     "tokenizer_efficiency": FigureSource("Tokenizers: fertility, compression, whole words"),
-    "perplexity": FigureSource("Bits per byte and normalised perplexity by language", suites=("perplexity",)),
+    "perplexity": FigureSource("Bits per byte and normalized perplexity by language", suites=("perplexity",)),
     "languages": FigureSource("Bits per byte of each language, source and adapted", suites=("perplexity",), with_source=True),
     "nlu_tasks": FigureSource("Tasks and multiple-choice questions", suites=(ANSWERS,)),
     "machine_translation": FigureSource("Translation: BLEU, chrF++, TER, length", suites=("translation",)),
@@ -62,7 +62,7 @@ SOURCES: dict[str, FigureSource] = {
     "metric_disagreement": FigureSource("Do metrics of translation agree?", suites=("translation",), with_source=True),
     "chrf_delta_interval": FigureSource("chrF-Δ with its intervals", suites=("translation",)),
     "paper_summary": FigureSource(
-        "Tokenizer, language modelling, translation, speed", suites=("perplexity", "translation", "efficiency")
+        "Tokenizer, language modeling, translation, speed", suites=("perplexity", "translation", "efficiency")
     ),
 }
 """Every figure; its name is that of its files."""

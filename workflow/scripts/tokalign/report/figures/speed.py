@@ -61,7 +61,7 @@ def mean_accuracies(rows: Table) -> dict[Key, tuple[float, int]]:
 
 
 def accuracies(comparison: Table) -> Table:
-    """Return one accuracy of each system and task: the one normalised by length where there is one."""
+    """Return one accuracy of each system and task: the one normalized by length where there is one."""
     rows = whole([row for suite in ("tasks", "choices") for row in select(comparison, suite) if names.is_accuracy(row["metric"])])
 
     def rank(row: Row) -> tuple[int, int]:
@@ -119,7 +119,7 @@ def quality_speed(comparison: Table) -> Figure:
         layout="constrained",
         squeeze=False,
     )
-    labelled = []
+    labeled = []
     for places, (name, condition, own, quality, means) in zip(axes, lines, strict=True):
         for column, place in enumerate(places):
             points = []
@@ -159,8 +159,8 @@ def quality_speed(comparison: Table) -> Figure:
             if max(x for x, _, _ in points) >= LARGE:
                 place.xaxis.set_major_formatter(EngFormatter(sep=" "))
             place.grid(**GRID)
-            labelled.append((place, points))
+            labeled.append((place, points))
     figure.canvas.draw()  # places are known only now
-    for place, points in labelled:
+    for place, points in labeled:
         _label(place, points)
     return figure

@@ -9,7 +9,7 @@ import numpy as np
 from matplotlib import pyplot as plt
 from matplotlib.figure import Figure
 
-from tokalign.common.errors import ArtefactError
+from tokalign.common.errors import ArtifactError
 from tokalign.report.figures import names
 from tokalign.report.figures.common import Row, Table, need, number
 from tokalign.report.figures.panels import legend, titled
@@ -99,7 +99,7 @@ def summary_radar(comparison: Table) -> Figure:
         if len(common) >= FEWEST_AXES:
             plots.append((name, heads, common))
     if not plots:
-        raise ArtefactError(
+        raise ArtifactError(
             "figure summary_radar: too little was measured on both adapted and source models",
             found=", ".join(sorted({row["suite"] for row in comparison if row["baseline_value"]}))
             or "no row with baseline_value",

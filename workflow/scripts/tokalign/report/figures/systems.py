@@ -10,12 +10,12 @@ from matplotlib.artist import Artist
 from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
 
-from tokalign.common.errors import ArtefactError
+from tokalign.common.errors import ArtifactError
 from tokalign.evaluation.columns import ALL
 from tokalign.report.figures.common import DASHES, LIGHT, MARKERS, PALETTE, Row, Table, hatch_of, need, number
 
 PUBLISHED = "published"
-ROLES = ("tokenizer", "source", "baseline", "initialised", "stage", "adapted")
+ROLES = ("tokenizer", "source", "baseline", "initialized", "stage", "adapted")
 """Roles in the order in which they are drawn; published systems come last."""
 
 
@@ -26,7 +26,7 @@ class System:
     Attributes:
         name: of its rows.
         role: of its rows.
-        index: place in the order; says colour, marker, hatch and dashes.
+        index: place in the order; says color, marker, hatch and dashes.
         published: whether its numbers come from a publication; it is drawn hollow.
     """
 
@@ -42,7 +42,7 @@ class System:
 
     @property
     def color(self) -> str:
-        """Colour, the same in all figures of one table."""
+        """Color, the same in all figures of one table."""
         return PALETTE[self.index % 8]
 
     @property
@@ -159,14 +159,14 @@ def wanted(table: Table, suite: str, metrics: Sequence[str], figure: str) -> Tab
     """Return the rows of metrics without which there is no figure.
 
     Raises:
-        ArtefactError: one of them has no rows.
+        ArtifactError: one of them has no rows.
     """
     need(table, "comparison")
     rows = select(table, suite, metrics)
     missing = [metric for metric in metrics if all(row["metric"] != metric for row in rows)]
     if missing:
         found = sorted({row["metric"] for row in table if row["suite"] == suite})
-        raise ArtefactError(
+        raise ArtifactError(
             f"figure {figure}: the comparison has no value of {', '.join(missing)} of the suite {suite}",
             found=f"metrics {', '.join(found)}" if found else f"no row of the suite {suite}",
             expected=", ".join(metrics),

@@ -8,7 +8,7 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.ticker import ScalarFormatter
 
-from tokalign.common.errors import ArtefactError
+from tokalign.common.errors import ArtifactError
 from tokalign.evaluation.columns import ALL
 from tokalign.report.figures.common import DASHES, MARKERS, PALETTE, Table, group_names, need, number
 from tokalign.report.tables.results import BLOCK, EXPERIMENT, FLOOR
@@ -20,7 +20,7 @@ MOST_POINTS = 50
 def bits_per_byte(stages: Table) -> Figure:
     """Draw bits per byte along the stages (of ``bits_per_byte_by_language.csv``): a panel per experiment.
 
-    Lines are languages, the thick one the whole; single markers are floors: other ways of initialising.
+    Lines are languages, the thick one the whole; single markers are floors: other ways of initializing.
     """
     need(stages, "bits per byte")
     names = group_names(stages)
@@ -44,8 +44,8 @@ def bits_per_byte(stages: Table) -> Figure:
             dashes = "-" if whole else DASHES[(index - 1) // 7 % 4]
             values = [number(row[c]) for c in columns]
             panel.plot(columns, values, marker=MARKERS[index % 8], markersize=5, linestyle=dashes, **line)
-            for f, floor in enumerate(floors if "initialised" in columns else ()):
-                x = columns.index("initialised") + 0.14 * (f + 1)
+            for f, floor in enumerate(floors if "initialized" in columns else ()):
+                x = columns.index("initialized") + 0.14 * (f + 1)
                 size = 70 if whole else 30
                 panel.scatter(
                     [x], [number(row[floor])], marker=MARKERS[-1 - f % 8], s=size, facecolor="white", edgecolor=color, zorder=5
@@ -122,7 +122,7 @@ PROGRESS = {
     "heldout_bits_per_byte": ("held-out bits per byte", 1.0),
     "learning_rate": ("learning rate", 1.0),
     "bytes_per_second": ("thousand bytes of text per second", 1e-3),
-    "flops_utilisation": ("share of the device's operations (%)", 100.0),
+    "flops_utilization": ("share of the device's operations (%)", 100.0),
     "memory_bytes": ("peak memory (GB)", 1e-9),
 }
 """What is drawn beside the loss: column of the table, title, and factor of the values."""
@@ -136,7 +136,7 @@ def training_progress(training: Table) -> Figure:
     varying = [k for k in run if len({row[k] for row in training}) > 1]
     names = [name for name in PROGRESS if any(row.get(name) for row in training)]
     if not names:
-        raise ArtefactError("training: nothing was measured beside the loss", mend="train again with this version")
+        raise ArtifactError("training: nothing was measured beside the loss", mend="train again with this version")
     columns = min(3, len(names))
     rows = -(-len(names) // columns)
     figure, panels = plt.subplots(rows, columns, figsize=(3.2 * columns, 2.3 * rows + 0.4), layout="constrained", squeeze=False)

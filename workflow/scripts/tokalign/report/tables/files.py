@@ -11,7 +11,7 @@ from typing import Any
 
 import pandas as pd
 
-from tokalign.common.errors import ArtefactError
+from tokalign.common.errors import ArtifactError
 from tokalign.common.files import atomic_file
 from tokalign.report.pages import table_page
 
@@ -31,11 +31,11 @@ def caption(folder: str | Path, name: str) -> str:
         name: of the table.
 
     Raises:
-        ArtefactError: there is no caption.
+        ArtifactError: there is no caption.
     """
     file = Path(folder, f"{name}.rst")
     if not file.is_file():
-        raise ArtefactError(f"{file}: no such file", expected="what the report says of the table", mend="write it")
+        raise ArtifactError(f"{file}: no such file", expected="what the report says of the table", mend="write it")
     return " ".join(file.read_text(encoding="utf-8").replace("``", "").split())
 
 
@@ -97,10 +97,10 @@ def read_csv(path: str | Path) -> list[dict[str, str]]:
     """Read a table that :func:`write_csv` wrote; all values are text, empty where missing.
 
     Raises:
-        ArtefactError: no such file.
+        ArtifactError: no such file.
     """
     try:
         with Path(path).open(encoding="utf-8", newline="") as file:
             return list(csv.DictReader(file))
     except FileNotFoundError as error:
-        raise ArtefactError(f"{path}: no such file", mend="make the tables first") from error
+        raise ArtifactError(f"{path}: no such file", mend="make the tables first") from error

@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from tokalign.common.errors import ArtefactError
+from tokalign.common.errors import ArtifactError
 from tokalign.common.files import read_json
 from tokalign.evaluation.columns import ALL
 
@@ -17,10 +17,10 @@ log = logging.getLogger(__name__)
 Row = dict[str, Any]
 
 LABELS = ("evaluation", "model", "tokenizer", "corpus", "alignment", "recipe", "seed", "stage")
-UNTRAINED = ("source", "initialised")
+UNTRAINED = ("source", "initialized")
 """Stages before training; every other stage is one of a recipe, by its name there."""
 PERPLEXITY = (
-    *LABELS, "language", "domain", "bits_per_byte", "ci_low", "ci_high", "normalised_perplexity", "perplexity", "documents",
+    *LABELS, "language", "domain", "bits_per_byte", "ci_low", "ci_high", "normalized_perplexity", "perplexity", "documents",
 )  # fmt: skip
 TOKENIZER_INTERVALS = ("bytes_per_token", "fertility", "parity")
 """Metrics of tokenizers whose intervals are in the table."""
@@ -43,8 +43,8 @@ ALIGNMENT_SCORES = (
     "value", "ci_low", "ci_high", "n", "unit", "reason",
 )  # fmt: skip
 TRAINING = ("model", "tokenizer", "corpus", "alignment", "recipe", "seed", "stage", "step", "tokens", "loss", "learning_rate")
-FLOOR = "initialised:"
-"""Begins the names of columns of other initialisations than the one that was trained."""
+FLOOR = "initialized:"
+"""Begins the names of columns of other initializations than the one that was trained."""
 BLOCK = ("evaluation", "model", "language", "domain")
 EXPERIMENT = ("tokenizer", "corpus", "alignment", "recipe", "seed")
 
@@ -63,17 +63,17 @@ def perplexity_rows(results: Sequence[Mapping[str, Any]]) -> list[Row]:
     """Return a row per checkpoint and group, columns ``PERPLEXITY``; language and domain ``all`` is the whole.
 
     Raises:
-        ArtefactError: a result has no stage, or two results have the same labels.
+        ArtifactError: a result has no stage, or two results have the same labels.
     """
     rows: list[Row] = []
     seen: set[tuple[Any, ...]] = set()
     for result in results:
         labels = _labels(result["labels"], LABELS)
         if not labels["stage"]:
-            raise ArtefactError("perplexity results: a result has no stage", found=labels, expected="a label `stage`")
+            raise ArtifactError("perplexity results: a result has no stage", found=labels, expected="a label `stage`")
         key = tuple(labels.values())
         if key in seen:
-            raise ArtefactError("perplexity results: two files with the same labels", found=labels)
+            raise ArtifactError("perplexity results: two files with the same labels", found=labels)
         seen.add(key)
         groups: dict[tuple[str, str], Row] = {}
         for metric in result["metrics"]:
@@ -90,19 +90,19 @@ def stage_rows(rows: Sequence[Row]) -> tuple[list[str], list[Row]]:
     """Lay bits per byte out with the stages of an experiment side by side.
 
     An experiment is a trained model: what was trained from which alignment by which recipe and seed. Beside its stages
-    stand its source model and, as floors, the other initialisations of the same model, tokenizer and corpus. Where
-    nothing was trained, each initialisation is an experiment of its own.
+    stand its source model and, as floors, the other initializations of the same model, tokenizer and corpus. Where
+    nothing was trained, each initialization is an experiment of its own.
 
     Args:
         rows: of :func:`perplexity_rows`.
 
     Returns:
         The columns: evaluation, model, language, domain, tokenizer, corpus, alignment, recipe, seed, then bits per byte
-        of ``source``, ``initialised:<other alignment>`` ..., ``initialised`` and the stages of training in order of
+        of ``source``, ``initialized:<other alignment>`` ..., ``initialized`` and the stages of training in order of
         appearance; and the rows.
     """
     trained = [row for row in rows if row["stage"] not in UNTRAINED]
-    started = [row for row in rows if row["stage"] == "initialised"]
+    started = [row for row in rows if row["stage"] == "initialized"]
 
     def family(row: Row) -> tuple[Any, ...]:
         return tuple(row[k] for k in ("evaluation", "model", "tokenizer", "corpus"))
@@ -124,8 +124,8 @@ def stage_rows(rows: Sequence[Row]) -> tuple[list[str], list[Row]]:
             same = all(row[k] == experiment[k] for k in ("tokenizer", "corpus"))
             if row["stage"] == "source":
                 column = "source"
-            elif row["stage"] == "initialised" and same:
-                column = "initialised" if row["alignment"] == experiment["alignment"] else f"{FLOOR}{row['alignment']}"
+            elif row["stage"] == "initialized" and same:
+                column = "initialized" if row["alignment"] == experiment["alignment"] else f"{FLOOR}{row['alignment']}"
             elif all(row[k] == experiment[k] for k in EXPERIMENT):
                 column = row["stage"]
             else:
@@ -136,7 +136,7 @@ def stage_rows(rows: Sequence[Row]) -> tuple[list[str], list[Row]]:
             cell = cells.setdefault((row["language"], row["domain"]), {**group, **experiment})
             cell[column] = row["bits_per_byte"]
         table += cells.values()
-    return [*BLOCK, *EXPERIMENT, "source", *floors, "initialised", *dict.fromkeys(row["stage"] for row in trained)], table
+    return [*BLOCK, *EXPERIMENT, "source", *floors, "initialized", *dict.fromkeys(row["stage"] for row in trained)], table
 
 
 def tokenizer_rows(results: Sequence[Mapping[str, Any]]) -> list[Row]:
@@ -197,23 +197,23 @@ def read_metrics(path: str | Path) -> list[Row]:
         A row per step in order; of a step that is there twice (a run that was continued) the later one.
 
     Raises:
-        ArtefactError: no such file, or a line is not a JSON object with ``step``, ``tokens`` and either ``loss`` or
+        ArtifactError: no such file, or a line is not a JSON object with ``step``, ``tokens`` and either ``loss`` or
             ``heldout_bits_per_byte``.
     """
     steps: dict[int, Row] = {}
     try:
         lines = Path(path).read_text(encoding="utf-8").splitlines()
     except FileNotFoundError as error:
-        raise ArtefactError(f"{path}: no such file", mend="run the step that makes it") from error
+        raise ArtifactError(f"{path}: no such file", mend="run the step that makes it") from error
     for number, line in enumerate(lines, start=1):
         try:
             row = json.loads(line)
             steps[row["step"]] = {k: row[k] for k in row if isinstance(row[k], int | float)}
             missing = {"tokens", "loss"} - set(row) - ({"loss"} if "heldout_bits_per_byte" in row else set())
         except (ValueError, TypeError, KeyError) as error:
-            raise ArtefactError(f"{path}: line {number}: not a line of metrics", found=line[:80]) from error
+            raise ArtifactError(f"{path}: line {number}: not a line of metrics", found=line[:80]) from error
         if missing:
-            raise ArtefactError(f"{path}: line {number}: no {' and '.join(sorted(missing))}", found=line[:80])
+            raise ArtifactError(f"{path}: line {number}: no {' and '.join(sorted(missing))}", found=line[:80])
     return [steps[step] for step in sorted(steps)]
 
 
@@ -232,13 +232,13 @@ def read_results(paths: Sequence[str | Path], keys: Sequence[str]) -> list[Any]:
     """Read result files.
 
     Raises:
-        ArtefactError: a file is missing, is no JSON or lacks one of the keys.
+        ArtifactError: a file is missing, is no JSON or lacks one of the keys.
     """
     results = []
     for path in paths:
         result = read_json(path)
         missing = [key for key in keys if key not in result]
         if missing:
-            raise ArtefactError(f"{path}: not a result of this kind", found=f"no {missing[0]}", mend="make it again")
+            raise ArtifactError(f"{path}: not a result of this kind", found=f"no {missing[0]}", mend="make it again")
         results.append(result)
     return results

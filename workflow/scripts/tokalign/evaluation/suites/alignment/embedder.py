@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from transformers import AutoModel, AutoTokenizer, PreTrainedModel, PreTrainedTokenizerBase
 
-from tokalign.common.errors import ArtefactError, ConfigurationError, InputError
+from tokalign.common.errors import ArtifactError, ConfigurationError, InputError
 from tokalign.common.progress import Progress
 
 log = logging.getLogger(__name__)
@@ -164,7 +164,7 @@ def compare(embedder: Embedder, candidates: list[str], references: list[str], se
         A value per pair.
 
     Raises:
-        ArtefactError: a score is not finite.
+        ArtifactError: a score is not finite.
     """
     tokenizer, device = embedder.tokenizer, embedder.model.device
     padding = tokenizer.pad_token_id if tokenizer.pad_token_id is not None else 0
@@ -206,7 +206,7 @@ def compare(embedder: Embedder, candidates: list[str], references: list[str], se
     progress.close()
     if not np.isfinite(result).all():
         worst = int(np.flatnonzero(~np.isfinite(result).all(axis=0))[0])
-        raise ArtefactError(
+        raise ArtifactError(
             f"{embedder.model.name_or_path}: the likeness of pair {worst} is not a finite number",
             found=repr(candidates[worst][:60]),
             expected="finite embeddings",

@@ -1,6 +1,6 @@
 """Text rewritten by an alignment, beside the tokens that the source tokenizer makes of it.
 
-A held-out document is tokenised by both tokenizers. The *hypothesis* is what the alignment makes of its target tokens: each
+A held-out document is tokenized by both tokenizers. The *hypothesis* is what the alignment makes of its target tokens: each
 becomes the source token with the largest weight in its row. The *reference* are its source tokens (TokAlign, Li et al. 2025).
 """
 
@@ -110,7 +110,7 @@ def unshared_parts(
 
     Returns:
         A mask over the target tokens and one over the source tokens; ``None`` if the two sides do not spell the same bytes
-        (one of them normalises text, or has unknown tokens). A space that only one of them begins with is left out.
+        (one of them normalizes text, or has unknown tokens). A space that only one of them begins with is left out.
     """
     ours, theirs = (
         b"".join(side.vocabulary.token_bytes[i] for i in ids.tolist())
@@ -211,7 +211,7 @@ def rewritten_segments(
 ) -> tuple[list[str], list[str], np.ndarray]:
     """Return segments as the alignment rewrites them and as the source tokenizer spells them.
 
-    Each segment is tokenised by itself. Target tokens without a source add nothing to the text.
+    Each segment is tokenized by itself. Target tokens without a source add nothing to the text.
 
     Args:
         texts: the documents.

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from tokalign.alignment.table import best_sources, read_tokens
-from tokalign.common.errors import ArtefactError
+from tokalign.common.errors import ArtifactError
 from tokalign.evaluation.data.heldout import read_heldout
 from tokalign.evaluation.statistics.bootstrap import RESAMPLES, SEED, ratio_interval
 from tokalign.evaluation.statistics.token_bleu import ORDERS, SMOOTHING, NgramCounts, bleu, corpus_bleu, corpus_intervals
@@ -159,12 +159,12 @@ def evaluate_alignment(
         out of ``not_shared``), ``pairs_truncated``, ``settings``, ``bootstrap``.
 
     Raises:
-        ArtefactError: the alignment does not belong to these tokenizers.
+        ArtifactError: the alignment does not belong to these tokenizers.
     """
     tokens, table = read_tokens(tokens_path), read_heldout(documents)
     sizes = (source.vocabulary.size, target.vocabulary.size)
     if len(tokens.category) != sizes[1] or not -1 < tokens.sources.min(initial=0) <= tokens.sources.max(initial=0) < sizes[0]:
-        raise ArtefactError(
+        raise ArtifactError(
             f"{tokens_path}: does not belong to these tokenizers",
             found=f"{len(tokens.category)} rows, source ids {tokens.sources.min(initial=0)} to {tokens.sources.max(initial=0)}",
             expected=f"{sizes[1]} rows, source ids 0 to {sizes[0] - 1}",

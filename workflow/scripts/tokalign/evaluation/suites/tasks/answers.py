@@ -22,7 +22,7 @@ from lm_eval.api.task import Task
 from lm_eval.evaluator import evaluate as harness_evaluate
 from lm_eval.tasks.manager import TaskDict
 
-from tokalign.common.errors import ArtefactError
+from tokalign.common.errors import ArtifactError
 from tokalign.common.files import read_json, sha256_json
 from tokalign.evaluation.results import Measure, circumstances, digest_of, metrics_of, write_result
 from tokalign.evaluation.statistics.bootstrap import JACKKNIFE_GROUPS, SEED, jackknife_interval
@@ -207,7 +207,7 @@ def metrics_and_items(answers: Answers, expected: dict[str, Any]) -> tuple[list[
         expected: values of the harness, by ``metric,filter``.
 
     Raises:
-        ArtefactError: a value of ours is not that of the harness.
+        ArtifactError: a value of ours is not that of the harness.
     """
     items, measures, metrics = items_of(answers), [], []
     for metric, filtered in answers.values:
@@ -224,7 +224,7 @@ def metrics_and_items(answers: Answers, expected: dict[str, Any]) -> tuple[list[
         theirs = expected[f"{metric},{filtered or 'none'}"]
         agrees = not math.isfinite(theirs) if found["value"] is None else math.isclose(found["value"], theirs, rel_tol=AGREEMENT)
         if not agrees:
-            raise ArtefactError(
+            raise ArtifactError(
                 f"task {answers.name}: another value than that of lm-evaluation-harness", found=f"{found['metric']} {found['value']}",
                 expected=str(theirs), mend="report this: the aggregation of the task is not what it seems to be",
             )  # fmt: skip
@@ -310,13 +310,13 @@ def run_task(lm: LM, name: str, loaded: TaskDict, shots: int | None, limit: int 
         What the harness' ``evaluate`` returns, with samples.
 
     Raises:
-        ArtefactError: it cannot be run.
+        ArtifactError: it cannot be run.
     """
     seed_and_shots(loaded["tasks"], shots)
     try:
         return harness_evaluate(lm, loaded, limit=limit, bootstrap_iters=0, log_samples=True)
     except TASK_ERRORS as error:
-        raise ArtefactError(
+        raise ArtifactError(
             f"task {name}: cannot be run",
             found=f"{type(error).__name__}: {str(error)[:500]}",
             mend="leave the task out, or correct it if it is your own; where memory ran out lower batch_size",
@@ -327,13 +327,13 @@ def checked(resolved: Path, settings: TasksSettings) -> dict[str, Any]:
     """Read the file of resolved tasks.
 
     Raises:
-        ArtefactError: it was made for other tasks or by another version of the harness.
+        ArtifactError: it was made for other tasks or by another version of the harness.
     """
     content = read_json(resolved)
     wanted = {"names": settings.names, "include": settings.include, "shots": settings.shots, "lm_eval": harness_version()}
     for key, value in wanted.items():
         if content.get(key) != value:
-            raise ArtefactError(
+            raise ArtifactError(
                 f"{resolved}: not of these tasks",
                 found=f"{key}: {content.get(key)}",
                 expected=str(value),
@@ -367,7 +367,7 @@ def evaluate(
 
     Raises:
         InputError: a task cannot be loaded.
-        ArtefactError: a task cannot be run, or a log-likelihood is not finite.
+        ArtifactError: a task cannot be run, or a log-likelihood is not finite.
     """
     content = checked(Path(resolved), settings)
     described = {task["name"]: task for task in content["tasks"]}

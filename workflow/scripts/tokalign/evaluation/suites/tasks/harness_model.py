@@ -10,7 +10,7 @@ import torch
 from lm_eval.models.huggingface import HFLM
 from transformers import LogitsProcessorList, PreTrainedModel, PreTrainedTokenizerBase
 
-from tokalign.common.errors import ArtefactError
+from tokalign.common.errors import ArtifactError
 from tokalign.common.progress import Progress
 from tokalign.models.loading import check_fit
 from tokalign.models.scoring import Scorer, by_length
@@ -33,7 +33,7 @@ class HarnessModel(HFLM):
         batch_size: most sequences in a forward pass.
 
     Raises:
-        ArtefactError: the tokenizer does not fit the model, or puts special tokens after text.
+        ArtifactError: the tokenizer does not fit the model, or puts special tokens after text.
     """
 
     def __init__(self, model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, batch_size: int):
@@ -42,7 +42,7 @@ class HarnessModel(HFLM):
         bare = tokenizer("a", add_special_tokens=False)["input_ids"]
         whole = tokenizer("a")["input_ids"]
         if whole[len(whole) - len(bare) :] != bare:
-            raise ArtefactError(
+            raise ArtifactError(
                 f"{tokenizer.name_or_path}: the tokenizer puts special tokens after text",
                 found=tokenizer.convert_ids_to_tokens(whole),
                 expected="nothing after the text, or a prompt would end before its answer",
@@ -55,13 +55,13 @@ class HarnessModel(HFLM):
         """Let the model write as ``HFLM`` does; called by ``generate_until``.
 
         Raises:
-            ArtefactError: logits are not finite: the largest of NaN would be a token like any other.
+            ArtifactError: logits are not finite: the largest of NaN would be a token like any other.
         """
 
         def checked(ids: torch.LongTensor, scores: torch.FloatTensor) -> torch.FloatTensor:
             wrong = (~scores.amax(-1).isfinite()).nonzero()  # the largest is NaN where any is
             if len(wrong):
-                raise ArtefactError(
+                raise ArtifactError(
                     f"{self.model.name_or_path}: logits are not finite numbers",
                     found=f"after {str(self.tok_decode(context[int(wrong[0, 0])].tolist()))[-200:]!r}",
                     expected="finite logits",
@@ -91,12 +91,12 @@ class HarnessModel(HFLM):
             Log-likelihood in nats of each continuation, and whether all its tokens are the most likely ones.
 
         Raises:
-            ArtefactError: a log-likelihood is not finite, or a continuation is longer than the model's context.
+            ArtifactError: a log-likelihood is not finite, or a continuation is longer than the model's context.
         """
         wholes = []
         for texts, context, continuation in requests:
             if len(continuation) > self.max_length:
-                raise ArtefactError(
+                raise ArtifactError(
                     f"{self.model.name_or_path}: a continuation is longer than the model's context",
                     found=f"{len(continuation)} tokens: {str(texts)[-80:]}",
                     expected=f"at most {self.max_length}",
@@ -128,7 +128,7 @@ class HarnessModel(HFLM):
             greedy = np.bincount(owner, weights=~best) == 0
             for (_, number), total, likely in zip(members, totals, greedy, strict=True):
                 if not math.isfinite(total):
-                    raise ArtefactError(
+                    raise ArtifactError(
                         f"{self.model.name_or_path}: a log-likelihood is not a finite number",
                         found=f"{-total} of {str(requests[number][0])[-200:]}",
                         expected="finite logits",

@@ -31,7 +31,7 @@ from lm_eval.tasks._index import Entry, Kind
 from lm_eval.tasks._yaml_loader import load_yaml
 from lm_eval.tasks.manager import TaskDict
 
-from tokalign.common.errors import ArtefactError, ConfigurationError, InputError
+from tokalign.common.errors import ArtifactError, ConfigurationError, InputError
 from tokalign.common.files import sha256_file, write_json
 from tokalign.evaluation.suites.tasks.files import task_names
 
@@ -294,13 +294,13 @@ def fetched_data(fetched: Path | None) -> Iterator[None]:
     """Use fetched data sets without writing into their folder: a copy of links takes locks and what tasks derive from their data.
 
     Raises:
-        ArtefactError: the folder is not what :func:`fetch` makes.
+        ArtifactError: the folder is not what :func:`fetch` makes.
     """
     with tempfile.TemporaryDirectory(prefix="tasks-") as name:
         place = Path(name)
         if fetched is not None:
             if not (fetched / "provenance.json").is_file():
-                raise ArtefactError(f"{fetched}: no data of tasks", found="no provenance.json", mend="fetch the tasks again")
+                raise ArtifactError(f"{fetched}: no data of tasks", found="no provenance.json", mend="fetch the tasks again")
             shutil.copytree(fetched / "datasets", place, copy_function=_link, dirs_exist_ok=True)
         with data_cache(place):
             yield

@@ -15,7 +15,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from tokalign.common.errors import ArtefactError
+from tokalign.common.errors import ArtifactError
 from tokalign.evaluation.results import Measure, digest_of, groups_of, metrics_of, write_result
 from tokalign.evaluation.statistics.bootstrap import JACKKNIFE_GROUPS, jackknife_interval
 from tokalign.evaluation.suites.tokenizer.unigrams import count_unigrams, renyi_efficiency
@@ -68,7 +68,7 @@ class TokenizerSettings:
 def read_counts(shard: str | Path, vocabulary: Vocabulary) -> dict[str, np.ndarray]:
     """Count the tokens and words of each document of a token shard.
 
-    Where the tokens of a document do not spell as many words as its text has (a normaliser or a special token that takes the
+    Where the tokens of a document do not spell as many words as its text has (a normalizer or a special token that takes the
     white space around it), its words cannot be placed among its tokens, and it has no ``placed_words``.
 
     Args:
@@ -80,7 +80,7 @@ def read_counts(shard: str | Path, vocabulary: Vocabulary) -> dict[str, np.ndarr
         (int64) and ``id``, ``language``, ``domain`` (object), each of shape (documents,).
 
     Raises:
-        ArtefactError: the shard cannot be read or has no documents, or an id outside of the vocabulary.
+        ArtifactError: the shard cannot be read or has no documents, or an id outside of the vocabulary.
     """
     token_bytes = TokenBytes.of(vocabulary.token_bytes)
     unknown = vocabulary.roles.get("unk")
@@ -88,7 +88,7 @@ def read_counts(shard: str | Path, vocabulary: Vocabulary) -> dict[str, np.ndarr
     columns: dict[str, list[np.ndarray]] = {name: [] for name in (*numbers, "id", "language", "domain")}
     for batch in read_shard(shard):
         if batch.ids.max(initial=0) >= vocabulary.size:
-            raise ArtefactError(
+            raise ArtifactError(
                 f"{shard}: a token id is outside of the vocabulary",
                 found=int(batch.ids.max()),
                 expected=f"below {vocabulary.size}",
@@ -111,7 +111,7 @@ def read_counts(shard: str | Path, vocabulary: Vocabulary) -> dict[str, np.ndarr
             columns["continued_words"].append(found.continued * placed)
             columns["single_token_words"].append(found.single * placed)
     if not sum(map(len, columns["tokens"])):
-        raise ArtefactError(f"{shard}: no documents", mend="give the corpus more validation documents")
+        raise ArtifactError(f"{shard}: no documents", mend="give the corpus more validation documents")
     return {name: np.concatenate(parts) for name, parts in columns.items()}
 
 
@@ -218,17 +218,17 @@ def parity_items(testset: str | Path, tokenizer: Any, parity_language: str) -> p
         Items with ``tokens`` and ``parity_tokens``, of all languages but ``parity_language``.
 
     Raises:
-        ArtefactError: the file is missing or damaged, or has not that language or no other.
+        ArtifactError: the file is missing or damaged, or has not that language or no other.
     """
     try:
         table = pq.read_table(testset)
     except FileNotFoundError as error:
-        raise ArtefactError(f"{testset}: no such file", mend="prepare the test set first") from error
+        raise ArtifactError(f"{testset}: no such file", mend="prepare the test set first") from error
     except pa.ArrowException as error:
-        raise ArtefactError(f"{testset}: not a readable Parquet file", found=error, mend="make it again") from error
+        raise ArtifactError(f"{testset}: not a readable Parquet file", found=error, mend="make it again") from error
     languages = [name for name in table.column_names if name != "id"]
     if parity_language not in languages or languages == [parity_language] or "id" not in table.column_names:
-        raise ArtefactError(
+        raise ArtifactError(
             f"{testset}: not a parallel test set with this language",
             found=f"columns {', '.join(table.column_names)}",
             expected=f"id, {parity_language} and other languages",

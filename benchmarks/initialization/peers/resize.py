@@ -2,7 +2,7 @@
 
 Row i of the new model is row i of the old one, whatever token it stood for; only rows past the old vocabulary are new.
 Methods: `mean_resizing` (transformers' default: from a normal distribution with the mean of the old rows and 1e-9 of
-their covariance, Hewitt 2021) and `initializer` (mean_resizing=False: as the model's own weights were initialised).
+their covariance, Hewitt 2021) and `initializer` (mean_resizing=False: as the model's own weights were initialized).
 A smaller target vocabulary has no new rows: both methods then cut the old matrix and give the same model.
 """
 

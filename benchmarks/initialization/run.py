@@ -1,7 +1,7 @@
 """The leaderboard of initial models: bits per byte on held-out text, all methods and peers, before and after a few steps.
 
-    python benchmarks/initialisation/run.py --model FOLDER --tokenizers qwen2=FOLDER gpt-neox=FOLDER \
-        --corpus office:en=en.jsonl code:python=code.jsonl --work FOLDER --output benchmarks/results/initialisation.json
+    python benchmarks/initialization/run.py --model FOLDER --tokenizers qwen2=FOLDER gpt-neox=FOLDER \
+        --corpus office:en=en.jsonl code:python=code.jsonl --work FOLDER --output benchmarks/results/initialization.json
 
 It runs this project's own workflow in a folder of its own, so that everything is shared and an interrupted run continues.
 """
@@ -115,7 +115,7 @@ def main(args: argparse.Namespace) -> None:
     for target, _ in args.tokenizers:
         for method in methods:
             place = f"{SOURCE}--{target}/board/{method}"
-            wanted.append((target, method, "initialised", f"initialised/{place}"))
+            wanted.append((target, method, "initialized", f"initialized/{place}"))
             if method in args.trained:
                 wanted += [(target, method, stage, f"adapted/{place}/stage1/s1/{stage}") for stage in ("steps50", "steps200")]
     files = {entry: f"results/evaluations/board/perplexity/{entry[3]}.json" for entry in wanted}
@@ -166,7 +166,7 @@ def peer(args: argparse.Namespace, target: str, name: str, folder: Path, config:
         )
     )
     row = {"target": target, "method": f"peer: {name}"}
-    rows = [{**row, "stage": "initialised", "bits_per_byte": groups(read_json(output))}]
+    rows = [{**row, "stage": "initialized", "bits_per_byte": groups(read_json(output))}]
     if f"{target}/{name}" in args.trained:
         rows += [
             {**row, "stage": stage, "bits_per_byte": bits} for stage, bits in trained_peer(args, target, name, folder).items()
@@ -177,7 +177,7 @@ def peer(args: argparse.Namespace, target: str, name: str, folder: Path, config:
 def trained_peer(args: argparse.Namespace, target: str, name: str, folder: Path) -> dict[str, dict[str, float]]:
     """Run stage 1 on a peer's checkpoint, which stands where the workflow would have put one of its own, and score it."""
     place = f"{SOURCE}--{target}/board/peer-{name}"
-    link = args.work / "results/initialised" / place
+    link = args.work / "results/initialized" / place
     link.parent.mkdir(parents=True, exist_ok=True)
     if not link.is_symlink():
         link.symlink_to(folder.resolve())

@@ -2,14 +2,14 @@
 #                  .../tokens.parquet beside the matrix, where rows are treated by how they were found
 #                  results/tokens/{corpus}/{tokenizer}/train-*.arrow, where rows are fitted to the model
 # OUTPUTS          results/fitted/{model}--{tokenizer}/{corpus}/{alignment}/rows.safetensors
-#                  results/initialised/{model}--{tokenizer}/{corpus}/{alignment}     a checkpoint with the new tokenizer
+#                  results/initialized/{model}--{tokenizer}/{corpus}/{alignment}     a checkpoint with the new tokenizer
 
 
 rule fit_rows:
     """Rows fitted to the model in closed form: merged rows for tokens it never had, and a calibrated head."""
     input:
         model="results/models/{model}/hf",
-        matrix=initialisation_matrix,
+        matrix=initialization_matrix,
         tokens=fit_tokens,
         source=fit_source("hf"),
         source_vocabulary=fit_source("vocabulary.parquet"),
@@ -43,13 +43,13 @@ rule initialize_model:
     """The model with rows E' = A @ E for the new vocabulary, before any training."""
     input:
         model="results/models/{model}/hf",
-        matrix=initialisation_matrix,
-        tokens=initialisation_tokens,
+        matrix=initialization_matrix,
+        tokens=initialization_tokens,
         fitted=fitted_rows,
         tokenizer="results/tokenizers/{tokenizer}/hf",
         info="results/tokenizers/{tokenizer}/info.json",
     output:
-        directory("results/initialised/{model}--{tokenizer}/{corpus}/{alignment}"),
+        directory("results/initialized/{model}--{tokenizer}/{corpus}/{alignment}"),
     log:
         "logs/initialize_model/{model}--{tokenizer}/{corpus}/{alignment}.log",
     benchmark:
@@ -58,13 +58,13 @@ rule initialize_model:
         "../envs/train.yaml"
     threads: threads_of("initialize_model", 2)
     resources:
-        mem_mb=memory_of("initialize_model", 8000, initialisation_estimate),
-        runtime=runtime_of("initialize_model", 60, initialisation_time),
+        mem_mb=memory_of("initialize_model", 8000, initialization_estimate),
+        runtime=runtime_of("initialize_model", 60, initialization_time),
     params:
-        settings=initialisation_settings,
+        settings=initialization_settings,
         tokens=option_of("--tokens", "tokens"),
         fitted=option_of("--fitted", "fitted"),
-        version=VERSIONS["initialisation"],
+        version=VERSIONS["initialization"],
     shell:
         'python "$SCRIPTS"/initialization/initialize_model.py --model {input.model:q} --alignment {input.matrix:q} {params.tokens} {params.fitted}'
         " --tokenizer {input.tokenizer:q} --tokenizer-info {input.info:q} --settings {params.settings:q}"

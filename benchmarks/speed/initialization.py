@@ -1,6 +1,6 @@
-"""Time and memory of initialising a checkpoint, beside a plain copy of the model's files.
+"""Time and memory of initializing a checkpoint, beside a plain copy of the model's files.
 
-The alignment is made first (special, exact, decomposed, random) and not measured. Both the initialisation and the copy end with their
+The alignment is made first (special, exact, decomposed, random) and not measured. Both the initialization and the copy end with their
 bytes on the disk. A command's start (imports) is measured apart, as `--help`, and taken off. Peak memory is set against the size
 of one embedding matrix of the source model; it includes the pages of that matrix that are mapped from its file.
 """
@@ -38,7 +38,7 @@ def arguments() -> argparse.ArgumentParser:
 
 
 def prepare(model: Path, tokenizer: Path, folder: Path) -> dict[str, Any]:
-    """Resolve both tokenizers and align them; return the options of the initialisation."""
+    """Resolve both tokenizers and align them; return the options of the initialization."""
     for name, source in (("source", model), ("target", tokenizer)):
         settings = {"source": {"folder": str(source)}, "special_tokens": {}, "trust_remote_code": False}
         places = {
@@ -57,7 +57,7 @@ def prepare(model: Path, tokenizer: Path, folder: Path) -> dict[str, Any]:
         "alignment": options["matrix"],
         "tokenizer": folder / "target/hf",
         "tokenizer_info": folder / "target/info.json",
-        "settings": {**block["initialisation"], "trust_remote_code": False},
+        "settings": {**block["initialization"], "trust_remote_code": False},
     }
 
 
@@ -77,7 +77,7 @@ def main(args: argparse.Namespace) -> None:
     model, tokenizer = args.model.resolve(), args.tokenizer.resolve()
     stored = headers(model)
     matrix = find_embeddings(model, empty_model(model, folder=model), stored).input.tensor
-    with tempfile.TemporaryDirectory(prefix="benchmark-initialisation-", dir=args.scratch) as scratch:
+    with tempfile.TemporaryDirectory(prefix="benchmark-initialization-", dir=args.scratch) as scratch:
         folder = Path(scratch)
         options = prepare(model, tokenizer, folder)
         rows = []
@@ -87,7 +87,7 @@ def main(args: argparse.Namespace) -> None:
             measured = run(script("initialize_model", **options, output=out))
             rows.append(
                 {
-                    "initialisation": measured.numbers(),
+                    "initialization": measured.numbers(),
                     "start": start.numbers(),
                     "copy_s": round(copy(model, copied), 3),
                     "bytes": sum((out / name).stat().st_size for name in weight_files(out)),
@@ -96,9 +96,9 @@ def main(args: argparse.Namespace) -> None:
             shutil.rmtree(out)
             shutil.rmtree(copied)
             print(rows[-1], flush=True)
-    seconds = min(row["initialisation"]["wall_s"] - row["start"]["wall_s"] for row in rows)
+    seconds = min(row["initialization"]["wall_s"] - row["start"]["wall_s"] for row in rows)
     copy_s = min(row["copy_s"] for row in rows)
-    peak = max(row["initialisation"]["peak_rss_mb"] for row in rows)
+    peak = max(row["initialization"]["peak_rss_mb"] for row in rows)
     program = min(row["start"]["peak_rss_mb"] for row in rows)
     summary = {
         "model_mb": round(sum((model / name).stat().st_size for name in weight_files(model)) / 1e6, 1),
@@ -116,7 +116,7 @@ def main(args: argparse.Namespace) -> None:
         print(f"{key:36} {value}")
     if args.output:
         settings = {"methods": METHODS, "runs": args.runs, "model": model.name, "tokenizer": tokenizer.name}
-        result = {"benchmark": "initialisation", "settings": settings, "measured": rows, "summary": summary}
+        result = {"benchmark": "initialization", "settings": settings, "measured": rows, "summary": summary}
         write_result(args.output, result, ["numpy", "safetensors", "scipy", "torch", "transformers"])
 
 
