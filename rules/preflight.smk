@@ -16,7 +16,9 @@ rule preflight:
     conda:
         "../envs/data.yaml"
     params:
-        settings=preflight_settings,
+        settings=lambda w: preflight.settings(workflow, study, evaluations, jobs),
         offline="--offline" if OFFLINE else "",
+    # The settings are as long as the study is large, and an argument may be 128 kB long.
     shell:
-        'HF_HUB_OFFLINE=0 python "$SCRIPTS"/preflight/preflight.py --settings {params.settings:q} {params.offline} 2>&1 | tee {log:q}'
+        'HF_HUB_OFFLINE=0 python "$SCRIPTS"/preflight/preflight.py --settings - {params.offline}'
+        " 2>&1 <<< {params.settings:q} | tee {log:q}"

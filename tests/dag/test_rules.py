@@ -30,7 +30,9 @@ OPTIONAL = {"liger_kernel"}
 
 def script_of(rule: str) -> str:
     """Return the path of the command that a rule runs, below commands/."""
-    (name,) = re.findall(r"/(\w+/\w+\.py)\b", COMMANDS[rule].split("    shell:")[1])
+    text = COMMANDS[rule]
+    (name,) = re.findall(r"/(\w+/[\w{}.]+\.py)\b", text.split("    shell:")[1])
+    name = name.replace("{params.command}", "".join(re.findall(r'command="(\w+)"', text)[:1]))
     return STARTED_BY.get(name, name)
 
 
@@ -73,7 +75,7 @@ def test_rule_is_complete(rule: str):
     assert not missing
     version = re.search(r'version=VERSIONS\["(\w+)"\]', text)
     assert rule in WITHOUT_RESULT or (version and version[1] in VERSIONS)
-    assert re.search(r"2>&1 \| .*tee \{log:q\}", text)
+    assert re.search(r"2>&1 (<<< \{params\.\w+:q\} )?\| .*tee \{log:q\}", text)
     conda = re.search(r'conda:\s*"\.\./(envs/\w+\.yaml)"', text)
     assert conda and (ROOT / conda[1]).is_file()
     assert (SCRIPTS / script_of(rule)).is_file()

@@ -376,15 +376,13 @@ def properties(schema: dict[str, Any], place: str = ""):
 
 def test_every_key_is_described_and_has_a_default_unless_it_must_be_given():
     """Keys of an origin stand for a choice; an alignment without `relative` needs no vectors, without `imported` no file,
-    vectors that are trained here need no files, suites are run only on request, a criterion has one of two limits,
-    resources that are not stated are estimated; other keys have a default."""
+    vectors that are trained here need no files, suites are run only on request, a criterion has one of two limits, other keys have a default."""
     choices = {".".join((block, key)) for block, keys in {
         "corpus_source": ("files", "hub", "revision"), "alignment": ("vectors", "imported"), "vectors": ("imported",),
         "source": ("folder", "gguf", "wheel", "sha256", "file", "hub", "revision", "train"),
         "evaluation": ("alignment", "tasks", "choices", "translation", "generation", "efficiency"),
         "evaluation.alignment": ("embedder",), "testset": ("files", "text_files", "hub", "revision"),
         "criterion": ("relative_loss", "absolute_loss"),
-        "rule_resources": ("mem_mb", "runtime", "threads"),
     }.items() for key in keys}  # fmt: skip
     every = list(properties(SCHEMA))
     assert len(every) > 80
@@ -425,15 +423,7 @@ def test_nearest():
     assert nearest("zzz", []) == "remove it"
 
 
-def test_resources_of_a_rule_that_does_not_exist(config):
-    config["resources"] = {"train_stge": {"mem_mb": 64000}}
+def test_resources_belong_to_the_profile(config):
+    config["resources"] = {"train_stage": {"mem_mb": 64000}}
     text = message(config)
-    assert text.startswith("resources: not one of the choices")
-    assert "found:    'train_stge'" in text and "did you mean 'train_stage'?" in text
-
-
-def test_threads_that_would_change_a_result(config):
-    config["resources"] = {"train_fasttext_vectors": {"mem_mb": 64000, "runtime": 60}}
-    assert validate(config, SCHEMA)["resources"] == config["resources"]
-    config["resources"]["train_fasttext_vectors"]["threads"] = 4
-    assert "vectors.NAME.fasttext.threads" in message(config)
+    assert text.startswith("resources: what jobs ask for") and "set-resources" in text

@@ -19,13 +19,16 @@ FULL_DISK = (errno.ENOSPC, errno.EDQUOT)
 
 
 def settings(text: str) -> dict[str, Any]:
-    """Parse the value of ``--settings``: JSON, or the name of a JSON file.
+    """Parse the value of ``--settings``: JSON, the name of a JSON file, or ``-`` for JSON on the standard input.
 
     Raises:
         argparse.ArgumentTypeError: it is neither.
     """
     try:
-        value = json.loads(text if text.lstrip().startswith("{") else Path(text).read_text(encoding="utf-8"))
+        if text == "-":
+            value = json.load(sys.stdin)
+        else:
+            value = json.loads(text if text.lstrip().startswith("{") else Path(text).read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
         raise argparse.ArgumentTypeError(f"neither a JSON object nor a JSON file: {text!r} ({error})") from error
     if not isinstance(value, dict):

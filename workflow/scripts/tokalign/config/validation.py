@@ -131,6 +131,12 @@ def validate(config: Mapping[str, Any], schema: dict[str, Any]) -> dict[str, Any
     Raises:
         ConfigurationError: the first thing that is wrong, in the order of the file; says how many others there are.
     """
+    if "resources" in config:
+        raise ConfigurationError(
+            "resources: what jobs ask for does not belong to the configuration",
+            expected="`set-resources` and `set-threads` of the profile, by rule",
+            mend="move it there, or use --set-resources and --set-threads",
+        )
     validator = Draft202012Validator(schema)
     plain = json.loads(json.dumps(config))  # no YAML-only types below this line
     errors = sorted(validator.iter_errors(plain), key=lambda e: (len(e.absolute_path) == 0, [str(p) for p in e.absolute_path]))
@@ -142,7 +148,6 @@ def validate(config: Mapping[str, Any], schema: dict[str, Any]) -> dict[str, Any
     _check_names(filled)
     check_suites(filled)
     _check_imported_vectors(filled)
-    _check_resources(filled)
     return filled
 
 
@@ -332,16 +337,6 @@ def _check_imported_vectors(config: dict[str, Any]) -> None:
                         expected=f"vectors of this tokenizer, which alignment {alignment!r} reads for experiments[{i}]",
                         mend=f"add `{tokenizer}: PATH`, or name another vectors block in the alignment",
                     )
-
-
-def _check_resources(config: dict[str, Any]) -> None:
-    """Check that no threads are set where they would change a result."""
-    if "threads" in config["resources"].get("train_fasttext_vectors", {}):
-        raise ConfigurationError(
-            "resources.train_fasttext_vectors.threads: the vectors depend on the number of threads",
-            expected="`fasttext.threads` of the vectors block, which counts as a setting",
-            mend="remove it, and set vectors.NAME.fasttext.threads",
-        )
 
 
 def check_files(config: dict[str, Any]) -> None:

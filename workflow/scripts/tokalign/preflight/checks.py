@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import difflib
 import getpass
 import json
 import logging
@@ -47,6 +48,25 @@ class Check:
     expected: str
     ok: bool | None
     mend: str = ""
+
+
+# ---- profile ----
+
+
+def check_profile(site: Mapping[str, Any]) -> list[Check]:
+    """Look for misspelled names of rules among those that the profile sets resources of, which Snakemake ignores.
+
+    Args:
+        site: ``rules``, their names, and ``unknown_rules``, other names in the profile.
+    """
+    checks = []
+    for name in site["unknown_rules"]:
+        close = difflib.get_close_matches(name, site["rules"], n=1, cutoff=0.8)
+        if close:
+            checks.append(
+                Check(f"set-resources {name}", "no rule of this name", close[0], False, f"write {close[0]} in the profile")
+            )
+    return checks
 
 
 # ---- network ----
@@ -391,7 +411,7 @@ def check_slurm(requests: Iterable[Request], training_mb: int | None, settings: 
         requests = [replace(request, mem_mb=training_mb) if request.rule == "train_stage" else request for request in requests]
     reasons = without_room(requests, usable)
     for request, reason in reasons.items():
-        advice = f"lower `resources.{request.rule}` in the configuration, or group-components in the profile; or add a partition"
+        advice = f"lower `set-resources: {request.rule}` or group-components in the profile; or add a partition"
         if "max_gpu" in reason:
             advice = "raise max_gpu in partitions.yaml of the profile, if the site allows it; or lower gpus or nodes of the stage"
         checks.append(Check(f"room for {request.rule}", reason, describe(request), False, advice))
