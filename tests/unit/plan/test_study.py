@@ -23,9 +23,7 @@ def study(**changes) -> Study:
     return Study(validate(config, SCHEMA))
 
 
-NAMES = SimpleNamespace(
-    model="llama", tokenizer="new", corpus="tiny", alignment="tokalign", recipe="short", stage="stage2", seed="1"
-)
+NAMES = Names(model="llama", tokenizer="new", corpus="tiny", alignment="tokalign", recipe="short", stage="stage2", seed="1")
 ADAPTED = "results/adapted/llama--new/tiny/tokalign/short/s1"
 
 
