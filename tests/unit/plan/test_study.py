@@ -128,7 +128,9 @@ def test_test_sets_of_suites(suite: str):
     }
     blocks = {
         "choices": {"testsets": ["quiz"]},
-        "translation": {"directions": [{"testset": "pairs", "source": "de", "target": "en"}] * 2},
+        "translation": {
+            "directions": [{"testset": "pairs", "source": a, "target": b} for a, b in ("de en".split(), "en de".split())]
+        },
         "generation": {"testset": "starts"},
         "tokenizers": {"testset": "pairs", "parity_language": "en"},
     }
