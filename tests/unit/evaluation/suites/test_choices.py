@@ -17,8 +17,9 @@ from tokalign.common.errors import ArtifactError, ConfigurationError
 from tokalign.evaluation.data.testset_preparation import DatasetSettings, prepare_testset
 from tokalign.evaluation.data.testsets import read_testset
 from tokalign.evaluation.results import read_items, read_result
+from tokalign.evaluation.suite import evaluate
 from tokalign.evaluation.suites import choices
-from tokalign.evaluation.suites.choices import ChoicesSettings, answer, batches, encode, evaluate, fill, predictions, score
+from tokalign.evaluation.suites.choices import ChoicesSettings, answer, batches, encode, fill, predictions, score
 from tokalign.models.loading import load
 from tokalign.models.scoring import Scorer
 from transformers import GPT2Config, GPT2LMHeadModel, LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
@@ -105,7 +106,7 @@ def test_equals_lm_eval(folder, tmp_path, prompt):
         task_manager=TaskManager(include_path=str(tmp_path / "tasks"), include_defaults=False),
     )  # fmt: skip
     settings = replace(SETTINGS, document_start="none", prompt=prompt, separator=separator)
-    ours = evaluate(folder, folder, [testset], settings, {}, tmp_path / "out.json")
+    ours = evaluate("choices", folder, folder, {"testsets": [testset]}, settings, {}, tmp_path / "out.json")
     accuracy = {metric["condition"]: metric["value"] for metric in ours if metric["metric"] == "accuracy"}
     expected = theirs["results"]["animals"]
     assert [accuracy[c] for c in ("raw", "characters", "bytes")] == [
@@ -239,7 +240,7 @@ def test_result(folder, tmp_path):
     rows = questions(12)
     places = [make_testset(tmp_path, rows), make_testset(tmp_path, [{**rows[0], "choices": rows[0]["choices"][:2]}], "pair")]
     settings = replace(SETTINGS, testsets=["animals", "pair"])
-    returned = evaluate(folder, folder, places, settings, {"stage": "source"}, tmp_path / "out.json")
+    returned = evaluate("choices", folder, folder, {"testsets": places}, settings, {"stage": "source"}, tmp_path / "out.json")
     result, items = read_result(tmp_path / "out.json"), read_items(tmp_path / "out.json").to_pylist()
     assert result["metrics"] == returned
     assert result["labels"] == {"stage": "source"}
@@ -308,7 +309,9 @@ def test_wrong_settings(folder, loaded, tmp_path):
     with pytest.raises(ConfigurationError, match="no bos token"):
         answer(*loaded, read_testset(testset, "choices"), replace(SETTINGS, document_start="bos"))
     with pytest.raises(ArtifactError, match="other test sets than the settings name"):
-        evaluate(folder, folder, [testset], replace(SETTINGS, testsets=["plants"]), {}, tmp_path / "out.json")
+        evaluate(
+            "choices", folder, folder, {"testsets": [testset]}, replace(SETTINGS, testsets=["plants"]), {}, tmp_path / "out.json"
+        )
     assert not (tmp_path / "out.json").exists()
 
 
