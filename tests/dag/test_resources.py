@@ -10,7 +10,7 @@ import pytest
 from support.copies import OwnCode
 from support.project import ROOT, Project
 from support.rules import RULES
-from tokalign.cluster.slurm import Request
+from tokalign.cluster.slurm import JobRequest
 from tokalign.config.validation import load_schema
 from tokalign.preflight import estimates
 from tokalign.preflight.dry_run import parse_dry_run
@@ -21,7 +21,7 @@ INFO = {"parameters": 1_200_000_000, "embedding_rows": 50_000, "hidden_size": 20
 SIZE = ModelSize.of(INFO)
 
 
-def asked(project: Project) -> dict[str, Request]:
+def asked(project: Project) -> dict[str, JobRequest]:
     """Return what the last job of each rule asks for in a dry run.
 
     The profile is that of Slurm, as that of one machine takes no more than the machine has.
@@ -77,7 +77,7 @@ def test_the_configuration_has_the_last_word_and_changes_no_result(project: Proj
     project.write()
     assert project.planned() == {}
     jobs = asked(project)
-    assert jobs["initialize_model"] == Request("initialize_model", mem_mb=3000, threads=1, minutes=7)
+    assert jobs["initialize_model"] == JobRequest("initialize_model", mem_mb=3000, threads=1, minutes=7)
     assert jobs["tokenize_shard"].threads == 2
 
 

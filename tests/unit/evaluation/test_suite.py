@@ -7,10 +7,14 @@ import subprocess
 import sys
 from dataclasses import dataclass
 
+import pyarrow as pa
 import pytest
-from tokalign.common.errors import ConfigurationError
+from support.project import byte_level
+from support.writing import TEXTS, write_writer
+from tokalign.common.errors import ArtifactError, ConfigurationError
+from tokalign.evaluation.data.testsets import Testset, write_testset
 from tokalign.evaluation.registry import MODEL_SUITES, SUITES
-from tokalign.evaluation.suite import settings_of
+from tokalign.evaluation.suite import evaluate, settings_of
 
 
 def test_the_registry_loads_no_heavy_library():
@@ -60,3 +64,19 @@ def test_settings_name_the_key_that_is_wrong():
     with pytest.raises(ConfigurationError, match="words: settings: unknown key strid") as caught:
         settings_of(Words, {"window": 4, "strid": 2}, "words")
     assert "window, stride, limit" in str(caught.value)
+
+
+def test_a_model_that_lacks_rows_for_its_tokenizer_is_refused_by_the_skeleton(tmp_path):
+    write_writer(tmp_path / "model")  # 304 rows
+    larger = byte_level(310, TEXTS)
+    larger.add_tokens([f"extra{i}" for i in range(60)])
+    larger.save_pretrained(tmp_path / "tokenizer")
+    prompts = pa.table({"id": ["a"], "text": ["the cat"]})
+    write_testset(tmp_path / "items.parquet", Testset("some", "prompts", "en", "pets", prompts))
+    values = {"testset": "some", "prompts": 1, "prompt_characters": 9, "max_new_tokens": 2, "decodings": {}, "batch_tokens": 9}
+    values |= {"self_bleu_references": 1, "document_start": "eos", "precision": "float32", "trust_remote_code": False}
+    settings = settings_of(SUITES["generation"].load().settings, values, "generation")
+    inputs = {"prompts": tmp_path / "items.parquet"}
+    with pytest.raises(ArtifactError, match="does not fit"):
+        evaluate("generation", tmp_path / "model", tmp_path / "tokenizer", inputs, settings, {}, tmp_path / "out.json")
+    assert not (tmp_path / "out.json").exists()

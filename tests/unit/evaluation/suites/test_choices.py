@@ -13,6 +13,7 @@ import torch
 import yaml
 from commands.evaluation import answer_choices
 from support.project import write_tokenizer
+from support.writing import load_both
 from tokalign.common.errors import ArtifactError, ConfigurationError
 from tokalign.evaluation.data.testset_preparation import DatasetSettings, prepare_testset
 from tokalign.evaluation.data.testsets import read_testset
@@ -20,7 +21,6 @@ from tokalign.evaluation.results import read_items, read_result
 from tokalign.evaluation.suite import evaluate
 from tokalign.evaluation.suites import choices
 from tokalign.evaluation.suites.choices import ChoicesSettings, answer, batches, encode, fill, predictions, score
-from tokalign.models.loading import load
 from tokalign.models.scoring import Scorer
 from transformers import GPT2Config, GPT2LMHeadModel, LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
 
@@ -29,7 +29,6 @@ SETTINGS = ChoicesSettings(
     precision="float32", trust_remote_code=False,
 )  # fmt: skip
 WORDS = ["the", "cat", "sat", "on", "a", "mat", "über", "den", "Dächern", "日本語", "です", "и", "кот", "сидел"]
-LOADED = {"precision": "float32", "trust_remote_code": False}
 
 
 def questions(number: int = 40) -> list[dict]:
@@ -57,7 +56,7 @@ def folder(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def loaded(folder):
-    return load(folder, folder, **LOADED)
+    return load_both(folder)
 
 
 def make_testset(folder, rows, name="animals"):
@@ -292,7 +291,7 @@ def test_context_is_part_of_the_prompt(loaded, tmp_path, caplog):
 
 def test_nan_is_an_error_that_names_the_question(folder, tmp_path):
     """Defect 16.2: with NaN scores the first choice would always win."""
-    model, tokenizer = load(folder, folder, **LOADED)
+    model, tokenizer = load_both(folder)
     (token,) = tokenizer(" cat", add_special_tokens=False)["input_ids"][-1:]
     with torch.no_grad():
         model.get_input_embeddings().weight[token] = math.nan

@@ -15,13 +15,13 @@ from commands.evaluation import evaluate_perplexity
 from hypothesis import given
 from hypothesis import strategies as st
 from support.project import write_tokenizer
+from support.writing import load_both
 from tokalign.common.errors import ArtifactError, ConfigurationError
 from tokalign.evaluation.results import read_items, read_result
 from tokalign.evaluation.statistics.bootstrap import ratio_interval
 from tokalign.evaluation.suite import evaluate
 from tokalign.evaluation.suites import perplexity
 from tokalign.evaluation.suites.perplexity import PerplexitySettings, score_documents
-from tokalign.models.loading import load
 from tokalign.models.scoring import Scorer
 from tokalign.models.windows import batches, windows
 from transformers import LlamaConfig, LlamaForCausalLM
@@ -29,7 +29,6 @@ from transformers import LlamaConfig, LlamaForCausalLM
 SETTINGS = PerplexitySettings(
     window=64, stride=64, batch_tokens=200, precision="float32", document_start="eos", trust_remote_code=False
 )
-LOADED = {"precision": "float32", "trust_remote_code": False}
 WORDS = ["the", "cat", "sat", "on", "a", "mat", "über", "den", "Dächern", "日本語", "です", "и", "кот", "сидел"]
 TEXTS = [
     "the cat sat on a mat",
@@ -56,7 +55,7 @@ def folder(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def loaded(folder):
-    return load(folder, folder, **LOADED)
+    return load_both(folder)
 
 
 def one_by_one(model, tokens, context):
@@ -210,7 +209,7 @@ def test_command(folder, tmp_path, run_script):
 
 
 def test_damage_is_refused(folder, tmp_path):
-    model, tokenizer = load(folder, folder, **LOADED)
+    model, tokenizer = load_both(folder)
     with torch.no_grad():
         model.get_input_embeddings().weight[encode(tokenizer, "x")[1]] = math.nan
     with pytest.raises(ArtifactError, match="document four"):
@@ -220,11 +219,11 @@ def test_damage_is_refused(folder, tmp_path):
         evaluate("perplexity", folder, folder, inputs(tmp_path), SETTINGS, {}, tmp_path / "out.json")
     assert not (tmp_path / "out.json").exists()
     with pytest.raises(ArtifactError, match="no model"):
-        load(tmp_path, tmp_path, **LOADED)
+        load_both(tmp_path)
 
 
 def test_tokenizer_larger_than_the_model(folder):
-    model, tokenizer = load(folder, folder, **LOADED)
+    model, tokenizer = load_both(folder)
     tokenizer.add_tokens([f"extra{i}" for i in range(400)])
     with pytest.raises(ArtifactError, match="does not fit"):
         score_documents(model, tokenizer, IDS, TEXTS, SETTINGS)

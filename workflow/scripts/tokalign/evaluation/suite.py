@@ -19,7 +19,8 @@ import pyarrow as pa
 from tokalign.common.errors import ConfigurationError
 from tokalign.evaluation.registry import SUITES
 from tokalign.evaluation.results import circumstances, digest_of, write_result
-from tokalign.models.loading import load
+from tokalign.models.loading import check_fit, load_for_evaluation
+from tokalign.tokenizers.loading import load_tokenizer
 
 log = logging.getLogger(__name__)
 
@@ -151,7 +152,9 @@ def evaluate(
     suite = SUITES[name].load()
     with suite.within(**inputs):
         data, digests = suite.read(settings, **inputs)
-        model, own = load(folder, tokenizer, precision=settings.precision, trust_remote_code=settings.trust_remote_code)
+        model = load_for_evaluation(folder, precision=settings.precision, trust_remote_code=settings.trust_remote_code)
+        own = load_tokenizer(tokenizer, settings.trust_remote_code)
+        check_fit(model, own)
         how = circumstances(model, *suite.libraries)
         log.info("%s on %s", how["precision"], how["device"])
         start = time.perf_counter()

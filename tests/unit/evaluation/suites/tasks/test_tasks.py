@@ -21,6 +21,7 @@ from lm_eval.api import metrics
 from lm_eval.api.instance import Instance
 from lm_eval.models.huggingface import HFLM
 from support.project import ROOT, byte_level, write_tokenizer
+from support.writing import load_both
 from tokalign.common.errors import ArtifactError, ConfigurationError, InputError
 from tokalign.evaluation.results import read_items, read_result, statistics
 from tokalign.evaluation.statistics.bootstrap import paired_difference
@@ -31,7 +32,6 @@ from tokalign.evaluation.suites.tasks import resolve as tasks
 from tokalign.evaluation.suites.tasks.answers import Answers, TasksSettings, group_metrics
 from tokalign.evaluation.suites.tasks.harness_model import HarnessModel
 from tokalign.evaluation.suites.tasks.resolve import fetch, harness_version, leaves, resolve, task_manager
-from tokalign.models.loading import load
 from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
 
 PAPERS = [
@@ -135,7 +135,7 @@ def folder(tmp_path_factory) -> Path:
 
 @pytest.fixture(scope="module")
 def loaded(folder):
-    return load(folder, folder, precision="float32", trust_remote_code=False)
+    return load_both(folder)
 
 
 @pytest.fixture
@@ -386,7 +386,7 @@ def test_nan_is_an_error_where_text_is_written(loaded, folder):
 
 def test_nan_is_an_error_that_names_the_request(loaded, folder):
     """The harness would answer such a question with its first choice."""
-    model, tokenizer = load(folder, folder, precision="float32", trust_remote_code=False)
+    model, tokenizer = load_both(folder)
     with torch.no_grad():
         model.model.norm.weight[0] = math.nan
     lm = HarnessModel(model, tokenizer, 2)

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
-from transformers import AutoTokenizer, PreTrainedModel, PreTrainedTokenizerBase
+from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from tokalign.common.errors import ArtifactError, ConfigurationError
 from tokalign.common.progress import Progress
@@ -19,6 +19,7 @@ from tokalign.evaluation.suite import Findings, Suite
 from tokalign.models.loading import check_fit, context_length, start_token
 from tokalign.models.scoring import Scorer
 from tokalign.models.windows import batches, score_batch, windows
+from tokalign.tokenizers.loading import load_tokenizer
 
 log = logging.getLogger(__name__)
 
@@ -32,7 +33,7 @@ class PerplexitySettings:
         stride: tokens between the beginnings of two windows of a longer document; at most ``window``. A token after
             the first window sees at least ``window - stride`` tokens before it.
         batch_tokens: most tokens, padding included, in one forward pass (a single window may have more); fewer where
-            the logits of a batch must exist and would take more than ``likelihood.LOGITS_BYTES``.
+            the logits of a batch must exist and would take more than ``scoring.LOGITS_BYTES``.
         precision: of weights and activations: ``float32``, ``bfloat16``, or ``auto``: bfloat16 on a device that has
             it, else float32. The log-softmax is always float32, sums are float64.
         document_start: what the first token is conditioned on: ``eos`` (the model's end-of-text token, which comes
@@ -169,9 +170,7 @@ def read(
     """Read held-out documents and count their tokens by the reference tokenizer."""
     table, counted = read_heldout(documents), None
     if reference_tokenizer is not None:
-        shared = AutoTokenizer.from_pretrained(
-            reference_tokenizer, local_files_only=True, trust_remote_code=settings.trust_remote_code
-        )
+        shared = load_tokenizer(reference_tokenizer, settings.trust_remote_code)
         encoded = shared(table["text"].to_pylist(), add_special_tokens=False)["input_ids"]
         counted = np.array([len(ids) for ids in encoded], dtype=np.int64)
     return Documents(table, counted), {"data": digest_of(documents)}

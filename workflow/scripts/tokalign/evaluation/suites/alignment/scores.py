@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 
+from tokalign.alignment.align import Side
 from tokalign.alignment.table import best_sources, read_tokens
 from tokalign.common.errors import ArtifactError
 from tokalign.evaluation.data.heldout import read_heldout
@@ -17,7 +18,6 @@ from tokalign.evaluation.statistics.token_bleu import ORDERS, SMOOTHING, NgramCo
 from tokalign.evaluation.suites.alignment.rewriting import (
     PairSettings,
     Scored,
-    Side,
     rewritten_segments,
     score_documents,
     shared_tokens,

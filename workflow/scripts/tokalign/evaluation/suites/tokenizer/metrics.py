@@ -35,7 +35,6 @@ BLOCK_TOKENS = 1 << 18
 COUNTS_BYTES = 512_000_000
 """Size of the counts of tokens that exist at a time; the shard is read again for the groups of documents that are left."""
 BATCH_SEGMENTS = 4096
-ORDINARY = ("text", "byte")
 
 MEASURES = (
     Measure("fertility", "ratio", ("tokens", "words"), "tokens/word", "lower"),
@@ -168,7 +167,7 @@ def unigram_metrics(
         vocabulary: of the tokenizer.
         settings: order of the Renyi efficiency.
     """
-    ordinary = np.isin(np.array(vocabulary.kinds, dtype=object), ORDINARY)
+    ordinary = vocabulary.ordinary
     possible = int(ordinary.sum())
     groups = groups_of(items)
     whole, parts = groups[0], groups[1:] or groups
@@ -296,7 +295,7 @@ def evaluate_tokenizer(
     """
     start = time.perf_counter()
     described = read_vocabulary(vocabulary)
-    tokenizer = load_tokenizer(folder)  # type: ignore[arg-type]
+    tokenizer = load_tokenizer(folder)
     documents = document_items(read_counts(shard, described))
     metrics = metrics_of(documents, MEASURES, "documents")
     metrics += unigram_metrics(shard, documents, described, settings)
@@ -316,7 +315,7 @@ def evaluate_tokenizer(
              unreachable["unreachable"], unreachable["tested"])  # fmt: skip
     more = {
         "totals": sums,
-        "vocabulary": {"ids": described.size, "ordinary": sum(kind in ORDINARY for kind in described.kinds)},
+        "vocabulary": {"ids": described.size, "ordinary": int(described.ordinary.sum())},
         "unknown_token": described.roles.get("unk"),
         "unreachable": unreachable,
         "documents_without_placed_words": not_placed,
