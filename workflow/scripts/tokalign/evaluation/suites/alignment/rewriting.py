@@ -14,7 +14,7 @@ import numpy as np
 from tokalign.alignment.align import Side
 from tokalign.alignment.table import NO_SOURCE, Tokens
 from tokalign.common.progress import Progress
-from tokalign.evaluation.statistics.token_bleu import NgramCounts, count_matches
+from tokalign.evaluation.statistics.token_bleu import count_matches
 from tokalign.evaluation.suites.alignment.segments import sample_segments
 from tokalign.tokenizers.loading import encode
 from tokalign.tokenizers.vocabulary import Vocabulary
@@ -110,21 +110,16 @@ class Scored:
     """What is counted of the documents.
 
     Attributes:
-        all: n-grams of all tokens, a row per document.
+        all: n-grams of all tokens, a row of ``count_matches`` per document.
         unshared: n-grams of tokens that are not shared, a row per document (zeros where not comparable).
         comparable: whether both sides spell the document's bytes alike, bool, shape (documents,).
         running: target tokens by category and "mapped" (with a source) and "shared", int64, shape (documents,) each.
     """
 
-    all: NgramCounts
-    unshared: NgramCounts
+    all: np.ndarray
+    unshared: np.ndarray
     comparable: np.ndarray
     running: dict[str, np.ndarray]
-
-
-def _flat(rows: Sequence[np.ndarray]) -> tuple[np.ndarray, np.ndarray]:
-    """Return rows of ids as one array and where each begins."""
-    return np.concatenate([*rows, np.empty(0, np.int64)]).astype(np.int64), np.cumsum([0, *map(len, rows)])
 
 
 def score_documents(
@@ -145,7 +140,7 @@ def score_documents(
     """
     categories = sorted(set(tokens.category))
     code = np.searchsorted(categories, tokens.category)
-    parts: list[tuple[NgramCounts, NgramCounts]] = []
+    parts: list[tuple[np.ndarray, np.ndarray]] = []
     comparable: list[bool] = []
     running: list[np.ndarray] = []
     sizes = [len(text.encode("utf-8")) for text in texts]
@@ -169,15 +164,15 @@ def score_documents(
             own = np.bincount(code[target_ids], minlength=len(categories))
             running.append(np.array([*own, (best[target_ids] != NO_SOURCE).sum(), shared[target_ids].sum()]))
         mapped = [best[ids] for ids in ours]
-        parts.append((count_matches(*_flat(mapped), *_flat(theirs)), count_matches(*_flat(hypotheses), *_flat(references))))
+        parts.append((count_matches(mapped, theirs), count_matches(hypotheses, references)))
         progress.advance(size)
         start = stop
     progress.close()
     columns = np.array(running, dtype=np.int64).reshape(len(texts), len(categories) + 2)
     names = [*categories, "mapped", "shared"]
     return Scored(
-        all=NgramCounts.joined([a for a, _ in parts]),
-        unshared=NgramCounts.joined([b for _, b in parts]),
+        all=np.concatenate([a for a, _ in parts]),
+        unshared=np.concatenate([b for _, b in parts]),
         comparable=np.array(comparable, dtype=bool),
         running={name: columns[:, i] for i, name in enumerate(names)},
     )
