@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from support.copies import OwnCode
 from support.project import ROOT, Project
-from tokalign.cluster.slurm import Request
+from tokalign.cluster.slurm import JobRequest
 from tokalign.preflight import estimates
 from tokalign.preflight.dry_run import parse_dry_run
 from tokalign.preflight.estimates import ModelSize, Stage
@@ -19,7 +19,7 @@ INFO = {"parameters": 1_200_000_000, "embedding_rows": 50_000, "hidden_size": 20
 SIZE = ModelSize.of(INFO)
 
 
-def asked(project: Project, *arguments: str) -> dict[str, Request]:
+def asked(project: Project, *arguments: str) -> dict[str, JobRequest]:
     """Return what the last job of each rule asks for in a dry run.
 
     The profile is that of Slurm, as that of one machine takes no more than the machine has.

@@ -128,9 +128,7 @@ def test_test_sets_of_suites(suite: str):
     }
     blocks = {
         "choices": {"testsets": ["quiz"]},
-        "translation": {
-            "directions": [{"testset": "pairs", "source": a, "target": b} for a, b in ("de en".split(), "en de".split())]
-        },
+        "translation": {"directions": [{"testset": "pairs", "source": a, "target": b} for a, b in (["de", "en"], ["en", "de"])]},
         "generation": {"testset": "starts"},
         "tokenizers": {"testset": "pairs", "parity_language": "en"},
     }

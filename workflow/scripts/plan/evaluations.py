@@ -7,14 +7,12 @@ from pathlib import Path
 from typing import Any
 
 from tokalign.config.experiments import Run
+from tokalign.evaluation.registry import MODEL_SUITES
 from tokalign.evaluation.suites.tasks.files import data_files, task_names
 from tokalign.report.figures.sources import figures_of
 
 from plan import paths
 from plan.study import Block, Study, unique
-
-MODEL_SUITES = ("perplexity", "tasks", "choices", "translation", "generation", "efficiency")
-"""Suites that measure models."""
 
 ROLES = {"source": "source", "initialized": "initialized", "baselines": "baseline", "stages": "stage", "adapted": "adapted"}
 """Kinds of checkpoints that a suite may measure, and the role of each in the comparison."""

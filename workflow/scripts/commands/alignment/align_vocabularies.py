@@ -9,9 +9,6 @@ from tokalign.alignment.align import Side, align, check_different
 from tokalign.alignment.matrix import write_alignment
 from tokalign.alignment.methods.registry import METHODS
 from tokalign.common import cli
-from tokalign.tokenizers.loading import load_tokenizer
-from tokalign.tokenizers.vocabulary import read_vocabulary
-from tokalign.vectors.vectors import read_vectors
 
 
 def arguments() -> argparse.ArgumentParser:
@@ -31,8 +28,8 @@ def arguments() -> argparse.ArgumentParser:
 def main(args: argparse.Namespace) -> None:
     """Align and write."""
     sides = [
-        Side(read_vocabulary(vocabulary), load_tokenizer(tokenizer), read_vectors(vectors) if vectors else None)
-        for tokenizer, vocabulary, vectors in (
+        Side.read(*paths)
+        for paths in (
             (args.target_tokenizer, args.target_vocabulary, args.target_vectors),
             (args.source_tokenizer, args.source_vocabulary, args.source_vectors),
         )

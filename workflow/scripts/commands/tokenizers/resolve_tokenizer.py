@@ -10,7 +10,7 @@ from pathlib import Path
 
 from tokalign.common import cli
 from tokalign.fetch.sources import locate
-from tokalign.tokenizers.resolve import load_tokenizer, save_tokenizer, set_special_tokens
+from tokalign.tokenizers.resolve import read_source_tokenizer, save_tokenizer, set_special_tokens
 
 
 def arguments() -> argparse.ArgumentParser:
@@ -29,7 +29,7 @@ def main(args: argparse.Namespace) -> None:
     settings = args.settings
     located = locate(settings["source"], args.fetched)
     where = f"tokenizer {located.path}"
-    tokenizer = load_tokenizer(located, settings["trust_remote_code"])
+    tokenizer = read_source_tokenizer(located, settings["trust_remote_code"])
     set_special_tokens(tokenizer, settings.get("special_tokens") or {}, where)
     save_tokenizer(tokenizer, settings["source"], where, args.hf, args.vocabulary, args.info)
 

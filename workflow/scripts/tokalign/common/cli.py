@@ -43,23 +43,6 @@ def parser(description: str | None) -> argparse.ArgumentParser:
     )
 
 
-def model_parser(description: str | None, keys: str) -> argparse.ArgumentParser:
-    """Return the parser of a script that measures a model: what is measured on is its own option.
-
-    Args:
-        description: the script's docstring.
-        keys: of ``--settings``, for the help.
-    """
-    made = parser(description)
-    made.add_argument("--model", type=Path, required=True, help="folder of a model")
-    made.add_argument("--tokenizer", type=Path, help="folder of its tokenizer, where it is not in the model's folder")
-    made.add_argument("--settings", type=settings, required=True, help=f"JSON: {keys}")
-    made.add_argument("--labels", type=settings, default={}, help="JSON object copied into the result")
-    made.add_argument("--threads", type=int, default=1, help="CPU threads")
-    made.add_argument("--output", type=Path, required=True, help="JSON file to write; its items go beside it (.parquet)")
-    return made
-
-
 def run(main: Callable[[argparse.Namespace], None], arguments: argparse.ArgumentParser) -> None:
     """Run a script: parse, log to stderr, and turn errors that a user can mend into one message.
 

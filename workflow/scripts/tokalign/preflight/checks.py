@@ -16,12 +16,12 @@ from pathlib import Path
 from typing import Any
 
 from tokalign.cluster import gpus
-from tokalign.cluster.slurm import SINFO, Request, parse_sinfo, slurm
+from tokalign.cluster.slurm import SINFO, JobRequest, parse_sinfo, slurm
 from tokalign.common.errors import InputError
 from tokalign.common.files import read_json
 from tokalign.models.safetensors_file import read_safetensors_header
 from tokalign.preflight import estimates
-from tokalign.preflight.dry_run import Plan, parse_dry_run, without_room
+from tokalign.preflight.dry_run import DryRun, parse_dry_run, without_room
 from tokalign.preflight.estimates import ModelSize, Stage
 
 log = logging.getLogger(__name__)
@@ -381,7 +381,7 @@ def training_memory_mb(plan: Iterable[Training], stated: int | None) -> int | No
 # ---- cluster ----
 
 
-def check_slurm(requests: Iterable[Request], training_mb: int | None, settings: Mapping[str, Any]) -> list[Check]:
+def check_slurm(requests: Iterable[JobRequest], training_mb: int | None, settings: Mapping[str, Any]) -> list[Check]:
     """Check partitions, what jobs ask for, and the account.
 
     Args:
@@ -422,7 +422,7 @@ def check_slurm(requests: Iterable[Request], training_mb: int | None, settings: 
     return checks
 
 
-def describe(request: Request) -> str:
+def describe(request: JobRequest) -> str:
     """Say what a job asks for."""
     gpus = f", {request.gpus} GPUs" if request.gpus else ""
     return f"{request.mem_mb} MB, {request.threads} threads, {request.minutes} minutes{gpus}"
@@ -450,7 +450,7 @@ def check_machine(training_mb: int | None) -> list[Check]:
     return checks
 
 
-def dry_run(command: Sequence[str], folder: Path) -> Plan:
+def dry_run(command: Sequence[str], folder: Path) -> DryRun:
     """Plan the run with Snakemake itself.
 
     Raises:

@@ -18,7 +18,7 @@ from tokalign.common.errors import ConfigurationError, InputError, StageStoppedE
 from tokalign.common.files import atomic_file, full_disk_named, read_json, write_json
 from tokalign.common.progress import quantity
 from tokalign.models.device import choose_precision
-from tokalign.training.callback import Plan, StageCallback
+from tokalign.training.callback import MetricScale, StageCallback
 from tokalign.training.data import ScheduledBlocks, StageData
 from tokalign.training.losses import chunked
 from tokalign.training.order import mixed_order
@@ -120,7 +120,7 @@ def train_stage(
     peak, of_what = peak_operations(processes.device, precision)
     size = size_of_state(model, execution.zero, precision)
     operations = operations_per_token(model)
-    plan = Plan(block, batch, sum(data.used) * block, data.bytes_per_token, operations, peak * processes.world, size)
+    scale = MetricScale(block, batch, sum(data.used) * block, data.bytes_per_token, operations, peak * processes.world, size)
     sources = [data.blocks, *([data.mixed] if data.mixed else [])]
     trainer: StageTrainer
 
@@ -132,7 +132,7 @@ def train_stage(
             write_json(state / "best.json", {"heldout_bits_per_byte": bits, "step": step})
 
     callback = StageCallback(
-        state / "metrics.jsonl", plan, execution, processes,
+        state / "metrics.jsonl", scale, execution, processes,
         deadline=deadline, heldout=data.heldout, finite=lambda: finite_weights(model),
         keep_best=keep_best if settings.publish != "last" else None,
     )  # fmt: skip
