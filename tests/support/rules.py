@@ -17,3 +17,13 @@ def rules() -> dict[str, str]:
 
 
 RULES = rules()
+COMMANDS = {name: text for name, text in RULES.items() if "    shell:" in text}
+"""The rules that start a command."""
+STARTED_BY = {"training/launch_training.py": "training/train_stage.py"}
+"""Commands that start another command."""
+
+
+def script_of(rule: str) -> str:
+    """Return the path of the command that a rule runs, below commands/."""
+    (name,) = re.findall(r"/(\w+/\w+\.py)\b", COMMANDS[rule].split("    shell:")[1])
+    return STARTED_BY.get(name, name)
