@@ -28,13 +28,6 @@ include: "rules/report.smk"
 include: "rules/preflight.smk"
 
 
-localrules:
-    all,
-    fetched,
-    aligned,
-    initialized,
-
-
 rule all:
     """Everything that the experiments ask for: adapted models, evaluations, tables and figures."""
     default_target: True
@@ -47,6 +40,7 @@ rule all:
             for figure in evaluations.figures()
             for format in ("svg", "png", "pdf")
         ],
+    localrule: True
 
 
 rule fetched:
@@ -54,15 +48,18 @@ rule fetched:
     input:
         study.fetched_files(),
         evaluations.fetched_files(),
+    localrule: True
 
 
 rule aligned:
     """The alignments and their reports."""
     input:
         study.alignment_reports(),
+    localrule: True
 
 
 rule initialized:
     """The initialized checkpoints, before any training."""
     input:
         study.initialized_models(),
+    localrule: True

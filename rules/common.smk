@@ -1,13 +1,21 @@
 # What all rules share: the valid configuration, what is looked up in it (workflow/scripts/plan/), names of wildcards, the environment.
 
 import os
+import shlex
 import sys
 from pathlib import Path
 
 from snakemake.exceptions import WorkflowError
 
+# The repository, also where another workflow uses this one as a module.
 ROOT = Path(workflow.current_basedir.get_path_or_uri(secret_free=True)).parent
-sys.path.insert(0, str(ROOT / "workflow/scripts"))
+LIBRARY = str(ROOT / "workflow/scripts")
+if not Path(LIBRARY).is_dir():
+    raise WorkflowError(
+        f"{LIBRARY}: no such folder; the workflow needs its library beside its rules.\n"
+        "  to mend:  clone the repository, and name the clone's workflow/Snakefile in the module"
+    )
+sys.path.insert(0, LIBRARY)
 
 from plan import paths, preflight
 from plan.evaluations import Evaluations
@@ -31,16 +39,16 @@ config.update(validated)
 study = Study(config)
 evaluations = Evaluations(study)
 settings = Settings(study, evaluations, DigestCache(".snakemake/tokalign-digests.json"))
-jobs = Jobs(study, evaluations, Profile(workflow.resource_settings))
+# A module may be used with a prefix: then rules have other names in the workflow that runs.
+rule_name = workflow.modifier.modify_rulename
+jobs = Jobs(study, evaluations, Profile(workflow.resource_settings, rule_name))
 
-# For the commands of all rules: where they are, and their library; the programs of the environment that Snakemake runs in (conda
+# For the commands of all rules: where they are; the programs of the environment that Snakemake runs in (conda
 # environments, where they are used, go before them); no hub access, which only the fetch rules switch on; and threads that
 # sleep while they wait for each other, as spinning makes a job ten times slower on cores that it shares.
 OFFLINE = os.environ.get("HF_HUB_OFFLINE", "").lower() in ("1", "true", "yes", "on")
-libraries = [str(ROOT / "workflow/scripts"), *os.environ.get("PYTHONPATH", "").split(os.pathsep)]
 os.environ.update(
-    SCRIPTS=os.path.relpath(ROOT / "workflow/scripts/commands"),
-    PYTHONPATH=os.pathsep.join(filter(None, dict.fromkeys(libraries))),
+    SCRIPTS=os.path.relpath(Path(LIBRARY, "commands")),
     PATH=os.pathsep.join([str(Path(sys.executable).parent), *os.get_exec_path()]),
     OMP_WAIT_POLICY="PASSIVE",
     HF_HUB_OFFLINE="1",
@@ -51,9 +59,12 @@ os.environ.update(
 
 # Threads of a job are those that it asks for, never those of the node. Snakemake says so to BLAS, OpenMP and Arrow; these are the
 # others that would look at the node: the tokenizers and numba. (The prefix replaces Snakemake's own, which is its first command.)
+# The library's place is said here, as Snakemake takes PYTHONPATH out of a job's environment with `--sdm conda`.
 shell.prefix(
     "set -euo pipefail;"
-    ' export RAYON_NUM_THREADS="$OMP_NUM_THREADS" NUMBA_NUM_THREADS="$OMP_NUM_THREADS"; '
+    ' export RAYON_NUM_THREADS="$OMP_NUM_THREADS" NUMBA_NUM_THREADS="$OMP_NUM_THREADS"'
+    f" PYTHONPATH={shlex.quote(LIBRARY)}"
+    '"${{PYTHONPATH:+:$PYTHONPATH}}"; '
 )
 
 

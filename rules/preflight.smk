@@ -4,19 +4,16 @@
 # OUTPUTS          none
 
 
-localrules:
-    preflight,
-
-
 rule preflight:
-    """Access to models and data sets, disk, memory and the cluster are checked, and the plan is printed; nothing is made."""
     log:
         "logs/preflight.log",
     retries: 0  # what it finds does not change by itself
+    """Access to models and data sets, disk, memory and the cluster are checked, and the plan is printed; nothing is made."""
+    localrule: True
     conda:
         "../envs/data.yaml"
     params:
-        settings=lambda w: preflight.settings(workflow, study, evaluations, jobs),
+        settings=lambda w: preflight.settings(workflow, study, evaluations, jobs, rule_name),
         offline="--offline" if OFFLINE else "",
     # The settings are as long as the study is large, and an argument may be 128 kB long.
     shell:

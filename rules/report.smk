@@ -7,12 +7,6 @@ from tokalign.report.figures.sources import SOURCES
 from tokalign.report.tables.names import TABLES
 
 
-localrules:
-    make_tables,
-    write_summary,
-    draw_figure,
-
-
 rule make_tables:
     """All results as tables: CSV, Markdown, LaTeX, and pages that can be searched."""
     input:
@@ -34,6 +28,7 @@ rule make_tables:
         ],
     log:
         "logs/make_tables.log",
+    localrule: True
     conda:
         "../envs/report.yaml"
     params:
@@ -60,6 +55,7 @@ rule write_summary:
         ),
     log:
         "logs/write_summary.log",
+    localrule: True
     conda:
         "../envs/report.yaml"
     params:
@@ -86,6 +82,7 @@ rule draw_figure:
         paths.log("draw_figure", paths.FIGURE.where(format="svg")),
     wildcard_constraints:
         figure="|".join(SOURCES),
+    localrule: True
     conda:
         "../envs/report.yaml"
     params:

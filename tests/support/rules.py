@@ -21,3 +21,15 @@ def rules() -> dict[str, str]:
 
 
 RULES = rules()
+COMMANDS = {name: text for name, text in RULES.items() if "    shell:" in text}
+"""The rules that start a command."""
+STARTED_BY = {"training/launch_training.py": "training/train_stage.py"}
+"""Commands that start another command."""
+
+
+def script_of(rule: str) -> str:
+    """Return the path of the command that a rule runs, below commands/."""
+    text = COMMANDS[rule]
+    (name,) = re.findall(r"/(\w+/[\w{}.]+\.py)\b", text.split("    shell:")[1])
+    name = name.replace("{params.command}", "".join(re.findall(r'command="(\w+)"', text)[:1]))
+    return STARTED_BY.get(name, name)

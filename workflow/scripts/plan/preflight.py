@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -21,13 +22,14 @@ ALL_THREADS = 100_000
 """Cores of a dry run, so that no rule is planned with fewer threads than it asks for."""
 
 
-def dry_run_command(typed: list[str]) -> list[str]:
+def dry_run_command(typed: list[str], own: str) -> list[str]:
     """Return the command that was typed as a dry run of everything else.
 
     Args:
         typed: its words after ``snakemake``.
+        own: name of the rule preflight.
     """
-    words = [word for word in typed if word not in ("preflight", "--quiet", "-q")]
+    words = [word for word in typed if word not in (own, "--quiet", "-q")]
     return [sys.executable, "-m", "snakemake", "--quiet", "host", "--dry-run", "--cores", str(ALL_THREADS), *words]
 
 
@@ -137,11 +139,19 @@ def site(workflow: Any, profile: Profile) -> dict[str, Any]:
     }
 
 
-def settings(workflow: Any, study: Study, evaluations: Evaluations, jobs: Jobs) -> str:
-    """Return all that preflight reads, as JSON; it grows with the study."""
+def settings(workflow: Any, study: Study, evaluations: Evaluations, jobs: Jobs, name_of: Callable[[str], str]) -> str:
+    """Return all that preflight reads, as JSON; it grows with the study.
+
+    Args:
+        workflow: Snakemake's.
+        study: the experiments.
+        evaluations: those of the study.
+        jobs: what they ask for.
+        name_of: gives a rule's name in the workflow that runs.
+    """
     return canonical(
         {
-            "dry_run": dry_run_command(sys.argv[1:]),
+            "dry_run": dry_run_command(sys.argv[1:], name_of("preflight")),
             "start": workflow.workdir_init,
             "sources": network_sources(study, evaluations),
             "models": {

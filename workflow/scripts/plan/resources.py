@@ -68,16 +68,18 @@ class Profile:
 
     Args:
         settings: ``workflow.resource_settings``.
+        name_of: gives a rule's name in the workflow that runs, which may use this one as a module with a prefix.
     """
 
-    def __init__(self, settings: Any):
+    def __init__(self, settings: Any, name_of: Callable[[str], str] = str):
         """Keep the settings."""
+        self.name_of = name_of
         self.of_rules: Mapping[str, Any] = settings.overwrite_resources
         self.defaults: Mapping[str, Any] = settings.default_resources or {}
 
     def resource(self, rule: str, name: str) -> str | None:
         """Return the value of a resource of a rule as text, or ``None`` where none is set."""
-        return self._text(self.of_rules.get(rule, {}), name)
+        return self._text(self.of_rules.get(self.name_of(rule), {}), name)
 
     def default(self, name: str) -> str | None:
         """Return the value of a resource that is set for all rules, or ``None``."""
