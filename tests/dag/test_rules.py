@@ -13,6 +13,7 @@ import yaml
 from support.project import ROOT
 from support.rules import RULES
 from tokalign.common.versions import VERSIONS
+from tokalign.evaluation.registry import SUITES
 
 LIBRARY = ROOT / "workflow/scripts"
 SCRIPTS = LIBRARY / "commands"
@@ -156,7 +157,10 @@ def test_environment_of_a_rule_has_what_its_script_imports(rule: str):
     assert conda
     provided = with_dependencies(set(pins(environment(ROOT / conda[1]))))
     owners = metadata.packages_distributions()
-    needed = {
-        name: {canonical_name(owner) for owner in owners[name]} for name in imported(SCRIPTS / script_of(rule), set()) - OPTIONAL
-    }
+    seen: set[Path] = set()
+    foreign = imported(SCRIPTS / script_of(rule), seen)
+    for suite in SUITES.values():  # which the registry imports by name
+        if suite.command == rule:
+            foreign |= imported(LIBRARY / f"{suite.module.replace('.', '/')}.py", seen)
+    needed = {name: {canonical_name(owner) for owner in owners[name]} for name in foreign - OPTIONAL}
     assert {name: owner for name, owner in needed.items() if not owner & provided} == {}
