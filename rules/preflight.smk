@@ -5,10 +5,10 @@
 
 
 rule preflight:
+    """Access to models and data sets, disk, memory and the cluster are checked, and the plan is printed; nothing is made."""
     log:
         "logs/preflight.log",
     retries: 0  # what it finds does not change by itself
-    """Access to models and data sets, disk, memory and the cluster are checked, and the plan is printed; nothing is made."""
     localrule: True
     conda:
         "../envs/data.yaml"

@@ -15,6 +15,7 @@ from tokalign.common.errors import ArtifactError, ConfigurationError
 from tokalign.evaluation.data.testsets import Testset, write_testset
 from tokalign.evaluation.registry import MODEL_SUITES, SUITES
 from tokalign.evaluation.suite import evaluate, settings_of
+from tokalign.report.figures.sources import SOURCES
 
 
 def test_the_registry_loads_no_heavy_library():
@@ -80,3 +81,10 @@ def test_a_model_that_lacks_rows_for_its_tokenizer_is_refused_by_the_skeleton(tm
     with pytest.raises(ArtifactError, match="does not fit"):
         evaluate("generation", tmp_path / "model", tmp_path / "tokenizer", inputs, settings, {}, tmp_path / "out.json")
     assert not (tmp_path / "out.json").exists()
+
+
+def test_figures_are_drawn_of_known_suites():
+    named = {
+        name for source in SOURCES.values() for each in source.suites for name in ([each] if isinstance(each, str) else each)
+    }
+    assert named <= set(SUITES)
