@@ -3,16 +3,13 @@
 from __future__ import annotations
 
 import copy
-from dataclasses import fields
 from typing import Any
 
 import pytest
 from support.project import CONFIG
 from tokalign.common.errors import ConfigurationError
 from tokalign.config.validation import check_files, validate
-from tokalign.vectors.cooccurrence import CountSettings
-from tokalign.vectors.fasttext import FastTextSettings
-from tokalign.vectors.glove import GloveSettings
+from tokalign.config.vectors import CountSettings, FastTextSettings, GloveSettings
 
 
 @pytest.fixture
@@ -24,7 +21,7 @@ def test_defaults_are_the_settings_of_the_library(config):
     block = validate(config)["vectors"]["glove"]
     assert block["method"] == "glove"
     for key, kind in (("count", CountSettings), ("glove", GloveSettings), ("fasttext", FastTextSettings)):
-        assert set(block[key]) == {field.name for field in fields(kind)}
+        assert set(block[key]) == {*kind.model_fields}
     assert block["glove"]["early_stop"] is None
     chosen = (block["fasttext"][key] for key in ("dimensions", "learning_rate", "epochs", "window", "negatives", "min_count"))
     assert tuple(chosen) == (300, 0.05, 5, 5, 5, 5)

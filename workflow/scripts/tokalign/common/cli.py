@@ -11,26 +11,57 @@ import shutil
 import sys
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar, Protocol, Self
 
 from tokalign.common.errors import EXIT_CONTINUE, StageStoppedError, TokalignError
 
 FULL_DISK = (errno.ENOSPC, errno.EDQUOT)
 
 
+class Block(Protocol):
+    """A kind of settings block: the types of ``tokalign.config`` are such."""
+
+    model_fields: ClassVar[dict[str, Any]]
+
+    @classmethod
+    def of(cls, values: dict[str, Any], place: str) -> Self:
+        """Check values and fill in defaults; ``place`` names the block in errors."""
+
+
 def settings(text: str) -> dict[str, Any]:
-    """Parse the value of ``--settings``: JSON, or the name of a JSON file.
+    """Parse the value of an option: JSON, the name of a JSON file, or ``-`` for JSON on standard input.
 
     Raises:
         argparse.ArgumentTypeError: it is neither.
     """
     try:
-        value = json.loads(text if text.lstrip().startswith("{") else Path(text).read_text(encoding="utf-8"))
+        if text == "-":
+            text = sys.stdin.read()
+            value = json.loads(text)
+        else:
+            value = json.loads(text if text.lstrip().startswith("{") else Path(text).read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
         raise argparse.ArgumentTypeError(f"neither a JSON object nor a JSON file: {text!r} ({error})") from error
     if not isinstance(value, dict):
         raise argparse.ArgumentTypeError(f"expected a JSON object, found {text!r}")
     return value
+
+
+def add_settings(command: argparse.ArgumentParser, kind: type[Block], option: str = "--settings") -> None:
+    """Add an option for a block of settings, which is checked like the same block of the configuration.
+
+    Args:
+        command: the parser.
+        kind: of the block.
+        option: its name, which messages use.
+    """
+    command.add_argument(
+        option,
+        type=lambda text: kind.of(settings(text), option.lstrip("-")),
+        required=True,
+        metavar="JSON",
+        help=f"JSON, a JSON file, or - for standard input: {', '.join(kind.model_fields)}",
+    )
 
 
 def parser(description: str | None) -> argparse.ArgumentParser:
@@ -62,13 +93,12 @@ def run(main: Callable[[argparse.Namespace], None], arguments: argparse.Argument
 
     Exit status: 0 done; 1 an error; 75 (``EXIT_CONTINUE``) stopped in time with a state to continue from.
     """
-    args = arguments.parse_args()
     name = Path(sys.argv[0]).stem
     logging.basicConfig(level=logging.INFO, stream=sys.stderr, format=f"%(asctime)s {name}: %(message)s", datefmt="%H:%M:%S")
     for noisy in ("httpx", "numba", "urllib3", "fsspec", "matplotlib"):
         logging.getLogger(noisy).setLevel(logging.WARNING)
     try:
-        main(args)
+        main(arguments.parse_args())
     except StageStoppedError as stop:
         print(f"{name}: stopped, to be continued: {stop}", file=sys.stderr, flush=True)
         sys.exit(EXIT_CONTINUE)

@@ -13,6 +13,7 @@ RULE = "rule"
 """Type of the errors that ``broken`` makes."""
 
 Value = TypeVar("Value")
+Part = TypeVar("Part", bound="Block")
 
 
 class _LeftOut:
@@ -110,6 +111,10 @@ class Block(BaseModel):
             for name, field in cls.model_fields.items()
             if not field.is_required()
         }
+
+    def part(self, kind: type[Part]) -> Part:
+        """Return the keys that make a block of another kind, such as the settings of a training without trust in code."""
+        return kind.model_construct(**{name: getattr(self, name) for name in kind.model_fields})
 
     def plain(self, *without: str) -> dict[str, Any]:
         """Return the block as JSON has it: keys that were left out and have no default are not there.

@@ -177,8 +177,8 @@ class Stage(Placement, Execution, Computation):
         return self
 
 
-class StageSettings(RemoteCode, Computation):
-    """What is read to train a stage."""
+class StageSettings(Computation):
+    """What a stage computes, as it is handed to the training."""
 
     publish: Annotated[str, Field(pattern="^(last|best of [0-9]+ bytes every [0-9]+ steps)$")] = Field(
         "last", description="last, or `best of N bytes every N steps`: measurements on held-out text that choose the weights."
@@ -207,9 +207,9 @@ class StageSettings(RemoteCode, Computation):
     def content(self) -> dict[str, Any]:
         """Return what makes the training what it is, for its fingerprint.
 
-        The corpus that is mixed in counts by its blocks, the length by its steps; code that is trusted is part of the model.
+        The corpus that is mixed in counts by its blocks, the length by its steps.
         """
-        chosen = self.plain("tokens", "mixture", "trust_remote_code")
+        chosen = self.plain("tokens", "mixture")
         return chosen | {
             "steps": self.optimizer_steps,
             "mixture_share": self.mixture_share,
@@ -229,6 +229,10 @@ class StageSettings(RemoteCode, Computation):
                 expected=f"for instance {max(1, round(self.batch_tokens / block)) * block}",
             )
         return self.batch_tokens // block
+
+
+class TrainSettings(RemoteCode, StageSettings):
+    """What is read to train a stage."""
 
 
 class Recipe(Block):
