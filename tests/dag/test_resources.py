@@ -5,13 +5,14 @@ from __future__ import annotations
 import json
 import re
 from pathlib import Path
+from typing import get_args
 
 import pytest
 from support.copies import OwnCode
 from support.project import ROOT, Project
 from support.rules import RULES
 from tokalign.cluster.slurm import Request
-from tokalign.config.validation import load_schema
+from tokalign.config.resources import RuleName
 from tokalign.preflight import estimates
 from tokalign.preflight.dry_run import parse_dry_run
 from tokalign.preflight.estimates import ModelSize, Stage
@@ -43,9 +44,7 @@ def fresh(tmp_path: Path) -> Project:
 
 def test_the_schema_names_the_rules_that_run_as_jobs():
     jobs = {name for name, text in RULES.items() if "    resources:" in text}
-    assert (
-        set(load_schema(ROOT / "workflow/schemas/config.schema.yaml")["properties"]["resources"]["propertyNames"]["enum"]) == jobs
-    )
+    assert set(get_args(RuleName)) == jobs
 
 
 def test_resources_before_anything_is_known_and_afterwards(fresh: Project):

@@ -29,7 +29,7 @@ def arguments() -> argparse.ArgumentParser:
 def main(args: argparse.Namespace) -> None:
     """Count and write."""
     size = read_json(args.tokenizer_info)["size"]
-    settings = CountSettings.of({**args.settings.plain(), "memory_gb": args.memory_mb / 1000}, "settings")
+    settings = CountSettings.model_construct(**args.settings.plain(), memory_gb=args.memory_mb / 1000)  # any memory will do
     cooccurrences = count_cooccurrences(args.shards, size, settings, args.threads)
     log.info("%d tokens kept of %d, %d non-zeros", len(cooccurrences.token_ids), size, len(cooccurrences.indices))
     write_cooccurrences(args.output, cooccurrences)

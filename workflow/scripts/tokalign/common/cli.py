@@ -10,6 +10,7 @@ import os
 import shutil
 import sys
 from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar, Protocol, Self
 
@@ -36,8 +37,7 @@ def settings(text: str) -> dict[str, Any]:
     """
     try:
         if text == "-":
-            text = sys.stdin.read()
-            value = json.loads(text)
+            value = json.load(sys.stdin)
         else:
             value = json.loads(text if text.lstrip().startswith("{") else Path(text).read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
@@ -47,21 +47,38 @@ def settings(text: str) -> dict[str, Any]:
     return value
 
 
+@dataclass(frozen=True)
+class BlockOption:
+    """The type of an option whose value is a block of settings, checked like the same block of the configuration.
+
+    Attributes:
+        kind: of the block.
+        place: what errors call the block.
+    """
+
+    kind: type[Block]
+    place: str
+
+    def __call__(self, text: str) -> Block:
+        """Parse and check the value.
+
+        Raises:
+            argparse.ArgumentTypeError: it is no JSON object.
+            ConfigurationError: a key is unknown or missing, or a value is wrong.
+        """
+        return self.kind.of(settings(text), self.place)
+
+
 def add_settings(command: argparse.ArgumentParser, kind: type[Block], option: str = "--settings") -> None:
-    """Add an option for a block of settings, which is checked like the same block of the configuration.
+    """Add an option for a block of settings; its help names the keys.
 
     Args:
         command: the parser.
         kind: of the block.
-        option: its name, which messages use.
+        option: its name.
     """
-    command.add_argument(
-        option,
-        type=lambda text: kind.of(settings(text), option.lstrip("-")),
-        required=True,
-        metavar="JSON",
-        help=f"JSON, a JSON file, or - for standard input: {', '.join(kind.model_fields)}",
-    )
+    words = f"JSON, a JSON file, or - for standard input: {', '.join(kind.model_fields)}"
+    command.add_argument(option, type=BlockOption(kind, option.lstrip("-")), required=True, metavar="JSON", help=words)
 
 
 def parser(description: str | None) -> argparse.ArgumentParser:

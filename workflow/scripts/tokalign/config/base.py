@@ -103,15 +103,6 @@ class Block(BaseModel):
 
             raise explain(error, cls, json.loads(text), place) from None
 
-    @classmethod
-    def defaults(cls) -> dict[str, Any]:
-        """Return the keys that need not be given, with their defaults."""
-        return {
-            name: _plain(field.get_default(call_default_factory=True, validated_data={}))
-            for name, field in cls.model_fields.items()
-            if not field.is_required()
-        }
-
     def part(self, kind: type[Part]) -> Part:
         """Return the keys that make a block of another kind, such as the settings of a training without trust in code."""
         return kind.model_construct(**{name: getattr(self, name) for name in kind.model_fields})
