@@ -246,7 +246,7 @@ def prepare_corpus(sources: list[Source], settings: CorpusSettings, out: Path) -
 
     Args:
         sources: at least one; of equal texts the first in this order is kept.
-        settings: see the schema.
+        settings: how they become a corpus.
         out: an existing empty folder; gets ``train-00000.parquet`` ... and ``validation.parquet``.
 
     Returns:
