@@ -7,7 +7,7 @@ BIN := $(VENV)/bin
 SNAKEMAKE := $(BIN)/snakemake --profile profiles/local
 export PYTHONUNBUFFERED = 1
 
-.PHONY: demo report install test check lint unit dag e2e faults slurm slurm-profile orphans lock dag-picture docs
+.PHONY: demo report install test check lint unit dag envs e2e faults slurm slurm-profile orphans lock dag-picture docs
 
 demo: install
 	$(SNAKEMAKE)
@@ -28,21 +28,21 @@ $(VENV)/.complete: envs/requirements.txt envs/requirements-dev.txt
 	@echo $(CURDIR)/workflow/scripts > $$($(BIN)/python -c 'import sysconfig; print(sysconfig.get_path("purelib"))')/tokalign.pth
 	@touch $@
 
-test: check e2e faults slurm
+test: check envs e2e faults slurm
 
 check: lint unit dag
 
 lint: install
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
-	$(BIN)/snakefmt --check Snakefile rules
+	$(BIN)/snakefmt --check Snakefile workflow/Snakefile rules
 	$(BIN)/snakemake --lint
 
 # Tests of these kinds do not meet, so two run at a time.
 unit dag: install
 	$(BIN)/python -m pytest tests/$@ --numprocesses 2 --dist worksteal
 
-e2e faults slurm: install
+envs e2e faults slurm: install
 	$(BIN)/python -m pytest tests/$@
 
 # `snakemake --profile slurm` looks in ~/.config/snakemake.

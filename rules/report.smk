@@ -1,65 +1,92 @@
-# REQUIRED INPUTS  results/evaluations/, results/alignments/*/report.json, results/adapted/*/{stage}
-# OUTPUTS          results/tables/*.{csv,md,tex,html}, results/summary.{md,html}; `snakemake --report
-#                  results/report.html` shows them
+# REQUIRED INPUTS  SUITE_RESULT, TOKENIZER_RESULT, ALIGNMENT_SCORES, ALIGNMENT_REPORT, COMPARISON, ADAPTED
+# OUTPUTS          TABLE      each result as CSV, Markdown, LaTeX and a page that can be searched
+#                  SUMMARY    five lines for each adapted model
+#                  FIGURE     SVG, PNG and PDF, from a table alone; `snakemake --report results/report.html` shows all of it
 
-
-localrules:
-    make_tables,
-    write_summary,
+from tokalign.report.figures.sources import SOURCES
+from tokalign.report.tables.names import TABLES
 
 
 rule make_tables:
     """All results as tables: CSV, Markdown, LaTeX, and pages that can be searched."""
     input:
-        perplexity=suite_results("perplexity"),
-        tokenizers=tokenizer_results,
-        alignments=alignment_results,
-        alignment_scores=alignment_score_results,
-        stages=stage_results,
-        comparisons=comparisons,
+        unpack(lambda w: evaluations.tabled()),
     output:
-        TABLES.values(),
-        [f"results/tables/{name}.{kind}" for name in TABLES for kind in ("md", "tex")],
+        [
+            paths.TABLE.of(table=table, format=format)
+            for table in TABLES
+            for format in ("csv", "md", "tex")
+        ],
         [
             report(
-                f"results/tables/{name}.html",
-                caption=f"../workflow/report/tables/{name}.rst",
+                paths.TABLE.of(table=table, format="html"),
+                caption=f"../workflow/report/tables/{table}.rst",
                 category="Tables",
                 labels={"what": title},
             )
-            for name, title in TABLE_TITLES.items()
+            for table, title in TABLES.items()
         ],
     log:
         "logs/make_tables.log",
+    localrule: True
     conda:
         "../envs/report.yaml"
     params:
+        results=lambda w: canonical(evaluations.tabled()),
+        folder=lambda w, output: os.path.dirname(output[0]),
         version=VERSIONS["tables"],
+    # The list of results is as long as the study is large, and an argument may be 128 kB long.
     shell:
-        'python "$SCRIPTS"/report/make_tables.py --perplexity {input.perplexity:q} --tokenizers {input.tokenizers:q}'
-        " --alignments {input.alignments:q} --alignment-scores {input.alignment_scores:q}"
-        ' --stages {input.stages:q} --comparisons {input.comparisons:q} --captions "$SCRIPTS"/../../report/tables'
-        " --folder results/tables 2>&1 | tee {log:q}"
+        'python "$SCRIPTS"/report/make_tables.py --results - --folder {params.folder:q}'
+        ' --captions "$SCRIPTS"/../../report/tables 2>&1 <<< {params.results:q} | tee {log:q}'
 
 
 rule write_summary:
     """Five lines for each adapted model: tokens saved, quality, speed, what failed, what to do next."""
     input:
-        comparisons,
+        lambda w: evaluations.comparisons(),
     output:
-        markdown="results/summary.md",
+        markdown=paths.SUMMARY.of(format="md"),
         page=report(
-            "results/summary.html",
+            paths.SUMMARY.of(format="html"),
             caption="../workflow/report/summary.rst",
             category="Summary",
             labels={"what": "Five lines for each adapted model"},
         ),
     log:
         "logs/write_summary.log",
+    localrule: True
     conda:
         "../envs/report.yaml"
     params:
         version=VERSIONS["tables"],
     shell:
-        'python "$SCRIPTS"/report/write_summary.py --comparisons {input:q} --markdown {output.markdown:q} --page {output.page:q}'
+        'python "$SCRIPTS"/report/write_summary.py --comparisons {input:q} --markdown {output.markdown:q}'
+        " --page {output.page:q} 2>&1 | tee {log:q}"
+
+
+rule draw_figure:
+    """One figure, from its table alone."""
+    input:
+        lambda w: paths.TABLE.of(table=SOURCES[w.figure].table, format="csv"),
+    output:
+        report(
+            paths.FIGURE.where(format="svg"),
+            caption="../workflow/report/figure.rst",
+            category="Figures",
+            labels=lambda w: {"what": SOURCES[w.figure].title},
+        ),
+        paths.FIGURE.where(format="png"),
+        paths.FIGURE.where(format="pdf"),
+    log:
+        paths.log("draw_figure", paths.FIGURE.where(format="svg")),
+    wildcard_constraints:
+        figure="|".join(SOURCES),
+    localrule: True
+    conda:
+        "../envs/report.yaml"
+    params:
+        version=VERSIONS["figures"],
+    shell:
+        'python "$SCRIPTS"/report/draw_figure.py --figure {wildcards.figure} --table {input:q} --output {output:q}'
         " 2>&1 | tee {log:q}"

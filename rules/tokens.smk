@@ -1,25 +1,25 @@
-# REQUIRED INPUTS  results/corpora/{corpus}/text, results/tokenizers/{tokenizer}/hf
-# OUTPUTS          results/tokens/{corpus}/{tokenizer}/{shard}.arrow          the only tokenization there is
-#                  results/packed/{corpus}/{tokenizer}/{block}/blocks.arrow   training blocks
+# REQUIRED INPUTS  CORPUS_TEXT, TOKENIZER
+# OUTPUTS          TOKENS    token ids of a text shard; the only tokenization there is
+#                  BLOCKS    training blocks of one length, BLOCKS_MANIFEST beside them
 
 
 rule tokenize_shard:
     """Token ids of one text shard under one tokenizer."""
     input:
-        text="results/corpora/{corpus}/text",
-        tokenizer="results/tokenizers/{tokenizer}/hf",
+        text=paths.CORPUS_TEXT,
+        tokenizer=paths.TOKENIZER,
     output:
-        "results/tokens/{corpus}/{tokenizer}/{shard}.arrow",
+        paths.TOKENS,
     log:
-        "logs/tokenize_shard/{corpus}/{tokenizer}/{shard}.log",
+        paths.log("tokenize_shard", paths.TOKENS),
     benchmark:
-        "logs/benchmarks/tokenize_shard/{corpus}/{tokenizer}/{shard}.tsv"
+        paths.benchmark("tokenize_shard", paths.TOKENS)
     conda:
         "../envs/data.yaml"
-    threads: threads_of("tokenize_shard", 4)
+    threads: 4
     resources:
-        mem_mb=memory_of("tokenize_shard", 8000),
-        runtime=runtime_of("tokenize_shard", 240),
+        mem_mb=memory(8000),
+        runtime=runtime(240),
     params:
         version=VERSIONS["tokens"],
     shell:
@@ -30,23 +30,23 @@ rule tokenize_shard:
 rule pack_tokens:
     """Training blocks of one length: documents with EOS between them, cut without loss."""
     input:
-        shards=train_shards("results/tokens/{corpus}/{tokenizer}/{shard}.arrow"),
-        info="results/tokenizers/{tokenizer}/info.json",
+        shards=lambda w: study.train_shards(w.corpus, w.tokenizer),
+        info=paths.TOKENIZER_INFO,
     output:
-        blocks="results/packed/{corpus}/{tokenizer}/{block}/blocks.arrow",
-        manifest="results/packed/{corpus}/{tokenizer}/{block}/manifest.json",
+        blocks=paths.BLOCKS,
+        manifest=paths.BLOCKS_MANIFEST,
     log:
-        "logs/pack_tokens/{corpus}/{tokenizer}/{block}.log",
+        paths.log("pack_tokens", paths.BLOCKS),
     benchmark:
-        "logs/benchmarks/pack_tokens/{corpus}/{tokenizer}/{block}.tsv"
+        paths.benchmark("pack_tokens", paths.BLOCKS)
     conda:
         "../envs/data.yaml"
-    threads: threads_of("pack_tokens", 1)
+    threads: 1
     resources:
-        mem_mb=memory_of("pack_tokens", 4000),
-        runtime=runtime_of("pack_tokens", 240),
+        mem_mb=memory(4000),
+        runtime=runtime(240),
     params:
         version=VERSIONS["packing"],
     shell:
-        'python "$SCRIPTS"/tokens/pack_tokens.py --shards {input.shards:q} --tokenizer-info {input.info:q} --block {wildcards.block}'
-        " --output {output.blocks:q} --manifest {output.manifest:q} 2>&1 | tee {log:q}"
+        'python "$SCRIPTS"/tokens/pack_tokens.py --shards {input.shards:q} --tokenizer-info {input.info:q}'
+        " --block {wildcards.block} --output {output.blocks:q} --manifest {output.manifest:q} 2>&1 | tee {log:q}"

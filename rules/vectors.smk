@@ -1,86 +1,86 @@
-# REQUIRED INPUTS  results/tokens/{corpus}/{tokenizer}/train-*.arrow
-#                  a local file, where vectors are imported
-# OUTPUTS          results/vectors/{corpus}/{tokenizer}/{vectors}/cooccurrences.safetensors   for GloVe
-#                  results/vectors/{corpus}/{tokenizer}/{vectors}/vectors.safetensors, objective.json
+# REQUIRED INPUTS  TOKENS of the training shards; a local file, where vectors are imported
+# OUTPUTS          COOCCURRENCES    for GloVe
+#                  VECTORS          of the tokens of one tokenizer, OBJECTIVE beside them
 
 
 rule count_cooccurrences:
     """How often tokens stand near each other, weighted by 1/distance."""
     input:
-        shards=train_shards("results/tokens/{corpus}/{tokenizer}/{shard}.arrow"),
-        info="results/tokenizers/{tokenizer}/info.json",
+        shards=lambda w: study.train_shards(w.corpus, w.tokenizer),
+        info=paths.TOKENIZER_INFO,
     output:
-        "results/vectors/{corpus}/{tokenizer}/{vectors}/cooccurrences.safetensors",
+        paths.COOCCURRENCES,
     log:
-        "logs/count_cooccurrences/{corpus}/{tokenizer}/{vectors}.log",
+        paths.log("count_cooccurrences", paths.COOCCURRENCES),
     benchmark:
-        "logs/benchmarks/count_cooccurrences/{corpus}/{tokenizer}/{vectors}.tsv"
+        paths.benchmark("count_cooccurrences", paths.COOCCURRENCES)
     wildcard_constraints:
-        vectors=names_pattern(GLOVE),
+        vectors=names_pattern("vectors", lambda block: block["method"] == "glove"),
     conda:
         "../envs/vectors.yaml"
-    threads: threads_of("count_cooccurrences", 16)
+    threads: 16
     resources:
-        mem_mb=memory_of("count_cooccurrences", 8000, counting_estimate),
-        counting_mb=counting_bound,
-        runtime=runtime_of("count_cooccurrences", 720, counting_time),
+        mem_mb=memory(8000, jobs.counting_mb),
+        counting_mb=lambda w: int(config["vectors"][w.vectors]["count"]["memory_gb"] * 1000),
+        runtime=runtime(720, jobs.counting_hours),
     params:
-        settings=settings("vectors/{vectors}/count", without=("memory_gb",)),
+        settings=settings.block("vectors/{vectors}/count", without=("memory_gb",)),
         version=VERSIONS["cooccurrences"],
     shell:
         'python "$SCRIPTS"/vectors/count_cooccurrences.py --shards {input.shards:q} --tokenizer-info {input.info:q}'
-        " --settings {params.settings:q} --memory-mb {resources.counting_mb} --threads {threads} --output {output:q} 2>&1 | tee {log:q}"
+        " --settings {params.settings:q} --memory-mb {resources.counting_mb} --threads {threads}"
+        " --output {output:q} 2>&1 | tee {log:q}"
 
 
 rule train_glove_vectors:
     """GloVe vectors of one tokenizer's vocabulary, from its co-occurrence counts."""
     input:
-        "results/vectors/{corpus}/{tokenizer}/{vectors}/cooccurrences.safetensors",
+        paths.COOCCURRENCES,
     output:
-        vectors="results/vectors/{corpus}/{tokenizer}/{vectors}/vectors.safetensors",
-        objective="results/vectors/{corpus}/{tokenizer}/{vectors}/objective.json",
+        vectors=paths.VECTORS,
+        objective=paths.OBJECTIVE,
     log:
-        "logs/train_glove_vectors/{corpus}/{tokenizer}/{vectors}.log",
+        paths.log("train_glove_vectors", paths.VECTORS),
     benchmark:
-        "logs/benchmarks/train_glove_vectors/{corpus}/{tokenizer}/{vectors}.tsv"
+        paths.benchmark("train_glove_vectors", paths.VECTORS)
     wildcard_constraints:
-        vectors=names_pattern(GLOVE),
+        vectors=names_pattern("vectors", lambda block: block["method"] == "glove"),
     conda:
         "../envs/vectors.yaml"
-    threads: threads_of("train_glove_vectors", 16)
+    threads: 16
     resources:
-        mem_mb=memory_of("train_glove_vectors", 16000, glove_estimate),
-        runtime=runtime_of("train_glove_vectors", 1440, glove_time),
+        mem_mb=memory(16000, jobs.glove_mb),
+        runtime=runtime(1440, jobs.glove_hours),
     params:
-        settings=settings("vectors/{vectors}/glove"),
+        settings=settings.block("vectors/{vectors}/glove"),
         version=VERSIONS["glove"],
     shell:
-        'python "$SCRIPTS"/vectors/train_glove_vectors.py --cooccurrences {input:q} --settings {params.settings:q} --threads {threads}'
-        " --vectors {output.vectors:q} --objective {output.objective:q} 2>&1 | tee {log:q}"
+        'python "$SCRIPTS"/vectors/train_glove_vectors.py --cooccurrences {input:q} --settings {params.settings:q}'
+        " --threads {threads} --vectors {output.vectors:q} --objective {output.objective:q} 2>&1 | tee {log:q}"
 
 
 rule train_fasttext_vectors:
     """The same by fastText, from the text itself; on one thread unless the settings say otherwise, so that it can be repeated."""
     input:
-        shards=train_shards("results/tokens/{corpus}/{tokenizer}/{shard}.arrow"),
-        info="results/tokenizers/{tokenizer}/info.json",
+        shards=lambda w: study.train_shards(w.corpus, w.tokenizer),
+        info=paths.TOKENIZER_INFO,
     output:
-        vectors="results/vectors/{corpus}/{tokenizer}/{vectors}/vectors.safetensors",
-        objective="results/vectors/{corpus}/{tokenizer}/{vectors}/objective.json",
+        vectors=paths.VECTORS,
+        objective=paths.OBJECTIVE,
     log:
-        "logs/train_fasttext_vectors/{corpus}/{tokenizer}/{vectors}.log",
+        paths.log("train_fasttext_vectors", paths.VECTORS),
     benchmark:
-        "logs/benchmarks/train_fasttext_vectors/{corpus}/{tokenizer}/{vectors}.tsv"
+        paths.benchmark("train_fasttext_vectors", paths.VECTORS)
     wildcard_constraints:
-        vectors=names_pattern(FASTTEXT),
+        vectors=names_pattern("vectors", lambda block: block["method"] == "fasttext"),
     conda:
         "../envs/vectors.yaml"
-    threads: fasttext_threads
+    threads: lambda w: config["vectors"][w.vectors]["fasttext"]["threads"]
     resources:
-        mem_mb=memory_of("train_fasttext_vectors", 16000),
-        runtime=runtime_of("train_fasttext_vectors", 2880),
+        mem_mb=memory(16000),
+        runtime=runtime(2880),
     params:
-        settings=settings("vectors/{vectors}/fasttext"),
+        settings=settings.block("vectors/{vectors}/fasttext"),
         version=VERSIONS["fasttext"],
     shell:
         'python "$SCRIPTS"/vectors/train_fasttext_vectors.py --shards {input.shards:q} --tokenizer-info {input.info:q}'
@@ -90,27 +90,28 @@ rule train_fasttext_vectors:
 rule import_vectors:
     """Vectors that were trained elsewhere, from a local file in GloVe's text format; tokens are counted in the corpus."""
     input:
-        text=imported_file,
-        shards=train_shards("results/tokens/{corpus}/{tokenizer}/{shard}.arrow"),
-        info="results/tokenizers/{tokenizer}/info.json",
+        text=lambda w: ancient(config["vectors"][w.vectors]["imported"]["files"][w.tokenizer]),
+        shards=lambda w: study.train_shards(w.corpus, w.tokenizer),
+        info=paths.TOKENIZER_INFO,
     output:
-        vectors="results/vectors/{corpus}/{tokenizer}/{vectors}/vectors.safetensors",
-        objective="results/vectors/{corpus}/{tokenizer}/{vectors}/objective.json",
+        vectors=paths.VECTORS,
+        objective=paths.OBJECTIVE,
     log:
-        "logs/import_vectors/{corpus}/{tokenizer}/{vectors}.log",
+        paths.log("import_vectors", paths.VECTORS),
     benchmark:
-        "logs/benchmarks/import_vectors/{corpus}/{tokenizer}/{vectors}.tsv"
+        paths.benchmark("import_vectors", paths.VECTORS)
     wildcard_constraints:
-        vectors=names_pattern(IMPORTED),
+        vectors=names_pattern("vectors", lambda block: block["method"] == "imported"),
     conda:
         "../envs/vectors.yaml"
-    threads: threads_of("import_vectors", 4)
+    threads: 4
     resources:
-        mem_mb=memory_of("import_vectors", 8000),
-        runtime=runtime_of("import_vectors", 120),
+        mem_mb=memory(8000),
+        runtime=runtime(120),
     params:
-        content=imported_content,
+        content=settings.imported_vectors_content,
         version=VERSIONS["imported_vectors"],
     shell:
-        'python "$SCRIPTS"/vectors/convert_vectors.py import --text {input.text:q} --tokenizer-info {input.info:q} --shards {input.shards:q}'
-        " --threads {threads} --vectors {output.vectors:q} --objective {output.objective:q} 2>&1 | tee {log:q}"
+        'python "$SCRIPTS"/vectors/convert_vectors.py import --text {input.text:q} --tokenizer-info {input.info:q}'
+        " --shards {input.shards:q} --threads {threads} --vectors {output.vectors:q} --objective {output.objective:q}"
+        " 2>&1 | tee {log:q}"

@@ -22,8 +22,9 @@ import torch
 from tokalign.evaluation.suites.choices import encode, score
 from tokalign.evaluation.suites.perplexity import PerplexitySettings, score_documents
 from tokalign.evaluation.suites.tasks.harness_model import HarnessModel
-from tokalign.models.loading import load
+from tokalign.models.loading import load_for_evaluation
 from tokalign.models.scoring import Scorer
+from tokalign.tokenizers.loading import load_tokenizer
 from transformers import AutoModelForCausalLM, PreTrainedModel, PreTrainedTokenizerBase
 
 BATCH_TOKENS = 8192
@@ -188,7 +189,10 @@ def main() -> None:
     if args.what == "vocabulary":
         model = random_model(args.model, args.rows)
     else:
-        model, tokenizer = load(args.model, args.model, precision="float32", trust_remote_code=False)
+        model, tokenizer = (
+            load_for_evaluation(args.model, precision="float32", trust_remote_code=False),
+            load_tokenizer(args.model),
+        )
         rows = [json.loads(line) for line in args.input.read_text(encoding="utf-8").splitlines()]
     with torch.no_grad():
         model(input_ids=torch.ones((1, 8), dtype=torch.int64))

@@ -53,13 +53,13 @@ def test_fresh_checkout(fresh: Project):
 
 
 def test_checks_that_fail(fresh: Project):
-    """Memory that the machine does not have; and sources that only a network has are named where there is none."""
-    fresh.config["resources"] = {"train_stage": {"mem_mb": 10**9}}
+    """Memory that the machine does not have, a misspelled rule; and sources that only a network has are named where there is none."""
     fresh.config["models"]["hub"] = {"source": {"hub": "EleutherAI/pythia-1b", "revision": "main"}, "tokenizer": "own"}
     fresh.config["experiments"][0]["model"] = ["llama", "hub"]
     fresh.write()
-    result = preflight(fresh)
+    result = preflight(fresh, "--set-resources", "train_stage:mem_mb=1000000000", "trian_stage:runtime=10")
     assert result.returncode != 0
+    assert "FAILS  set-resources trian_stage" in result.stdout and "write train_stage" in result.stdout
     assert "FAILS  memory of this machine" in result.stdout and "1000000000 MB to train" in result.stdout
     assert "skipped: no network (HF_HUB_OFFLINE)" in result.stdout and "Rough: model hub: size from its name" in result.stdout
     assert "hub -> new" in result.stdout and "checks fail" in result.stdout

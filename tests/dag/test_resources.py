@@ -1,18 +1,15 @@
-"""What jobs ask for: from the configuration, else from sizes that earlier results state, else a fixed value."""
+"""What jobs ask for: from the profile, else from sizes that earlier results state, else a fixed value."""
 
 from __future__ import annotations
 
 import json
 import re
 from pathlib import Path
-from typing import get_args
 
 import pytest
 from support.copies import OwnCode
 from support.project import ROOT, Project
-from support.rules import RULES
-from tokalign.cluster.slurm import Request
-from tokalign.config.resources import RuleName
+from tokalign.cluster.slurm import JobRequest
 from tokalign.preflight import estimates
 from tokalign.preflight.dry_run import parse_dry_run
 from tokalign.preflight.estimates import ModelSize, Stage
@@ -22,12 +19,12 @@ INFO = {"parameters": 1_200_000_000, "embedding_rows": 50_000, "hidden_size": 20
 SIZE = ModelSize.of(INFO)
 
 
-def asked(project: Project) -> dict[str, Request]:
+def asked(project: Project, *arguments: str) -> dict[str, JobRequest]:
     """Return what the last job of each rule asks for in a dry run.
 
     The profile is that of Slurm, as that of one machine takes no more than the machine has.
     """
-    plan = parse_dry_run(project.run("-n", "--forceall", "--cores", "16", profile="profiles/slurm").stdout)
+    plan = parse_dry_run(project.run("-n", "--forceall", "--cores", "16", *arguments, profile="profiles/slurm").stdout)
     return {request.rule: request for request in (*plan.single, *(job for _, jobs in plan.groups for job in jobs))}
 
 
@@ -40,11 +37,6 @@ def state(project: Project, path: str, content: dict) -> None:
 @pytest.fixture
 def fresh(tmp_path: Path) -> Project:
     return Project(tmp_path / "project")
-
-
-def test_the_schema_names_the_rules_that_run_as_jobs():
-    jobs = {name for name, text in RULES.items() if "    resources:" in text}
-    assert set(get_args(RuleName)) == jobs
 
 
 def test_resources_before_anything_is_known_and_afterwards(fresh: Project):
@@ -68,22 +60,24 @@ def test_resources_before_anything_is_known_and_afterwards(fresh: Project):
     assert after["evaluate_perplexity"].mem_mb == scored > before["evaluate_perplexity"].mem_mb / 2
 
 
-def test_the_configuration_has_the_last_word_and_changes_no_result(project: Project):
-    project.config["resources"] = {
-        "initialize_model": {"mem_mb": 3000, "runtime": 7, "threads": 1},
-        "tokenize_shard": {"threads": 2},
-    }
-    project.write()
-    assert project.planned() == {}
-    jobs = asked(project)
-    assert jobs["initialize_model"] == Request("initialize_model", mem_mb=3000, threads=1, minutes=7)
+def test_the_profile_has_the_last_word_and_changes_no_result(project: Project):
+    stated = (
+        "--set-resources",
+        "initialize_model:mem_mb=3000",
+        "initialize_model:runtime=7",
+        "--set-threads",
+        "tokenize_shard=2",
+    )
+    assert project.planned(*stated) == {}
+    jobs = asked(project, *stated)
+    assert (jobs["initialize_model"].mem_mb, jobs["initialize_model"].minutes) == (3000, 7)
     assert jobs["tokenize_shard"].threads == 2
 
 
 PROBE = """
 from types import SimpleNamespace
 job = SimpleNamespace(model="llama", tokenizer="new", recipe="short", stage="stage2")
-print("asked", [train_stage_memory(job, attempt) for attempt in (1, 2)], train_stage_runtime(job))
+print("asked", [memory(64000, jobs.stage_mb)(job, attempt) for attempt in (1, 2)], jobs.stage_minutes(job, 8))
 
 rule probe:
     threads: 3
@@ -112,9 +106,6 @@ def test_training_and_threads_of_libraries(fresh: Project, tmp_path: Path):
     fresh.config["recipes"]["short"]["stages"][1]["steps"] = 10**7
     fresh.write()
     assert "] 1440" in own.run("probe", "-n").stdout  # the rest in the next job
-    fresh.config["resources"] = {"train_stage": {"mem_mb": 5000, "runtime": 99}}
-    fresh.write()
-    assert "asked [5000, 10000] 99" in own.run("probe", "-n").stdout
 
 
 def test_no_script_asks_the_node_for_its_cores():

@@ -6,6 +6,8 @@ import random
 from pathlib import Path
 
 import torch
+from tokalign.models.loading import load_for_evaluation
+from tokalign.tokenizers.loading import load_tokenizer
 from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedModel, PreTrainedTokenizerBase
 
 from support.project import write_tokenizer
@@ -24,6 +26,11 @@ def write_writer(folder: Path, *, tied: bool = True, rows: int = 304) -> None:
         max_position_embeddings=CONTEXT, initializer_range=0.3, bos_token_id=None, eos_token_id=0, tie_word_embeddings=tied,
     )  # fmt: skip
     LlamaForCausalLM(config).save_pretrained(folder)
+
+
+def load_both(folder: Path) -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:
+    """Load a model in float32 and its tokenizer, from one folder."""
+    return load_for_evaluation(folder, precision="float32", trust_remote_code=False), load_tokenizer(folder)
 
 
 def greedy_tokens(model: PreTrainedModel, ids: list[int], count: int) -> list[int]:

@@ -375,13 +375,13 @@ def properties():
 def test_every_key_is_described_and_has_a_default_unless_it_must_be_given():
     """Keys of an origin stand for a choice; an alignment without `relative` needs no vectors, without `imported` no file,
     vectors that are trained here need no files, suites are run only on request, a criterion has one of two limits,
-    resources that are not stated are estimated; other keys have a default."""
+    other keys have a default."""
     choices = {(block, key) for block, keys in {
         "CorpusSource": ("files", "hub", "revision"), "AlignmentBlock": ("vectors", "imported"), "VectorsBlock": ("imported",),
         "Source": ("folder", "gguf", "wheel", "sha256", "file", "hub", "revision", "train"),
         "Evaluation": ("alignment", "tasks", "choices", "translation", "generation", "efficiency"),
         "AlignmentScores": ("embedder",), "Testset": ("files", "text_files", "hub", "revision"),
-        "Criterion": ("relative_loss", "absolute_loss"), "RuleResources": ("mem_mb", "runtime", "threads"),
+        "Criterion": ("relative_loss", "absolute_loss"),
     }.items() for key in keys}  # fmt: skip
     every = list(properties())
     assert len(every) > 200
@@ -401,11 +401,11 @@ def test_whole_numbers_stay_whole_numbers_and_nothing_is_converted(config):
 @pytest.mark.parametrize(
     ("place", "expected"),
     [
-        ("config.yaml", "f32e2b3eacc60a16e0935407140e527a4a9da46b7f3c360ed9c0c1f63d90bea2"),
-        ("presets/pythia-1b-gemma.yaml", "b4c67516f9c0f810fb8b692f0c48ae2903ec257d3c8fbe80b2742e10cf4fdfdb"),
-        ("presets/pythia-1b-llama3.yaml", "39fc3f570677510a773be3884951f751d512e7013cbdf82168ef4e0cbeb8293b"),
-        ("presets/pythia-1b-qwen2.yaml", "fb6ec4865509e1b2d849cecb5e3dd0c30fbd2b647b4efe628782cddadeec1d2b"),
-        ("presets/tokalign-baseline.yaml", "d5bd332793d209d954e0385b3514be80a0ed62c2b803457fe3b9b15712ca00d7"),
+        ("config.yaml", "eb84be503f319dc71b8f273d0c5a19bb4830f80b214c86e6e44804533fed5694"),
+        ("presets/pythia-1b-gemma.yaml", "aee9a43aa219687e0d5316c8e74a8af3c92b2fc44d94cf98a3979f84d25fd657"),
+        ("presets/pythia-1b-llama3.yaml", "038bae73af852e84c39bd93520c405b7290cc80c7810cd4d66b6106aeaaf84c3"),
+        ("presets/pythia-1b-qwen2.yaml", "d642180a8f3b43b749b72b94fa30d32343165debc2380088346fa00b772a9c68"),
+        ("presets/tokalign-baseline.yaml", "e60eeec8c2e2b71c91ceddd07f1317d37e377529bb000bb8f8c9b9ffc49a22e3"),
     ],
 )
 def test_what_is_filled_in_does_not_change_by_chance(place, expected):
@@ -415,7 +415,7 @@ def test_what_is_filled_in_does_not_change_by_chance(place, expected):
 
 
 def test_what_is_filled_in_for_the_tiny_configuration():
-    expected = "a93e4a3f7327a39b57717d90a3ca904d8e5a0ec7ce930fc5e0451021bd160b3a"
+    expected = "d2956f8df73492fd8c5a5752623af0bae8c614d26a804f19c48739e5195f26d5"
     assert hashlib.sha256(canonical(validate(CONFIG)).encode()).hexdigest() == expected
 
 
@@ -450,15 +450,7 @@ def test_nearest():
     assert nearest("zzz", []) == "remove it"
 
 
-def test_resources_of_a_rule_that_does_not_exist(config):
-    config["resources"] = {"train_stge": {"mem_mb": 64000}}
+def test_resources_belong_to_the_profile(config):
+    config["resources"] = {"train_stage": {"mem_mb": 64000}}
     text = message(config)
-    assert text.startswith("resources: not one of the choices")
-    assert "found:    'train_stge'" in text and "did you mean 'train_stage'?" in text
-
-
-def test_threads_that_would_change_a_result(config):
-    config["resources"] = {"train_fasttext_vectors": {"mem_mb": 64000, "runtime": 60}}
-    assert validate(config)["resources"] == config["resources"]
-    config["resources"]["train_fasttext_vectors"]["threads"] = 4
-    assert "vectors.NAME.fasttext.threads" in message(config)
+    assert text.startswith("resources: what jobs ask for") and "set-resources" in text

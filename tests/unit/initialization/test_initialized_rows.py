@@ -185,12 +185,12 @@ def test_read_categories(tmp_path):
     pq.write_table(pa.table({"id": [0, 1], "category": ["exact", "mean"]}), tmp_path / "t.parquet")
     assert read_categories(tmp_path / "t.parquet").tolist() == ["exact", "mean"]
     pq.write_table(pa.table({"id": [0, 2], "category": ["exact", "mean"]}), tmp_path / "t.parquet")
-    with pytest.raises(ArtifactError, match="one row per target id"):
+    with pytest.raises(ArtifactError, match="not one row per id"):
         read_categories(tmp_path / "t.parquet")
     (tmp_path / "t.parquet").write_bytes(b"x")
-    for path in (tmp_path / "t.parquet", tmp_path / "none.parquet"):
-        with pytest.raises(ArtifactError, match="no readable table"):
-            read_categories(path)
+    for name, reason in (("t.parquet", "not a readable Parquet file"), ("none.parquet", "no such file")):
+        with pytest.raises(ArtifactError, match=reason):
+            read_categories(tmp_path / name)
 
 
 # -------------------------------------------------------------------------------------------------------- fitted rows

@@ -17,7 +17,7 @@ from tokalign.models.resolve import resolve_model
 from tokalign.models.safetensors_file import read_safetensors_header, weight_files
 from tokalign.tokenizers.bpe import train_bpe
 from tokalign.tokenizers.gguf import SAMPLES, read_gguf_tokenizer
-from tokalign.tokenizers.resolve import load_tokenizer, save_tokenizer, set_special_tokens
+from tokalign.tokenizers.resolve import read_source_tokenizer, save_tokenizer, set_special_tokens
 from tokalign.tokenizers.vocabulary import read_vocabulary
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers
 from transformers import AutoModelForCausalLM, AutoTokenizer, GPTNeoXConfig, LlamaConfig, PreTrainedTokenizerFast
@@ -170,7 +170,7 @@ def save(tokenizer, folder: Path) -> dict:
 def test_tokenizer_of_a_folder(tmp_path: Path):
     original = trained()
     original.save_pretrained(tmp_path / "in")
-    tokenizer = load_tokenizer(Located("folder", tmp_path / "in"), False)
+    tokenizer = read_source_tokenizer(Located("folder", tmp_path / "in"), False)
     info = save(tokenizer, tmp_path)
     again = AutoTokenizer.from_pretrained(tmp_path / "hf")
     for text in SAMPLES:
@@ -188,7 +188,7 @@ def test_the_name_of_the_model_type_does_not_change_the_ids(tmp_path: Path):
     config = tmp_path / "in/tokenizer_config.json"
     config.write_text(json.dumps(json.loads(config.read_text()) | {"tokenizer_class": "LlamaTokenizerFast"}))
     save_model(tmp_path / "in", vocabulary=300)
-    tokenizer = load_tokenizer(Located("folder", tmp_path / "in"), False)
+    tokenizer = read_source_tokenizer(Located("folder", tmp_path / "in"), False)
     info = save(tokenizer, tmp_path)
     again = AutoTokenizer.from_pretrained(tmp_path / "hf")
     for text in SAMPLES:
@@ -200,14 +200,14 @@ def test_truncation_of_the_file_is_dropped(tmp_path: Path):
     original = trained()
     original.backend_tokenizer.enable_truncation(4)
     original.save_pretrained(tmp_path / "in")
-    save(load_tokenizer(Located("folder", tmp_path / "in"), False), tmp_path)
+    save(read_source_tokenizer(Located("folder", tmp_path / "in"), False), tmp_path)
     assert Tokenizer.from_file(str(tmp_path / "hf/tokenizer.json")).truncation is None
 
 
 def test_tokenizer_json_alone_needs_its_eos_named(tmp_path: Path):
     (tmp_path / "in").mkdir()
     trained().backend_tokenizer.save(str(tmp_path / "in/tokenizer.json"))
-    tokenizer = load_tokenizer(Located("folder", tmp_path / "in"), False)
+    tokenizer = read_source_tokenizer(Located("folder", tmp_path / "in"), False)
     with pytest.raises(InputError, match="special_tokens"):
         save(tokenizer, tmp_path)
     assert not (tmp_path / "hf").exists()
@@ -228,7 +228,7 @@ def test_special_tokens_do_not_enlarge_the_vocabulary():
 
 def test_a_folder_without_a_tokenizer(tmp_path: Path):
     with pytest.raises(InputError, match="no tokenizer can be loaded"):
-        load_tokenizer(Located("folder", tmp_path), False)
+        read_source_tokenizer(Located("folder", tmp_path), False)
 
 
 def test_info_of_a_missing_step(tmp_path: Path):

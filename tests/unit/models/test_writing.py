@@ -9,9 +9,8 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 from support.models import CONFIGS
-from support.writing import CONTEXT, greedy_tokens, prompt_ids, write_writer
+from support.writing import CONTEXT, greedy_tokens, load_both, prompt_ids, write_writer
 from tokalign.common.errors import ArtifactError, ConfigurationError
-from tokalign.models.loading import load
 from tokalign.models.writing import Decoding, Writer, batches, draw, tokens_with, uniform_numbers
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
@@ -31,7 +30,7 @@ def folder(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def loaded(folder):
-    return load(folder, folder, precision="float32", trust_remote_code=False)
+    return load_both(folder)
 
 
 @pytest.fixture
@@ -157,7 +156,7 @@ def test_long_prompts_lose_their_beginning_and_say_so(loaded):
 def test_logits_that_are_not_numbers_are_an_error(tmp_path, decoding):
     """The index of the largest of NaN is a token like any other; the prompt is named whose logits they are."""
     write_writer(tmp_path, tied=False)
-    model, tokenizer = load(tmp_path, tmp_path, precision="float32", trust_remote_code=False)
+    model, tokenizer = load_both(tmp_path)
     others = {token for prompt in PROMPTS if "日" not in prompt for token in prompt_ids(tokenizer, prompt)}
     broken = next(token for token in prompt_ids(tokenizer, PROMPTS[1]) if token not in others)
     with torch.no_grad():

@@ -11,11 +11,11 @@ from pathlib import Path
 
 import pytest
 from support.project import write_model
-from tokalign.cluster.slurm import Request
+from tokalign.cluster.slurm import JobRequest
 from tokalign.common.errors import InputError
 from tokalign.preflight import checks, estimates, tables
 from tokalign.preflight.checks import Check, Sizes, Training
-from tokalign.preflight.dry_run import Plan, parse_dry_run
+from tokalign.preflight.dry_run import DryRun, parse_dry_run
 from tokalign.preflight.estimates import ModelSize, Stage
 
 SIZE = ModelSize(154_000_000, 10_000, 1000, True)
@@ -213,7 +213,7 @@ def fake_slurm(monkeypatch: pytest.MonkeyPatch, **answers: str) -> None:
 def test_cluster_with_room(monkeypatch: pytest.MonkeyPatch):
     lines = "cpu|up|infinite|2|32|128000|(null)\nh100|up|2-00:00:00|1|32|256000|gpu:h100:4\n"
     fake_slurm(monkeypatch, sinfo=lines, sacctmgr="research\nother\n")
-    found = checks.check_slurm([Request("train_stage", 64000, 8, 1440, 1, "h100")], None, SITE)
+    found = checks.check_slurm([JobRequest("train_stage", 64000, 8, 1440, 1, "h100")], None, SITE)
     assert [(check.name, check.ok) for check in found] == [
         ("partition cpu", True), ("partition h100", True), ("room for all jobs", True), ("account research", True)
     ]  # fmt: skip
@@ -222,7 +222,7 @@ def test_cluster_with_room(monkeypatch: pytest.MonkeyPatch):
 def test_cluster_that_does_not_fit(monkeypatch: pytest.MonkeyPatch):
     fake_slurm(monkeypatch, sinfo="cpu|down|infinite|2|32|128000|(null)\nbig|up|60:00|1|8|64000|(null)\n", sacctmgr="other\n")
     results = checks.check_slurm(
-        [Request("train_stage", 64000, 8, 1440)], None, {**SITE, "partitions": {"cpu": 0, "h100": 8, "big": 0}}
+        [JobRequest("train_stage", 64000, 8, 1440)], None, {**SITE, "partitions": {"cpu": 0, "h100": 8, "big": 0}}
     )
     found = {check.name: check for check in results}
     assert [check.ok for check in results] == [False, False, True, False, False]
@@ -230,7 +230,7 @@ def test_cluster_that_does_not_fit(monkeypatch: pytest.MonkeyPatch):
     assert found["room for train_stage"].found == "partition cpu: it is not up"
     assert "resources.train_stage" in found["room for train_stage"].mend
     assert found["account research"].found == "other"
-    (*_, room, _) = checks.check_slurm([Request("train_stage", 64000, 8, 60)], 70000, {**SITE, "partitions": {"big": 0}})
+    (*_, room, _) = checks.check_slurm([JobRequest("train_stage", 64000, 8, 60)], 70000, {**SITE, "partitions": {"big": 0}})
     assert room.found == "partition big: 70000 MB, a node has 64000"
 
 
@@ -239,12 +239,12 @@ def test_more_gpus_than_the_profile_lets_a_job_have(monkeypatch: pytest.MonkeyPa
     fake_slurm(
         monkeypatch, sinfo="cpu|up|infinite|2|32|128000|(null)\nh100|up|infinite|4|32|256000|gpu:h100:4\n", sacctmgr="research\n"
     )
-    (*_, room, _) = checks.check_slurm([Request("train_stage", 64000, 8, 1440, 4, "h100", 3)], None, SITE)
+    (*_, room, _) = checks.check_slurm([JobRequest("train_stage", 64000, 8, 1440, 4, "h100", 3)], None, SITE)
     assert (room.ok, room.found) == (False, "partition h100: 12 GPUs in all, max_gpu in partitions.yaml is 8")
     assert "raise max_gpu" in room.mend
     for request, site in (
-        (Request("train_stage", gpus=4, nodes=2), SITE),
-        (Request("x", gpus=4, nodes=3), {**SITE, "partitions": {}}),
+        (JobRequest("train_stage", gpus=4, nodes=2), SITE),
+        (JobRequest("x", gpus=4, nodes=3), {**SITE, "partitions": {}}),
     ):
         assert all(check.ok for check in checks.check_slurm([request], None, site))
 
@@ -297,7 +297,7 @@ def test_table_of_jobs():
         "c     3     in 2 groups g",
         "5 jobs: 1 where snakemake runs, 4 others as 3 jobs of Slurm.",
     ]
-    assert tables.jobs_table(Plan(), [], slurm=False).endswith("0 jobs.")
+    assert tables.jobs_table(DryRun(), [], slurm=False).endswith("0 jobs.")
 
 
 def test_run_that_cannot_be_planned(tmp_path: Path):

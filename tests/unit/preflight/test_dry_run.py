@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from tokalign.cluster.slurm import Nodes, Request, gpus_of, minutes_of, parse_sinfo, seconds_of
+from tokalign.cluster.slurm import JobRequest, Nodes, gpus_of, minutes_of, parse_sinfo, seconds_of
 from tokalign.common.errors import InputError
 from tokalign.preflight.dry_run import parse_dry_run, together, without_room
 
@@ -51,15 +51,15 @@ total                 6
 def test_jobs_of_a_dry_run():
     plan = parse_dry_run(DRY_RUN)
     assert plan.jobs == {"fetch_hub": 1, "tokenize_shard": 2, "pack_tokens": 1, "train_stage": 1, "all": 1}
-    train = Request("train_stage", 64000, 8, 1440, 2, "h100", 3)
-    assert plan.single == [Request("fetch_hub", 4000, 1, 60), train, Request("all", 0, 1, 60)]
+    train = JobRequest("train_stage", 64000, 8, 1440, 2, "h100", 3)
+    assert plan.single == [JobRequest("fetch_hub", 4000, 1, 60), train, JobRequest("all", 0, 1, 60)]
     ((name, requests),) = plan.groups
     assert name == "tokens"
     assert requests == [
-        Request("tokenize_shard", 8000, 4, 240), Request("tokenize_shard", 9000, 4, 120), Request("pack_tokens", 4000, 1, 30)
+        JobRequest("tokenize_shard", 8000, 4, 240), JobRequest("tokenize_shard", 9000, 4, 120), JobRequest("pack_tokens", 4000, 1, 30)
     ]  # fmt: skip
     # Tokenizations run at the same time, packing after them.
-    assert together(name, requests) == Request("group tokens", 17000, 8, 270)
+    assert together(name, requests) == JobRequest("group tokens", 17000, 8, 270)
     assert plan.submitted(["fetch_hub", "all"]) == [train, together(name, requests)]
 
 
@@ -108,21 +108,21 @@ def test_partitions():
 @pytest.mark.parametrize(
     ("request_", "lacks"),
     [
-        (Request("x", 128000, 32, 1440), None),
-        (Request("x", 200000), None),  # on h100
-        (Request("x", 300000), "partition cpu: 300000 MB, a node has 128000"),
-        (Request("x", 1, 33), "partition cpu: 33 threads, a node has 32"),
-        (Request("x", 1, 1, 3000), "partition cpu: 3000 minutes, the limit is 1440"),
-        (Request("x", 1, 1, 2000, 4, "h100"), None),
-        (Request("x", 1, 1, 60, 8, "h100"), "partition h100: 8 GPUs h100, a node has 4 h100"),
-        (Request("x", 1, 1, 2000, 1, "a100"), "partition h100: 1 GPUs a100, a node has 4 h100"),
-        (Request("x", 1, 1, 60, 4, "h100", 2), "partition h100: 2 nodes, there are 1"),
+        (JobRequest("x", 128000, 32, 1440), None),
+        (JobRequest("x", 200000), None),  # on h100
+        (JobRequest("x", 300000), "partition cpu: 300000 MB, a node has 128000"),
+        (JobRequest("x", 1, 33), "partition cpu: 33 threads, a node has 32"),
+        (JobRequest("x", 1, 1, 3000), "partition cpu: 3000 minutes, the limit is 1440"),
+        (JobRequest("x", 1, 1, 2000, 4, "h100"), None),
+        (JobRequest("x", 1, 1, 60, 8, "h100"), "partition h100: 8 GPUs h100, a node has 4 h100"),
+        (JobRequest("x", 1, 1, 2000, 1, "a100"), "partition h100: 1 GPUs a100, a node has 4 h100"),
+        (JobRequest("x", 1, 1, 60, 4, "h100", 2), "partition h100: 2 nodes, there are 1"),
     ],
 )
-def test_room_on_nodes(request_: Request, lacks: str | None):
+def test_room_on_nodes(request_: JobRequest, lacks: str | None):
     assert without_room([request_], parse_sinfo(SINFO)[:2]).get(request_) == lacks
 
 
 def test_partition_that_is_not_up():
     old = parse_sinfo(SINFO)[2:]
-    assert without_room([Request("x", 1)], old) == {Request("x", 1): "partition old: it is not up"}
+    assert without_room([JobRequest("x", 1)], old) == {JobRequest("x", 1): "partition old: it is not up"}

@@ -29,3 +29,16 @@ def test_what_is_not_known_is_said():
     card = write_model_card(labels={}, model={}, tokenizer={}, corpus={}, recipe={}, training={})
     assert yaml.safe_load(card.split("---\n")[1])["license"] == "unknown"
     assert "| architecture | unknown |" in card
+
+
+def test_text_with_markup_and_codes_that_yaml_reads_as_words():
+    """Nothing is escaped as in HTML, and `no` is Norwegian, not false."""
+    corpus = {"sources": {"a&b": {"language": "no"}, "code": {"language": "python", "documents": 0}}}
+    card = write_model_card(labels={}, model={"license": "<other>"}, tokenizer={}, corpus=corpus, recipe={}, training={})
+    head, body = card.split("---\n", 2)[1:]
+    assert yaml.safe_load(head)["language"] == ["no"]
+    assert "| a&b | no | unknown | unknown | unknown | unknown |" in body
+    assert "| code | python | unknown | 0 | unknown | unknown |" in body
+    assert "Source model: <other>." in body
+    assert "How it ran" not in body
+    assert body.endswith("pass this model on.\n")

@@ -57,7 +57,7 @@ def test_around_the_length_of_a_machine_word(queries, strings):
 
 def test_random_bytes_of_many_lengths(monkeypatch):
     """Over several blocks of queries and any number of threads."""
-    monkeypatch.setattr(edit_distance, "BLOCK", 7)
+    monkeypatch.setattr(edit_distance, "BLOCK_BYTES", 7 * 4 * 50)  # of 50 distances each
     rng = np.random.default_rng(1)
     draw = [bytes(rng.integers(0, 256, rng.integers(1, 20), dtype=np.uint8)) for _ in range(90)]
     queries, strings = draw[:40], draw[40:]

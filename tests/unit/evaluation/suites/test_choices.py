@@ -13,13 +13,14 @@ import torch
 import yaml
 from commands.evaluation import answer_choices
 from support.project import write_tokenizer
+from support.writing import load_both
 from tokalign.common.errors import ArtifactError, ConfigurationError
 from tokalign.evaluation.data.testset_preparation import DatasetSettings, prepare_testset
 from tokalign.evaluation.data.testsets import read_testset
 from tokalign.evaluation.results import read_items, read_result
+from tokalign.evaluation.suite import evaluate
 from tokalign.evaluation.suites import choices
-from tokalign.evaluation.suites.choices import ChoicesSettings, answer, batches, encode, evaluate, fill, predictions, score
-from tokalign.models.loading import load
+from tokalign.evaluation.suites.choices import ChoicesSettings, answer, batches, encode, fill, predictions, score
 from tokalign.models.scoring import Scorer
 from transformers import GPT2Config, GPT2LMHeadModel, LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
 
@@ -28,7 +29,6 @@ SETTINGS = ChoicesSettings(
     precision="float32", trust_remote_code=False,
 )  # fmt: skip
 WORDS = ["the", "cat", "sat", "on", "a", "mat", "über", "den", "Dächern", "日本語", "です", "и", "кот", "сидел"]
-LOADED = {"precision": "float32", "trust_remote_code": False}
 
 
 def questions(number: int = 40) -> list[dict]:
@@ -56,7 +56,7 @@ def folder(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def loaded(folder):
-    return load(folder, folder, **LOADED)
+    return load_both(folder)
 
 
 def make_testset(folder, rows, name="animals"):
@@ -105,7 +105,7 @@ def test_equals_lm_eval(folder, tmp_path, prompt):
         task_manager=TaskManager(include_path=str(tmp_path / "tasks"), include_defaults=False),
     )  # fmt: skip
     settings = replace(SETTINGS, document_start="none", prompt=prompt, separator=separator)
-    ours = evaluate(folder, folder, [testset], settings, {}, tmp_path / "out.json")
+    ours = evaluate("choices", folder, folder, {"testsets": [testset]}, settings, {}, tmp_path / "out.json")
     accuracy = {metric["condition"]: metric["value"] for metric in ours if metric["metric"] == "accuracy"}
     expected = theirs["results"]["animals"]
     assert [accuracy[c] for c in ("raw", "characters", "bytes")] == [
@@ -239,7 +239,7 @@ def test_result(folder, tmp_path):
     rows = questions(12)
     places = [make_testset(tmp_path, rows), make_testset(tmp_path, [{**rows[0], "choices": rows[0]["choices"][:2]}], "pair")]
     settings = replace(SETTINGS, testsets=["animals", "pair"])
-    returned = evaluate(folder, folder, places, settings, {"stage": "source"}, tmp_path / "out.json")
+    returned = evaluate("choices", folder, folder, {"testsets": places}, settings, {"stage": "source"}, tmp_path / "out.json")
     result, items = read_result(tmp_path / "out.json"), read_items(tmp_path / "out.json").to_pylist()
     assert result["metrics"] == returned
     assert result["labels"] == {"stage": "source"}
@@ -291,7 +291,7 @@ def test_context_is_part_of_the_prompt(loaded, tmp_path, caplog):
 
 def test_nan_is_an_error_that_names_the_question(folder, tmp_path):
     """Defect 16.2: with NaN scores the first choice would always win."""
-    model, tokenizer = load(folder, folder, **LOADED)
+    model, tokenizer = load_both(folder)
     (token,) = tokenizer(" cat", add_special_tokens=False)["input_ids"][-1:]
     with torch.no_grad():
         model.get_input_embeddings().weight[token] = math.nan
@@ -308,7 +308,9 @@ def test_wrong_settings(folder, loaded, tmp_path):
     with pytest.raises(ConfigurationError, match="no bos token"):
         answer(*loaded, read_testset(testset, "choices"), replace(SETTINGS, document_start="bos"))
     with pytest.raises(ArtifactError, match="other test sets than the settings name"):
-        evaluate(folder, folder, [testset], replace(SETTINGS, testsets=["plants"]), {}, tmp_path / "out.json")
+        evaluate(
+            "choices", folder, folder, {"testsets": [testset]}, replace(SETTINGS, testsets=["plants"]), {}, tmp_path / "out.json"
+        )
     assert not (tmp_path / "out.json").exists()
 
 

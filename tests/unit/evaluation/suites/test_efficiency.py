@@ -16,10 +16,10 @@ from tokalign.evaluation.results import METRIC_KEYS, read_items, read_result
 from tokalign.evaluation.statistics.bootstrap import repeats_interval
 from tokalign.evaluation.suites.efficiency import (
     EfficiencySettings,
-    Run,
+    Measurement,
     System,
     choose_prompts,
-    measure,
+    measure_system,
     metrics_of_runs,
     new_tokens_for,
     sizes,
@@ -109,7 +109,7 @@ def test_settings_of_the_model_do_not_count(ending, tokenizer):
 
 
 def run(batch, repetition, prefill, first, steps, prompt_bytes=100, prompt_tokens=20):
-    return Run(batch, repetition, prompt_bytes, prompt_tokens, prefill, first, tuple(steps), 1)
+    return Measurement(batch, repetition, prompt_bytes, prompt_tokens, prefill, first, tuple(steps), 1)
 
 
 def test_metrics_by_hand():
@@ -160,8 +160,8 @@ def test_time_to_the_first_token_is_not_the_mean_time_of_a_token():
 
 def test_bytes_are_not_those_of_what_is_babbled():
     """The defect that would come instead: an untrained model that writes its longest token again and again is not faster."""
-    babble = Run(1, 0, 100, 20, 1.0, 1.0, (0.01,) * 10, 5000)
-    sense = Run(1, 0, 100, 20, 1.0, 1.0, (0.01,) * 10, 44)
+    babble = Measurement(1, 0, 100, 20, 1.0, 1.0, (0.01,) * 10, 5000)
+    sense = Measurement(1, 0, 100, 20, 1.0, 1.0, (0.01,) * 10, 44)
     assert metrics_of_runs([babble] * 2, 4.0) == metrics_of_runs([sense] * 2, 4.0)
 
 
@@ -178,7 +178,7 @@ def test_all_systems_read_the_same_text(ending, tokenizer):
     bytes_alone = byte_level(257, ["x"])
     found = []
     for words in (tokenizer, bytes_alone):
-        runs, memory, bytes_per_token, new_tokens = measure(System(ending, words), HELDOUT, SETTINGS, "model")
+        runs, memory, bytes_per_token, new_tokens = measure_system(System(ending, words), HELDOUT, SETTINGS)
         assert [(r.batch, r.repetition) for r in runs] == [(1, 0), (1, 1), (3, 0), (3, 1)]
         assert list(memory) == [1, 3]
         assert 0 < memory[1] <= memory[3]
@@ -197,7 +197,7 @@ def test_more_than_the_context(ending, tokenizer):
     settings = EfficiencySettings([1], 40, 12, 0, 2, "float32", False)
     model = LlamaForCausalLM(LlamaConfig(vocab_size=304, **SIZES, max_position_embeddings=16))
     with pytest.raises(ConfigurationError, match="too many for the model"):
-        measure(System(model, tokenizer), HELDOUT, settings, "model")
+        measure_system(System(model, tokenizer), HELDOUT, settings)
 
 
 def test_command(ending, tokenizer, tmp_path, run_script):

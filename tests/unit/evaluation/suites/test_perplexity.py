@@ -15,12 +15,13 @@ from commands.evaluation import evaluate_perplexity
 from hypothesis import given
 from hypothesis import strategies as st
 from support.project import write_tokenizer
+from support.writing import load_both
 from tokalign.common.errors import ArtifactError, ConfigurationError
 from tokalign.evaluation.results import read_items, read_result
 from tokalign.evaluation.statistics.bootstrap import ratio_interval
+from tokalign.evaluation.suite import evaluate
 from tokalign.evaluation.suites import perplexity
-from tokalign.evaluation.suites.perplexity import PerplexitySettings, evaluate, score_documents
-from tokalign.models.loading import load
+from tokalign.evaluation.suites.perplexity import PerplexitySettings, score_documents
 from tokalign.models.scoring import Scorer
 from tokalign.models.windows import batches, windows
 from transformers import LlamaConfig, LlamaForCausalLM
@@ -28,7 +29,6 @@ from transformers import LlamaConfig, LlamaForCausalLM
 SETTINGS = PerplexitySettings(
     window=64, stride=64, batch_tokens=200, precision="float32", document_start="eos", trust_remote_code=False
 )
-LOADED = {"precision": "float32", "trust_remote_code": False}
 WORDS = ["the", "cat", "sat", "on", "a", "mat", "über", "den", "Dächern", "日本語", "です", "и", "кот", "сидел"]
 TEXTS = [
     "the cat sat on a mat",
@@ -55,7 +55,7 @@ def folder(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def loaded(folder):
-    return load(folder, folder, **LOADED)
+    return load_both(folder)
 
 
 def one_by_one(model, tokens, context):
@@ -152,6 +152,10 @@ def write_documents(path, texts, sizes=None):
     pq.write_table(pa.table(rows), path)
 
 
+def inputs(folder, reference=None):
+    return {"documents": folder / "documents.parquet", "reference_tokenizer": reference}
+
+
 def values(result, metric):
     return {(m["language"], m["domain"]): m["value"] for m in result["metrics"] if m["metric"] == metric}
 
@@ -159,7 +163,7 @@ def values(result, metric):
 def test_result_counts_utf8_bytes_and_groups_add_up(folder, tmp_path):
     write_documents(tmp_path / "documents.parquet", TEXTS)
     output = tmp_path / "out.json"
-    returned = evaluate(folder, folder, tmp_path / "documents.parquet", SETTINGS, {"stage": "source"}, output)
+    returned = evaluate("perplexity", folder, folder, inputs(tmp_path), SETTINGS, {"stage": "source"}, output)
     result, items = read_result(output), read_items(output)
     assert result["metrics"] == returned
     assert items["bytes"].to_pylist()[1] == 5 * 3 + 1 + 4  # five characters of 3 bytes, a space, one of 4 bytes
@@ -178,7 +182,7 @@ def test_result_counts_utf8_bytes_and_groups_add_up(folder, tmp_path):
 def test_normalized_perplexity_counts_the_tokens_of_the_shared_tokenizer(folder, tmp_path):
     write_documents(tmp_path / "documents.parquet", TEXTS)
     write_tokenizer(tmp_path / "bytes", [""], 257)
-    evaluate(folder, folder, tmp_path / "documents.parquet", SETTINGS, {}, tmp_path / "out.json", tmp_path / "bytes")
+    evaluate("perplexity", folder, folder, inputs(tmp_path, tmp_path / "bytes"), SETTINGS, {}, tmp_path / "out.json")
     nll, sizes = sum(read_items(tmp_path / "out.json")["nll"].to_pylist()), sum(len(text.encode()) for text in TEXTS)
     found = values(read_result(tmp_path / "out.json"), "normalized_perplexity")["all", "all"]
     assert found == pytest.approx(math.exp(nll / sizes))  # its tokens are bytes
@@ -188,7 +192,7 @@ def test_tokenizer_from_another_folder(folder, tmp_path):
     shutil.copytree(folder, tmp_path / "model", ignore=shutil.ignore_patterns("token*", "special*"))
     write_documents(tmp_path / "documents.parquet", TEXTS)
     places = (folder, tmp_path / "model")
-    results = [evaluate(m, folder, tmp_path / "documents.parquet", SETTINGS, {}, tmp_path / "out.json") for m in places]
+    results = [evaluate("perplexity", m, folder, inputs(tmp_path), SETTINGS, {}, tmp_path / "out.json") for m in places]
     assert results[0] == results[1]
 
 
@@ -205,21 +209,21 @@ def test_command(folder, tmp_path, run_script):
 
 
 def test_damage_is_refused(folder, tmp_path):
-    model, tokenizer = load(folder, folder, **LOADED)
+    model, tokenizer = load_both(folder)
     with torch.no_grad():
         model.get_input_embeddings().weight[encode(tokenizer, "x")[1]] = math.nan
     with pytest.raises(ArtifactError, match="document four"):
         score_documents(model, tokenizer, ["four"], ["x y"], SETTINGS)
     write_documents(tmp_path / "documents.parquet", TEXTS, sizes=[3] * 5)
     with pytest.raises(ArtifactError, match="another size"):
-        evaluate(folder, folder, tmp_path / "documents.parquet", SETTINGS, {}, tmp_path / "out.json")
+        evaluate("perplexity", folder, folder, inputs(tmp_path), SETTINGS, {}, tmp_path / "out.json")
     assert not (tmp_path / "out.json").exists()
     with pytest.raises(ArtifactError, match="no model"):
-        load(tmp_path, tmp_path, **LOADED)
+        load_both(tmp_path)
 
 
 def test_tokenizer_larger_than_the_model(folder):
-    model, tokenizer = load(folder, folder, **LOADED)
+    model, tokenizer = load_both(folder)
     tokenizer.add_tokens([f"extra{i}" for i in range(400)])
     with pytest.raises(ArtifactError, match="does not fit"):
         score_documents(model, tokenizer, IDS, TEXTS, SETTINGS)

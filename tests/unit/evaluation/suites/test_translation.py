@@ -11,7 +11,7 @@ import pyarrow as pa
 import pytest
 from commands.evaluation import translate_segments
 from sacrebleu.metrics import BLEU, CHRF
-from support.writing import greedy_tokens, prompt_ids, write_writer
+from support.writing import greedy_tokens, load_both, prompt_ids, write_writer
 from tokalign.common.errors import ArtifactError, ConfigurationError
 from tokalign.evaluation.data.testsets import Testset, write_testset
 from tokalign.evaluation.results import metrics_of, read_items, read_result
@@ -28,7 +28,6 @@ from tokalign.evaluation.suites.translation import (
     read_segments,
     sentence_bleu,
 )
-from tokalign.models.loading import load
 from tokalign.models.writing import Written
 from tokalign.text.languages import bleu_tokenizer, english_name
 
@@ -234,7 +233,7 @@ def test_script(tmp_path, run_script):
     }
     assert result["more"]["signatures"]["small:es-en"]["bleu"].endswith("version:" + result["versions"]["sacrebleu"])
     assert result["more"]["examples"]["small:en-es"] == ["s8"]
-    model, tokenizer = load(tmp_path / "model", tmp_path / "model", precision="float32", trust_remote_code=False)
+    model, tokenizer = load_both(tmp_path / "model")
     row = items.to_pylist()[3]
     shot = "Spanish: el gato 8 en la mesa\nEnglish: the cat 8 sat on the mat\n\n"
     ids = prompt_ids(tokenizer, f"{shot}Spanish: {row['source']}\nEnglish:")

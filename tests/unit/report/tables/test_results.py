@@ -147,22 +147,24 @@ def test_command_writes_all_tables(tmp_path):
         "exact": {"tokens": 1, "share": 0.25, "corpus_share": None}}, "scores": {"quantiles": {"50": 0.5}},
         "source_tokens_used": 3,
     }  # fmt: skip
-    inputs["alignment-scores"] = {
+    inputs["alignment_scores"] = {
         "labels": {"evaluation": "e", "alignment": "a"}, "metrics": [score("corpus", 0.5, [0.25, 1.0]), score("document", None, None)],
         "groups": [{"language": "de", "domain": "web", "metrics": [score("corpus", 0.75, None), score("document", 0.125, None)]}],
     }  # fmt: skip
     command = [sys.executable, Path(make_tables.__file__)]
+    given: dict[str, list[str]] = {}
     for name, value in inputs.items():
         (tmp_path / f"{name}.json").write_text(json.dumps(value))
-        command += [f"--{name}", tmp_path / f"{name}.json"]
+        given[name] = [str(tmp_path / f"{name}.json")]
     stage = tmp_path / "stage"
     stage.mkdir()
     line = {"step": 1, "tokens": 8, "loss": 3.0, "learning_rate": 0.1, "grad_norm": None, "extra": 2}
     (stage / "metrics.jsonl").write_text(json.dumps(line) + "\n")
     (stage / "training.json").write_text(json.dumps({"labels": {"stage": "warm", "seed": 3}}))
     captions = ROOT / "workflow/report/tables"
-    command += ["--stages", stage, "--captions", captions, "--folder", tmp_path / "made"]
-    subprocess.run(command, check=True, capture_output=True)
+    given["stages"] = [str(stage)]
+    command += ["--results", "-", "--captions", captions, "--folder", tmp_path / "made"]
+    subprocess.run(command, check=True, capture_output=True, text=True, input=json.dumps(given))
     made = {path.stem: files.read_csv(path) for path in (tmp_path / "made").glob("*.csv")}
     assert {"comparison", "criteria", "perplexity", "results", "runs", "seeds"} <= set(made)
     assert made["bits_per_byte"][0]["source"] == "1"

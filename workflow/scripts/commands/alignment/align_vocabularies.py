@@ -10,9 +10,6 @@ from tokalign.alignment.matrix import write_alignment
 from tokalign.alignment.methods.registry import METHODS
 from tokalign.common import cli
 from tokalign.config.alignments import AlignmentSettings, read_by_methods
-from tokalign.tokenizers.loading import load_tokenizer
-from tokalign.tokenizers.vocabulary import read_vocabulary
-from tokalign.vectors.vectors import read_vectors
 
 
 def arguments() -> argparse.ArgumentParser:
@@ -32,8 +29,8 @@ def arguments() -> argparse.ArgumentParser:
 def main(args: argparse.Namespace) -> None:
     """Align and write."""
     sides = [
-        Side(read_vocabulary(vocabulary), load_tokenizer(tokenizer), read_vectors(vectors) if vectors else None)
-        for tokenizer, vocabulary, vectors in (
+        Side.read(*paths)
+        for paths in (
             (args.target_tokenizer, args.target_vocabulary, args.target_vectors),
             (args.source_tokenizer, args.source_vocabulary, args.source_vectors),
         )

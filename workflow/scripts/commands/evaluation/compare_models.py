@@ -16,7 +16,7 @@ def arguments() -> argparse.ArgumentParser:
         "--plan",
         type=cli.settings,
         required=True,
-        help='JSON: {"entries": [{"path": RESULT, "role": ROLE, "baseline": RESULT or null}, ...]}',
+        help='JSON, "-" for standard input: {"entries": [{"path": RESULT, "role": ROLE, "baseline": RESULT or null}, ...]}',
     )
     parser.add_argument(
         "--settings",

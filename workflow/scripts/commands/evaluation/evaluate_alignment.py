@@ -30,8 +30,9 @@ def arguments() -> argparse.ArgumentParser:
 
 def main(args: argparse.Namespace) -> None:
     """Score and write."""
+    from tokalign.alignment.align import Side
     from tokalign.common.files import write_json
-    from tokalign.evaluation.suites.alignment.rewriting import PairSettings, Side
+    from tokalign.evaluation.suites.alignment.rewriting import PairSettings
     from tokalign.evaluation.suites.alignment.scores import evaluate_alignment
 
     embedder = None

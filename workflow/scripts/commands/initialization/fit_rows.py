@@ -33,12 +33,10 @@ def main(args: argparse.Namespace) -> None:
     from tokalign.alignment.table import read_categories
     from tokalign.initialization.fit import fit_rows
     from tokalign.initialization.fitted_rows import write_fitted
-    from tokalign.tokenizers.loading import load_tokenizer
-    from tokalign.tokenizers.vocabulary import read_vocabulary
 
     torch.set_num_threads(args.threads)
-    target = Side(read_vocabulary(args.target_vocabulary), load_tokenizer(args.target_tokenizer))
-    source = Side(read_vocabulary(args.source_vocabulary), load_tokenizer(args.source_tokenizer))
+    target = Side.read(args.target_tokenizer, args.target_vocabulary)
+    source = Side.read(args.source_tokenizer, args.source_vocabulary)
     fitted = fit_rows(
         args.model,
         target,

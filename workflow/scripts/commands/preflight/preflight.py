@@ -48,19 +48,20 @@ def main(args: argparse.Namespace) -> None:
     sizes = checks.Sizes(models, vocabularies)
     trainings = checks.trainings(settings["trainings"], sizes)
     training_mb = checks.training_memory_mb(trainings, site["training_mb"])
-    checks = [
+    results = [
         checks.Check("configuration", "valid", "keys, names and local files", True),
+        *checks.check_profile(site),
         *checks.check_sources(settings["sources"], offline=args.offline),
         *checks.check_disk(settings["files"], sizes, "; ask for your quota, too" if site["slurm"] else ""),
         *checks.check_gpu_memory(trainings, site["gpu"]),
         *checks.check_slurm(plan.submitted(site["local"]), training_mb, site),
     ]
-    print(f"\n{tables.checks_table(checks)}")
+    print(f"\n{tables.checks_table(results)}")
     print(f"\n{tables.trainings_table(trainings, site['gpu'], notes)}")
     print(f"\n{tables.jobs_table(plan, site['local'], slurm=site['slurm'])}", flush=True)
-    failed = sum(check.ok is False for check in checks)
+    failed = sum(check.ok is False for check in results)
     if failed:
-        sys.exit(f"\npreflight: {failed} of {len(checks)} checks fail")
+        sys.exit(f"\npreflight: {failed} of {len(results)} checks fail")
     print("\npreflight: no check fails")
 
 

@@ -11,15 +11,11 @@ from tokalign.common import cli
 def arguments() -> argparse.ArgumentParser:
     """Return the parser of the command line."""
     parser = cli.parser(__doc__)
-    for option, what in (
-        ("--perplexity", "results of evaluate_perplexity.py"),
-        ("--tokenizers", "results of evaluate_tokenizer.py"),
-        ("--alignments", "report.json files of alignments"),
-        ("--alignment-scores", "results of evaluate_alignment.py"),
-        ("--stages", "folders of finished training stages (metrics.jsonl and training.json)"),
-        ("--comparisons", "results of compare_models.py"),
-    ):
-        parser.add_argument(option, type=Path, nargs="*", default=[], metavar="FILE", help=what)
+    parser.add_argument(
+        "--results", type=cli.settings, required=True,
+        help='JSON, "-" for standard input: a list of files for each of perplexity, tokenizers, alignments, alignment_scores, '
+        "stages (folders of checkpoints) and comparisons; those that are left out are empty",
+    )  # fmt: skip
     parser.add_argument("--captions", type=Path, required=True, help="folder of what the report says of each table")
     parser.add_argument("--folder", type=Path, required=True, help="folder to write into")
     return parser
@@ -31,20 +27,27 @@ def main(args: argparse.Namespace) -> None:
     from tokalign.report.tables import comparison, results
     from tokalign.report.tables.files import caption, write_table
 
-    perplexity = results.perplexity_rows(results.read_results(args.perplexity, ("labels", "metrics")))
-    tokenizers = results.read_results(args.tokenizers, ("labels", "metrics", "more"))
-    alignments = results.read_results(args.alignments, ("labels", "categories", "scores", "source_tokens_used"))
-    scores = results.read_results(args.alignment_scores, ("labels", "metrics", "groups"))
+    read = {
+        kind: results.read_results(args.results.get(kind, []), keys)
+        for kind, keys in {
+            "perplexity": ("labels", "metrics"),
+            "tokenizers": ("labels", "metrics", "more"),
+            "alignments": ("labels", "categories", "scores", "source_tokens_used"),
+            "alignment_scores": ("labels", "metrics", "groups"),
+            "comparisons": ("evaluation", "rows", "seeds", "criteria", "runs"),
+        }.items()
+    }
+    perplexity, comparisons = results.perplexity_rows(read["perplexity"]), read["comparisons"]
     stages = [
-        (read_json(folder / "training.json")["labels"], results.read_metrics(folder / "metrics.jsonl")) for folder in args.stages
+        (read_json(Path(folder, "training.json"))["labels"], results.read_metrics(Path(folder, "metrics.jsonl")))
+        for folder in args.results.get("stages", [])
     ]
-    comparisons = results.read_results(args.comparisons, ("evaluation", "rows", "seeds", "criteria", "runs"))
     made = {
         "perplexity": (results.PERPLEXITY, perplexity),
         "bits_per_byte": results.stage_rows(perplexity),
-        "tokenizers": (results.TOKENIZERS, results.tokenizer_rows(tokenizers)),
-        "alignments": (results.ALIGNMENTS, results.alignment_rows(alignments)),
-        "alignment_scores": (results.ALIGNMENT_SCORES, results.alignment_score_rows(scores)),
+        "tokenizers": (results.TOKENIZERS, results.tokenizer_rows(read["tokenizers"])),
+        "alignments": (results.ALIGNMENTS, results.alignment_rows(read["alignments"])),
+        "alignment_scores": (results.ALIGNMENT_SCORES, results.alignment_score_rows(read["alignment_scores"])),
         "training": results.training_rows(stages),
         "comparison": comparison.comparison_rows(comparisons),
         "results": comparison.side_by_side(comparisons),

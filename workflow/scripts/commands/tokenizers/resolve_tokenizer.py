@@ -8,7 +8,7 @@ from pathlib import Path
 from tokalign.common import cli
 from tokalign.config.tokenizers import ResolvedSettings
 from tokalign.fetch.sources import locate
-from tokalign.tokenizers.resolve import load_tokenizer, save_tokenizer, set_special_tokens
+from tokalign.tokenizers.resolve import read_source_tokenizer, save_tokenizer, set_special_tokens
 
 
 def arguments() -> argparse.ArgumentParser:
@@ -27,7 +27,7 @@ def main(args: argparse.Namespace) -> None:
     settings, source = args.settings, args.settings.source.plain()
     located = locate(source, args.fetched)
     where = f"tokenizer {located.path}"
-    tokenizer = load_tokenizer(located, settings.trust_remote_code)
+    tokenizer = read_source_tokenizer(located, settings.trust_remote_code)
     set_special_tokens(tokenizer, settings.special_tokens, where)
     save_tokenizer(tokenizer, source, where, args.hf, args.vocabulary, args.info)
 

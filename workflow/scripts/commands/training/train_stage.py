@@ -86,7 +86,7 @@ def stage_data(args: argparse.Namespace, execution: Execution) -> StageData:
     )
 
 
-def fingerprint_of(args: argparse.Namespace, settings: StageSettings) -> dict[str, Any]:
+def fingerfingerprint_(args: argparse.Namespace, settings: StageSettings) -> dict[str, Any]:
     """Return what the training depends on."""
     files = {file.name: file for file in sorted(args.model.glob("*.safetensors"))}
     files |= {"config.json": args.model / "config.json", "blocks": args.blocks}
@@ -113,10 +113,10 @@ def deadline_of(minutes: float | None, started: float) -> float | None:
     return min(started + 60 * minutes, time.monotonic() + left)
 
 
-def is_finished(output: Path, print_of: dict[str, Any]) -> bool:
+def is_finished(output: Path, fingerprint: dict[str, Any]) -> bool:
     """Say whether a checkpoint of this very training has been published."""
     summary = output / "training.json"
-    return summary.exists() and read_json(summary)["fingerprint"] == print_of
+    return summary.exists() and read_json(summary)["fingerprint"] == fingerprint
 
 
 def main(args: argparse.Namespace) -> None:
@@ -132,17 +132,17 @@ def main(args: argparse.Namespace) -> None:
         transformers.utils.logging.set_verbosity_error()
     lock = exclusive(args.state.with_name(args.state.name + ".lock")) if processes.is_first else contextlib.nullcontext()
     with lock:
-        print_of = fingerprint_of(args, settings) if processes.is_first else {}
-        if processes.any(processes.is_first and is_finished(args.output, print_of)):
+        fingerprint = fingerfingerprint_(args, settings) if processes.is_first else {}
+        if processes.any(processes.is_first and is_finished(args.output, fingerprint)):
             leave(processes)  # a process that outlived its workflow finished this training while we waited for it
             return
         if processes.is_first:
             remove_partial_directories(args.output)
             args.state.mkdir(parents=True, exist_ok=True)
-            check_fingerprint(args.state, print_of)
+            check_fingerprint(args.state, fingerprint)
         processes.wait()
         try:
-            train_and_publish(args, settings, execution, trust, processes, deadline, print_of)
+            train_and_publish(args, settings, execution, trust, processes, deadline, fingerprint)
         except StageStoppedError:
             if processes.is_first:
                 raise
@@ -158,7 +158,7 @@ def train_and_publish(
     trust: bool,
     processes: Processes,
     deadline: float | None,
-    print_of: dict[str, Any],
+    fingerprint: dict[str, Any],
 ) -> None:
     """Train the stage; the first process writes the checkpoint and removes the state."""
     attention = choose_attention(execution.attention, choose_precision(settings.precision))
@@ -183,7 +183,7 @@ def train_and_publish(
     if not processes.is_first:
         return
     summary = {
-        "fingerprint": print_of,
+        "fingerprint": fingerprint,
         "labels": args.labels,
         "precision": choose_precision(settings.precision),
         "attention": attention,

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -13,25 +14,31 @@ from scipy import sparse
 from tokalign.alignment.fills import FILLS
 from tokalign.alignment.matrix import Alignment
 from tokalign.common.errors import ConfigurationError, InputError
-from tokalign.tokenizers.vocabulary import Vocabulary
-from tokalign.vectors.vectors import Vectors
+from tokalign.tokenizers.loading import load_tokenizer
+from tokalign.tokenizers.vocabulary import Vocabulary, read_vocabulary
+from tokalign.vectors.vectors import Vectors, read_vectors
 
 log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
 class Side:
-    """One side of an alignment.
+    """A tokenizer, what its tokens are, and their vectors.
 
     Attributes:
         vocabulary: canonical bytes, kinds and roles of all ids.
         tokenizer: the fast tokenizer itself.
-        vectors: of its tokens; ``None`` if no method of the list reads them.
+        vectors: of its tokens; ``None`` if nothing reads them.
     """
 
     vocabulary: Vocabulary
     tokenizer: Any
     vectors: Vectors | None = None
+
+    @classmethod
+    def read(cls, folder: str | Path, vocabulary: str | Path, vectors: str | Path | None = None) -> Side:
+        """Load a resolved tokenizer's folder, its vocabulary.parquet, and perhaps its vectors."""
+        return cls(read_vocabulary(vocabulary), load_tokenizer(folder), read_vectors(vectors) if vectors else None)
 
 
 @dataclass(frozen=True)
@@ -77,11 +84,6 @@ class Rows:
 
 Method = Callable[[Side, Side, np.ndarray, dict[str, Any]], Rows]
 """A method: (target, source, target ids still without a row, settings of the alignment block) -> rows for some of them."""
-
-
-def ordinary_tokens(vocabulary: Vocabulary) -> np.ndarray:
-    """Return whether each token stands for bytes of a text (kind text or byte), bool, shape (|V|,)."""
-    return np.array([kind in ("text", "byte") for kind in vocabulary.kinds], dtype=bool)
 
 
 def check_different(target: Vocabulary, source: Vocabulary, where: str) -> None:
@@ -139,8 +141,7 @@ def align(target: Side, source: Side, methods: dict[str, Method], settings: dict
             mend="append 'decomposed' or 'random' to `methods` of this alignment",
         )
     matrix, output = assemble(parts, (size, source.vocabulary.size))
-    ordinary = ordinary_tokens(source.vocabulary)
-    return Alignment(matrix, categories.astype(str), scores, fill, ordinary, output, settings["seed"])
+    return Alignment(matrix, categories.astype(str), scores, fill, source.vocabulary.ordinary, output, settings["seed"])
 
 
 def assemble(parts: list[Rows], shape: tuple[int, int]) -> tuple[sparse.csr_matrix, sparse.csr_matrix | None]:

@@ -6,12 +6,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-import pyarrow as pa
-import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
 from tokalign.common.errors import ArtifactError
-from tokalign.tokenizers.vocabulary import _read
+from tokalign.tokenizers.vocabulary import read_rows
 
 
 @dataclass(frozen=True)
@@ -39,7 +37,7 @@ def read_tokens(path: str | Path) -> Tokens:
     Raises:
         ArtifactError: missing, or not as described in :class:`Tokens`.
     """
-    table = _read(path, ("id", "category", "score", "sources", "weights"))
+    table = read_rows(path, ("id", "category", "score", "sources", "weights"))
     lists = [table[name].to_pylist() for name in ("sources", "weights")]
     sources, weights = ([row or [] for row in rows] for rows in lists)
     lengths = [len(row) for row in sources]
@@ -55,7 +53,7 @@ def read_tokens(path: str | Path) -> Tokens:
 
 
 TWINS = ("special", "exact")
-"""Categories of rows that are the row of the same token; they are never rescaled."""
+"""Categories of rows that are the row of the same token: of the same role or the same bytes."""
 
 
 def read_categories(path: str | Path) -> NDArray[np.str_]:
@@ -70,13 +68,7 @@ def read_categories(path: str | Path) -> NDArray[np.str_]:
     Raises:
         ArtifactError: the file is missing or has not one row per target id.
     """
-    try:
-        table = pq.read_table(path, columns=["id", "category"])
-    except (FileNotFoundError, pa.ArrowInvalid) as error:
-        raise ArtifactError(f"{path}: no readable table of tokens", found=error, mend="make the alignment again") from error
-    if not np.array_equal(table["id"].to_numpy(), np.arange(table.num_rows)):
-        raise ArtifactError(f"{path}: not one row per target id", expected="ids 0, 1, ... in order", mend="make it again")
-    return np.array(table["category"].to_pylist(), dtype=str)
+    return np.array(read_rows(path, ("id", "category"))["category"].to_pylist(), dtype=str)
 
 
 NO_SOURCE = -1

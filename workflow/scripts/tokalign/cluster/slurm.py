@@ -33,7 +33,7 @@ UNLIMITED = ("infinite", "n/a", "UNLIMITED", "NOT_SET", "INVALID")
 
 
 @dataclass(frozen=True)
-class Request:
+class JobRequest:
     """What a job asks for on each of its nodes.
 
     Attributes:
@@ -79,7 +79,7 @@ class Nodes:
     gpus: dict[str, int]
     max_gpu: int | None = None
 
-    def lacks(self, request: Request) -> list[str]:
+    def lacks(self, request: JobRequest) -> list[str]:
         """Say what a job asks for that these nodes do not have."""
         lacking = []
         if not self.up:

@@ -30,7 +30,7 @@ class Block(Protocol):
 
 
 def settings(text: str) -> dict[str, Any]:
-    """Parse the value of an option: JSON, the name of a JSON file, or ``-`` for JSON on standard input.
+    """Parse the value of an option: JSON, the name of a JSON file, or ``-`` for JSON on the standard input.
 
     Raises:
         argparse.ArgumentTypeError: it is neither.
@@ -86,23 +86,6 @@ def parser(description: str | None) -> argparse.ArgumentParser:
     return argparse.ArgumentParser(
         description=description, formatter_class=argparse.RawDescriptionHelpFormatter, allow_abbrev=False
     )
-
-
-def model_parser(description: str | None, keys: str) -> argparse.ArgumentParser:
-    """Return the parser of a script that measures a model: what is measured on is its own option.
-
-    Args:
-        description: the script's docstring.
-        keys: of ``--settings``, for the help.
-    """
-    made = parser(description)
-    made.add_argument("--model", type=Path, required=True, help="folder of a model")
-    made.add_argument("--tokenizer", type=Path, help="folder of its tokenizer, where it is not in the model's folder")
-    made.add_argument("--settings", type=settings, required=True, help=f"JSON: {keys}")
-    made.add_argument("--labels", type=settings, default={}, help="JSON object copied into the result")
-    made.add_argument("--threads", type=int, default=1, help="CPU threads")
-    made.add_argument("--output", type=Path, required=True, help="JSON file to write; its items go beside it (.parquet)")
-    return made
 
 
 def run(main: Callable[[argparse.Namespace], None], arguments: argparse.ArgumentParser) -> None:

@@ -43,6 +43,12 @@ def full_disk_named(path: Path) -> Iterator[None]:
         raise OSError(number, os.strerror(number), str(path)) from error
 
 
+def link(source: str | Path, target: str | Path) -> None:
+    """Make a symbolic link at ``target`` to the file that ``source`` is in the end; the folder is made if need be."""
+    Path(target).parent.mkdir(parents=True, exist_ok=True)
+    Path(target).symlink_to(Path(source).resolve())
+
+
 @contextlib.contextmanager
 def atomic_file(path: str | Path) -> Iterator[Path]:
     """Yield a path to write to; on success it becomes ``path``, on any error nothing is left.

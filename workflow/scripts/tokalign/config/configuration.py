@@ -11,7 +11,6 @@ from tokalign.config.evaluations import Evaluation
 from tokalign.config.experiments import Experiment
 from tokalign.config.models import Model
 from tokalign.config.recipes import Recipe
-from tokalign.config.resources import RuleName, RuleResources
 from tokalign.config.testsets import Testset
 from tokalign.config.tokenizers import TokenizerBlock
 from tokalign.config.vectors import VectorsBlock
@@ -32,10 +31,4 @@ class Configuration(Block):
     evaluations: Blocks[Evaluation] = Field(min_length=1, description="What models and tokenizers are measured on.")
     experiments: list[Experiment] = Field(
         min_length=1, description="Combinations of block names; a list instead of a name means every combination."
-    )
-    resources: dict[RuleName, RuleResources] = Field(
-        {},
-        description=(
-            "What the jobs of a rule ask for, by name of the rule, instead of what is estimated; changes nothing in the results."
-        ),
     )

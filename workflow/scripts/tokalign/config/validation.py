@@ -31,13 +31,18 @@ def validate(config: Mapping[str, Any]) -> dict[str, Any]:
     Raises:
         ConfigurationError: the first thing that is wrong.
     """
+    if "resources" in config:
+        raise ConfigurationError(
+            "resources: what jobs ask for does not belong to the configuration",
+            expected="`set-resources` and `set-threads` of the profile, by rule",
+            mend="move it there, or use --set-resources and --set-threads",
+        )
     filled = Configuration.of(config).plain()
     _check_sources(filled)
     check_testsets(filled)
     _check_names(filled)
     check_suites(filled)
     _check_imported_vectors(filled)
-    _check_resources(filled)
     return filled
 
 
@@ -171,16 +176,6 @@ def _check_imported_vectors(config: dict[str, Any]) -> None:
                         expected=f"vectors of this tokenizer, which alignment {alignment!r} reads for experiments[{i}]",
                         mend=f"add `{tokenizer}: PATH`, or name another vectors block in the alignment",
                     )
-
-
-def _check_resources(config: dict[str, Any]) -> None:
-    """Check that no threads are set where they would change a result."""
-    if "threads" in config["resources"].get("train_fasttext_vectors", {}):
-        raise ConfigurationError(
-            "resources.train_fasttext_vectors.threads: the vectors depend on the number of threads",
-            expected="`fasttext.threads` of the vectors block, which counts as a setting",
-            mend="remove it, and set vectors.NAME.fasttext.threads",
-        )
 
 
 def check_files(config: dict[str, Any]) -> None:

@@ -18,6 +18,7 @@ from scipy import stats
 from tokalign.common.errors import ArtifactError, ConfigurationError, InputError
 from tokalign.common.progress import Progress
 from tokalign.evaluation.columns import COLUMNS, GROUP, ITEM_COLUMNS, LABELS
+from tokalign.evaluation.registry import SUITES
 from tokalign.evaluation.results import groups_of, read_items, read_result, statistics
 from tokalign.evaluation.statistics.bootstrap import holm, jackknife_error, paired_difference
 from tokalign.evaluation.statistics.estimators import ESTIMATORS
@@ -27,18 +28,6 @@ log = logging.getLogger(__name__)
 Row = dict[str, Any]
 
 PUBLISHED_REQUIRED = ("system", "suite", "metric", "value", "citation")
-CONTENT = {
-    "tokenizers": ("bytes", "characters"),
-    "perplexity": ("bytes", "characters", "reference_tokens"),
-    "tasks": ("question_hash", "prompt_hash"),
-    "choices": ("question", "choices", "answer"),
-    "translation": ("source", "reference"),
-    "generation": ("prompt",),
-    "efficiency": ("prompt_bytes",),
-}
-"""Columns of items, by suite, that say what was asked and not what a system made of it: equal for all systems."""
-OF_THE_RUN = ("trust_remote_code", "batch_tokens", "batch_size", "include")
-"""Settings of suites that say how they are run, and change no result."""
 
 
 @dataclass(frozen=True)
@@ -97,11 +86,11 @@ def _key(metric: Mapping[str, Any]) -> tuple[Any, ...]:
 
 
 def other_items(first: Result, second: Result) -> str | None:
-    """Say what tells the items of two results apart, ``None`` where they are the same: names, and what was asked (``CONTENT``)."""
+    """Say what tells the items of two results apart, ``None`` where they are the same: names, and what was asked (``SuiteEntry.content``)."""
     odd = first.names ^ second.names
     if odd:
         return f"{len(odd)} items that only one of them has, such as {sorted(odd)[:3]}"
-    for name in CONTENT.get(second.suite, ()):
+    for name in SUITES[second.suite].content:
         if name not in first.items.column_names or name not in second.items.column_names:
             continue
         pairs = zip(first.items[name].to_pylist(), second.items[name].to_pylist(), strict=True)
@@ -115,10 +104,11 @@ def other_items(first: Result, second: Result) -> str | None:
 def other_measuring(first: Result, second: Result) -> str | None:
     """Say what makes two results incomparable though their items are the same: settings, and of speed the machine."""
     one, other = first.content.get("settings") or {}, second.content.get("settings") or {}
-    keys = [key for key in sorted({*one, *other} - set(OF_THE_RUN)) if one.get(key) != other.get(key)]
+    suite = SUITES[second.suite]
+    keys = [key for key in sorted({*one, *other} - set(suite.how_it_runs)) if one.get(key) != other.get(key)]
     if keys:
         return f"settings: {', '.join(f'{key} {one.get(key)} and {other.get(key)}' for key in keys)}"
-    if second.suite != "efficiency":
+    if not suite.of_the_machine:
         return None
     for key in ("device", "precision"):
         if first.content.get(key) != second.content.get(key):

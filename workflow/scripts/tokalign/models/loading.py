@@ -9,7 +9,7 @@ import torch
 import transformers
 from safetensors import SafetensorError
 from torch import nn
-from transformers import AutoModelForCausalLM, AutoTokenizer, BitsAndBytesConfig, PreTrainedModel, PreTrainedTokenizerBase
+from transformers import AutoModelForCausalLM, BitsAndBytesConfig, PreTrainedModel, PreTrainedTokenizerBase
 
 from tokalign.common.errors import ArtifactError, ConfigurationError, InputError
 from tokalign.models.device import choose_precision
@@ -90,36 +90,23 @@ def embeddings(model: PreTrainedModel) -> tuple[nn.Module, nn.Module, bool]:
     return first, last, first.weight is last.weight
 
 
-def load(
-    folder: str | Path, tokenizer: str | Path, *, precision: str, trust_remote_code: bool
-) -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:
-    """Load a model to be evaluated and its tokenizer from their folders, onto the GPU if there is one.
+def load_for_evaluation(folder: str | Path, *, precision: str, trust_remote_code: bool) -> PreTrainedModel:
+    """Load a model to be evaluated, in evaluation mode, onto the GPU if there is one.
 
     Args:
         folder: of the model.
-        tokenizer: folder of its tokenizer.
         precision: ``float32``, ``bfloat16`` or ``auto``.
         trust_remote_code: whether code that comes with the model may run.
 
     Raises:
-        ArtifactError: the folder holds no model, weights are missing from it, there is no tokenizer, or it has ids without a row.
+        ArtifactError: the folder holds no model, or weights are missing from it.
     """
     folder = Path(folder)
     if not (folder / "config.json").is_file():
         raise ArtifactError(f"{folder}: no model there", expected="config.json and safetensors", mend="make the model first")
-    device = "cuda" if torch.cuda.is_available() else "cpu"
     transformers.utils.logging.disable_progress_bar()
     model = load_model(folder, dtype=getattr(torch, choose_precision(precision)), trust_remote_code=trust_remote_code)
-    try:
-        words = AutoTokenizer.from_pretrained(tokenizer, local_files_only=True, trust_remote_code=trust_remote_code)
-    except (OSError, ValueError) as error:
-        raise ArtifactError(
-            f"{tokenizer}: no tokenizer that can be loaded",
-            found=str(error).splitlines()[0],
-            mend="give the folder of its tokenizer",
-        ) from error
-    check_fit(model, words)
-    return model.to(device).eval(), words
+    return model.to("cuda" if torch.cuda.is_available() else "cpu").eval()
 
 
 def check_fit(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase) -> None:

@@ -14,7 +14,7 @@ import transformers
 from transformers import AutoConfig, AutoModelForCausalLM
 
 from tokalign.common.errors import InputError
-from tokalign.common.files import atomic_directory, sha256_file
+from tokalign.common.files import atomic_directory, link, sha256_file
 from tokalign.fetch.sources import Located
 from tokalign.models.safetensors_file import DTYPES, INDEX, WEIGHTS, Tensor, read_safetensors_header, weight_files
 
@@ -43,7 +43,7 @@ def resolve_model(
         if located.kind == "gguf":
             _dequantize(located.path, folder)
         else:
-            _link(located.path, folder, trust_remote_code)
+            _link_model(located.path, folder, trust_remote_code)
         info = describe_model(folder, located.path, trust_remote_code)
         size = int(tokenizer_info["size"])
         if info["embedding_rows"] < size:
@@ -56,7 +56,7 @@ def resolve_model(
     return info | {"tokenizer_size": size, "padded_rows": padded, "source": source}
 
 
-def _link(source: Path, folder: Path, trust_remote_code: bool) -> None:
+def _link_model(source: Path, folder: Path, trust_remote_code: bool) -> None:
     """Link the files that make up a model."""
     if not (source / "config.json").is_file():
         raise InputError(
@@ -71,8 +71,7 @@ def _link(source: Path, folder: Path, trust_remote_code: bool) -> None:
     if WEIGHTS in names and INDEX in names:
         names.remove(INDEX)
     for name in names:
-        (folder / name).parent.mkdir(parents=True, exist_ok=True)
-        (folder / name).symlink_to((source / name).resolve())
+        link(source / name, folder / name)
 
 
 def _dequantize(path: Path, folder: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import difflib
 import getpass
 import json
 import logging
@@ -15,12 +16,12 @@ from pathlib import Path
 from typing import Any
 
 from tokalign.cluster import gpus
-from tokalign.cluster.slurm import SINFO, Request, parse_sinfo, slurm
+from tokalign.cluster.slurm import SINFO, JobRequest, parse_sinfo, slurm
 from tokalign.common.errors import InputError
 from tokalign.common.files import read_json
 from tokalign.models.safetensors_file import read_safetensors_header
 from tokalign.preflight import estimates
-from tokalign.preflight.dry_run import Plan, parse_dry_run, without_room
+from tokalign.preflight.dry_run import DryRun, parse_dry_run, without_room
 from tokalign.preflight.estimates import ModelSize, Stage
 
 log = logging.getLogger(__name__)
@@ -47,6 +48,25 @@ class Check:
     expected: str
     ok: bool | None
     mend: str = ""
+
+
+# ---- profile ----
+
+
+def check_profile(site: Mapping[str, Any]) -> list[Check]:
+    """Look for misspelled names of rules among those that the profile sets resources of, which Snakemake ignores.
+
+    Args:
+        site: ``rules``, their names, and ``unknown_rules``, other names in the profile.
+    """
+    checks = []
+    for name in site["unknown_rules"]:
+        close = difflib.get_close_matches(name, site["rules"], n=1, cutoff=0.8)
+        if close:
+            checks.append(
+                Check(f"set-resources {name}", "no rule of this name", close[0], False, f"write {close[0]} in the profile")
+            )
+    return checks
 
 
 # ---- network ----
@@ -361,7 +381,7 @@ def training_memory_mb(plan: Iterable[Training], stated: int | None) -> int | No
 # ---- cluster ----
 
 
-def check_slurm(requests: Iterable[Request], training_mb: int | None, settings: Mapping[str, Any]) -> list[Check]:
+def check_slurm(requests: Iterable[JobRequest], training_mb: int | None, settings: Mapping[str, Any]) -> list[Check]:
     """Check partitions, what jobs ask for, and the account.
 
     Args:
@@ -391,7 +411,7 @@ def check_slurm(requests: Iterable[Request], training_mb: int | None, settings: 
         requests = [replace(request, mem_mb=training_mb) if request.rule == "train_stage" else request for request in requests]
     reasons = without_room(requests, usable)
     for request, reason in reasons.items():
-        advice = f"lower `resources.{request.rule}` in the configuration, or group-components in the profile; or add a partition"
+        advice = f"lower `set-resources: {request.rule}` or group-components in the profile; or add a partition"
         if "max_gpu" in reason:
             advice = "raise max_gpu in partitions.yaml of the profile, if the site allows it; or lower gpus or nodes of the stage"
         checks.append(Check(f"room for {request.rule}", reason, describe(request), False, advice))
@@ -402,7 +422,7 @@ def check_slurm(requests: Iterable[Request], training_mb: int | None, settings: 
     return checks
 
 
-def describe(request: Request) -> str:
+def describe(request: JobRequest) -> str:
     """Say what a job asks for."""
     gpus = f", {request.gpus} GPUs" if request.gpus else ""
     return f"{request.mem_mb} MB, {request.threads} threads, {request.minutes} minutes{gpus}"
@@ -430,7 +450,7 @@ def check_machine(training_mb: int | None) -> list[Check]:
     return checks
 
 
-def dry_run(command: Sequence[str], folder: Path) -> Plan:
+def dry_run(command: Sequence[str], folder: Path) -> DryRun:
     """Plan the run with Snakemake itself.
 
     Raises:

@@ -7,14 +7,14 @@ from collections import Counter, defaultdict
 from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
 
-from tokalign.cluster.slurm import Nodes, Request
+from tokalign.cluster.slurm import JobRequest, Nodes
 
 GROUP = re.compile(r"^(?:\[[^\]]*\] )?Group job (\S+) \(jobs in lexicogr\. order\):$")
 JOB = re.compile(r"^( *)(?:local)?(?:rule|checkpoint) (\w+):$")
 
 
 @dataclass
-class Plan:
+class DryRun:
     """Jobs of a dry run.
 
     Attributes:
@@ -24,22 +24,22 @@ class Plan:
     """
 
     jobs: Counter[str] = field(default_factory=Counter)
-    single: list[Request] = field(default_factory=list)
-    groups: list[tuple[str, list[Request]]] = field(default_factory=list)
+    single: list[JobRequest] = field(default_factory=list)
+    groups: list[tuple[str, list[JobRequest]]] = field(default_factory=list)
 
-    def submitted(self, local: Iterable[str]) -> list[Request]:
+    def submitted(self, local: Iterable[str]) -> list[JobRequest]:
         """Return what the jobs of Slurm ask for, one request for each group, without those of local rules."""
         here = set(local)
         alone = [request for request in self.single if request.rule not in here]
         return alone + [together(name, requests) for name, requests in self.groups]
 
 
-def together(name: str, requests: list[Request]) -> Request:
+def together(name: str, requests: list[JobRequest]) -> JobRequest:
     """Return what a group asks for: jobs of one rule run at the same time, those of different rules one after the other."""
     layers = defaultdict(list)
     for request in requests:
         layers[request.rule].append(request)
-    return Request(
+    return JobRequest(
         f"group {name}",
         mem_mb=max(sum(request.mem_mb for request in layer) for layer in layers.values()),
         threads=max(sum(request.threads for request in layer) for layer in layers.values()),
@@ -49,14 +49,14 @@ def together(name: str, requests: list[Request]) -> Request:
     )
 
 
-def parse_dry_run(text: str) -> Plan:
+def parse_dry_run(text: str) -> DryRun:
     """Read what ``snakemake --dry-run --quiet host`` prints.
 
     Jobs of a group are indented and follow a line that names it. The tables before and after the jobs have no such lines.
     """
-    plan = Plan()
-    current: Request | None = None
-    target: list[Request] = plan.single
+    plan = DryRun()
+    current: JobRequest | None = None
+    target: list[JobRequest] = plan.single
 
     def finish() -> None:
         if current is not None:
@@ -70,7 +70,7 @@ def parse_dry_run(text: str) -> Plan:
             plan.groups.append((group[1], []))
         elif job := JOB.match(line):
             finish()
-            current = Request(job[2])
+            current = JobRequest(job[2])
             target = plan.groups[-1][1] if job[1] else plan.single
         elif current is not None and line.lstrip().startswith("threads: "):
             current = replace(current, threads=int(line.split()[1]))
@@ -80,7 +80,7 @@ def parse_dry_run(text: str) -> Plan:
     return plan
 
 
-def with_resources(request: Request, text: str) -> Request:
+def with_resources(request: JobRequest, text: str) -> JobRequest:
     """Fill in what the line of resources of a job says; what is not known yet (``<TBD>``) stays as it is."""
     found = dict(item.split("=", 1) for item in text.split(", ") if "=" in item)
     numbers = {"mem_mb": "mem_mb", "runtime": "minutes", "gpu": "gpus", "nodes": "nodes"}
@@ -93,7 +93,7 @@ def with_resources(request: Request, text: str) -> Request:
     return request
 
 
-def without_room(requests: Iterable[Request], nodes: list[Nodes]) -> dict[Request, str]:
+def without_room(requests: Iterable[JobRequest], nodes: list[Nodes]) -> dict[JobRequest, str]:
     """Return the requests that no partition has room for, with what the nearest one lacks."""
     reasons = {}
     for request in dict.fromkeys(requests):

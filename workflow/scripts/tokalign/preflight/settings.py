@@ -61,8 +61,10 @@ class Site(Block):
     partitions: dict[str, int] = Field({}, description="Most GPUs of a job by partition of the profile's file.")
     account: str | None = Field(None, description="Account that jobs are charged to.")
     gpu: str | None = Field(None, description="Model of the GPU that trainings ask for.")
-    training_mb: int | None = Field(None, ge=1, description="Main memory that the configuration states for trainings. [MB]")
+    training_mb: int | None = Field(None, ge=1, description="Main memory that the profile states for trainings. [MB]")
     local: list[str] = Field([], description="Rules that run where Snakemake runs.")
+    unknown_rules: list[str] = Field([], description="Rules that the profile names and the workflow does not have.")
+    rules: list[str] = Field([], description="Rules of the workflow.")
 
 
 class PreflightSettings(Block):

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from tokalign.cluster import gpus
 from tokalign.preflight import estimates
 from tokalign.preflight.checks import GB, Check, Training
-from tokalign.preflight.dry_run import Plan
+from tokalign.preflight.dry_run import DryRun
 
 WIDTH = 64
 """Characters of a cell of the table of checks; what is longer stands below the table."""
@@ -87,7 +87,7 @@ def trainings_table(plan: Sequence[Training], gpu: str | None, notes: Mapping[st
     return text
 
 
-def jobs_table(plan: Plan, local: Sequence[str], *, slurm: bool) -> str:
+def jobs_table(plan: DryRun, local: Sequence[str], *, slurm: bool) -> str:
     """Return the number of jobs by rule, and below it how many jobs of Slurm they are."""
     own = groups_by_rule(plan)
     rows = [(rule, str(count), "here" if rule in local else own.get(rule, "")) for rule, count in sorted(plan.jobs.items())]
@@ -100,7 +100,7 @@ def jobs_table(plan: Plan, local: Sequence[str], *, slurm: bool) -> str:
     return f"{text}\n{total} jobs."
 
 
-def groups_by_rule(plan: Plan) -> dict[str, str]:
+def groups_by_rule(plan: DryRun) -> dict[str, str]:
     """Return for each rule in what groups its jobs are."""
     found: dict[str, dict[str, int]] = {}
     for name, requests in plan.groups:

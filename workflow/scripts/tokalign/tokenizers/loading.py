@@ -14,11 +14,19 @@ def load_tokenizer(folder: str | Path, trust_remote_code: bool = False) -> PreTr
     """Load the fast tokenizer of a resolved tokenizer or checkpoint folder.
 
     Raises:
+        ArtifactError: the folder holds no tokenizer that can be loaded.
         InputError: it has no fast (Rust) implementation.
     """
     from transformers import AutoTokenizer  # takes longer than a small shard does
 
-    tokenizer = AutoTokenizer.from_pretrained(folder, local_files_only=True, trust_remote_code=trust_remote_code)
+    try:
+        tokenizer = AutoTokenizer.from_pretrained(folder, local_files_only=True, trust_remote_code=trust_remote_code)
+    except (OSError, ValueError) as error:
+        raise ArtifactError(
+            f"{folder}: no tokenizer that can be loaded",
+            found=str(error).splitlines()[0],
+            mend="give the folder of its tokenizer",
+        ) from error
     if not tokenizer.is_fast:
         raise InputError(
             f"{folder}: the tokenizer has no fast implementation", found=type(tokenizer).__name__, expected="a tokenizer.json"

@@ -26,8 +26,8 @@ NO_LIMIT = 10**12
 # ------------------------------------------------------------------------------------------------------ tokenizers
 
 
-def load_tokenizer(located: Located, trust_remote_code: bool) -> PreTrainedTokenizerBase:
-    """Load a tokenizer from a folder or a GGUF file; no network.
+def read_source_tokenizer(located: Located, trust_remote_code: bool) -> PreTrainedTokenizerBase:
+    """Load a tokenizer that the user names, from a folder or a GGUF file; no network.
 
     Where the classes of transformers build something else than the folder's tokenizer.json says (they do for some
     models by the name of the model type), tokenizer.json counts.

@@ -10,13 +10,14 @@ import logging
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from functools import cache
+from functools import cache, cached_property
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
+from numpy.typing import NDArray
 from transformers import PreTrainedTokenizerBase
 
 from tokalign.common.errors import ArtifactError, InputError
@@ -34,6 +35,9 @@ CHAT_MARKERS = {
     "<end_of_turn>": "turn_end",
 }
 """Special tokens of chat templates that tokenizers do not name by role (ChatML, Llama 3, Gemma)."""
+
+ORDINARY = ("text", "byte")
+"""Kinds of tokens that stand for bytes of a text; of equal bytes, a token of the first kind goes before one of the second."""
 
 SCHEMA = pa.schema(
     [
@@ -71,6 +75,16 @@ class Vocabulary:
     def size(self) -> int:
         """Number of ids: the largest id plus one. An embedding may have more rows."""
         return len(self.tokens)
+
+    @cached_property
+    def ordinary(self) -> NDArray[np.bool_]:
+        """Whether each token stands for bytes of a text, shape (size,)."""
+        return np.array([kind in ORDINARY for kind in self.kinds], dtype=bool)
+
+    @cached_property
+    def lengths(self) -> NDArray[np.int64]:
+        """Number of canonical bytes of each token, shape (size,)."""
+        return np.array([len(data) for data in self.token_bytes], dtype=np.int64)
 
 
 @cache
@@ -270,12 +284,18 @@ def check_usable(tokenizer: PreTrainedTokenizerBase, vocabulary: Vocabulary, whe
             log.warning("%s: %r comes back as %r", where, sample, back)
 
 
-def _read(path: str | Path, columns: Sequence[str]) -> pa.Table:
-    """Read columns of a Parquet file that has a row per id 0, 1, ..."""
+def read_rows(path: str | Path, columns: Sequence[str]) -> pa.Table:
+    """Read columns of a Parquet file that has a row per id 0, 1, ...
+
+    Raises:
+        ArtifactError: it is missing or damaged, a column is missing, or the ids are others.
+    """
     try:
         table = pq.read_table(path, columns=list(columns)).combine_chunks()
     except FileNotFoundError as error:
         raise ArtifactError(f"{path}: no such file", mend="run the step that makes it") from error
+    except pa.ArrowInvalid as error:
+        raise ArtifactError(f"{path}: not a readable Parquet file", found=error, mend="make it again") from error
     missing = sorted(set(columns) - set(table.column_names))
     if missing or not np.array_equal(table["id"].to_numpy(), np.arange(table.num_rows)):
         raise ArtifactError(
@@ -298,6 +318,6 @@ def printable(data: bytes) -> str:
 
 def read_texts(path: str | Path) -> list[str]:
     """Return the printable text of each token of ``vocabulary.parquet``; special tokens as they are spelled."""
-    table = _read(path, ("id", "token", "bytes", "kind"))
+    table = read_rows(path, ("id", "token", "bytes", "kind"))
     rows = zip(*(table[name].to_pylist() for name in ("token", "bytes", "kind")), strict=True)
     return [token if kind in ("special", "unused") or data is None else printable(data) for token, data, kind in rows]

@@ -34,7 +34,7 @@ SAVE_RATE = 5e8
 
 
 @dataclass(frozen=True)
-class Plan:
+class MetricScale:
     """What metrics are worked out from.
 
     Attributes:
@@ -63,7 +63,7 @@ class StageCallback(TrainerCallback):
 
     Args:
         metrics: JSONL file, a line per log step; it outlives interruptions.
-        plan: for the metrics.
+        scale: of the metrics.
         execution: how the stage runs.
         processes: that train together.
         deadline: time (``time.monotonic``) at which the job is ended from outside; ``None`` if it never is.
@@ -75,7 +75,7 @@ class StageCallback(TrainerCallback):
     def __init__(
         self,
         metrics: Path,
-        plan: Plan,
+        scale: MetricScale,
         execution: Execution,
         processes: Processes,
         *,
@@ -85,7 +85,7 @@ class StageCallback(TrainerCallback):
         keep_best: Callable[[float, int], None] | None,
     ):
         """Take what the lines of metrics are made of."""
-        self.metrics, self.plan, self.execution, self.processes = metrics, plan, execution, processes
+        self.metrics, self.scale, self.execution, self.processes = metrics, scale, execution, processes
         self.deadline, self.heldout, self.finite, self.keep_best = deadline, heldout, finite, keep_best
         self.stop_reason: str | None = None
         self.failure: str | None = None
@@ -93,7 +93,7 @@ class StageCallback(TrainerCallback):
         self.started = self.last_step_at = time.monotonic()
         self.first_step = 0
         self.longest_step = self.paused = 0.0
-        self.save_seconds, self.has_saved = plan.state / SAVE_RATE, False
+        self.save_seconds, self.has_saved = scale.state / SAVE_RATE, False
         self.losses: list[float] = []
         self.lowest = float("inf")
         self.best = float("inf")
@@ -116,7 +116,7 @@ class StageCallback(TrainerCallback):
             self.board = Board(self.metrics.parent / "tensorboard", state.global_step + 1)
         if self.heldout and not kept and state.global_step == 0:
             self._measure(model, 0)
-            self._write({"step": 0, "tokens": self.plan.used, "heldout_bits_per_byte": self.measured})
+            self._write({"step": 0, "tokens": self.scale.used, "heldout_bits_per_byte": self.measured})
             self.measured = None
         self.started = self.last_step_at = time.monotonic()
         self.paused = 0.0
@@ -180,18 +180,18 @@ class StageCallback(TrainerCallback):
         if not np.isfinite(logs["loss"]):
             self._fail(control, f"the loss of step {state.global_step} is {logs['loss']}")
             return
-        plan = self.plan
+        scale = self.scale
         steps, seconds = state.global_step - self.first_step, max(time.monotonic() - self.started - self.paused, 1e-9)
-        rate = steps * plan.batch * plan.block / seconds
+        rate = steps * scale.batch * scale.block / seconds
         record = {
             "step": state.global_step,
             "loss": logs["loss"],
             "learning_rate": logs["learning_rate"],
             "grad_norm": logs.get("grad_norm"),
-            "tokens": plan.used + state.global_step * plan.batch * plan.block,
+            "tokens": scale.used + state.global_step * scale.batch * scale.block,
             "tokens_per_second": rate,
-            "bytes_per_second": rate * plan.bytes_per_token,
-            "flops_utilization": rate * plan.operations / plan.peak,
+            "bytes_per_second": rate * scale.bytes_per_token,
+            "flops_utilization": rate * scale.operations / scale.peak,
             "memory_bytes": peak_memory(self.processes.device),
         }
         if self.measured is not None:

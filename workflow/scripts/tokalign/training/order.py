@@ -1,22 +1,10 @@
-"""How long stages are, and which of their sequences come from a second corpus that is mixed in."""
+"""The order of the sequences of a stage, and which of them come from a second corpus that is mixed in."""
 
 from __future__ import annotations
 
-import math
-
 import numpy as np
 
-
-def mixed_in(count: int, share: float | None) -> int:
-    """Return how many of the first ``count`` sequences of a stage come from the corpus that is mixed in.
-
-    They are spread evenly: sequence n is one of them where this number grows from n to n + 1.
-
-    Args:
-        count: sequences.
-        share: of the corpus that is mixed in, 0 to 1; ``None`` for none.
-    """
-    return 0 if share is None else math.floor(count * share + 1e-9)
+from tokalign.config.stages import mixed_in
 
 
 def data_order(blocks: int, start: int, count: int, seed: int) -> np.ndarray:

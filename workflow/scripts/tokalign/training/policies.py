@@ -17,14 +17,12 @@ from peft import LoraConfig, LoraModel
 from torch import nn
 from transformers import PreTrainedModel
 
-from tokalign.alignment.table import read_categories
+from tokalign.alignment.table import TWINS, read_categories
 from tokalign.common.errors import ArtifactError, ConfigurationError, InputError
 from tokalign.config.recipes import LoraSettings
 from tokalign.models.loading import embeddings
 
 POLICIES = ("embeddings", "new_rows", "all", "lora")
-OLD_ROWS = ("special", "exact")
-"""Categories of target tokens whose rows are those of a source token with the same bytes or role."""
 
 
 def new_row_mask(tokens: str | Path, rows: int) -> NDArray[np.bool_]:
@@ -48,7 +46,7 @@ def new_row_mask(tokens: str | Path, rows: int) -> NDArray[np.bool_]:
             expected="a row each",
         )
     mask = np.zeros(rows, dtype=bool)
-    mask[: len(categories)] = ~np.isin(categories, OLD_ROWS)
+    mask[: len(categories)] = ~np.isin(categories, TWINS)
     return mask
 
 

@@ -19,7 +19,7 @@ from tokalign.common.files import atomic_file, full_disk_named, read_json, write
 from tokalign.common.progress import quantity
 from tokalign.config.recipes import Execution, StageSettings
 from tokalign.models.device import choose_precision
-from tokalign.training.callback import Plan, StageCallback
+from tokalign.training.callback import MetricScale, StageCallback
 from tokalign.training.data import ScheduledBlocks, StageData
 from tokalign.training.losses import chunked
 from tokalign.training.order import mixed_order
@@ -121,7 +121,7 @@ def train_stage(
     peak, of_what = peak_operations(processes.device, precision)
     size = size_of_state(model, execution.zero, precision)
     operations = operations_per_token(model)
-    plan = Plan(block, batch, sum(data.used) * block, data.bytes_per_token, operations, peak * processes.world, size)
+    scale = MetricScale(block, batch, sum(data.used) * block, data.bytes_per_token, operations, peak * processes.world, size)
     sources = [data.blocks, *([data.mixed] if data.mixed else [])]
     trainer: StageTrainer
 
@@ -133,7 +133,7 @@ def train_stage(
             write_json(state / "best.json", {"heldout_bits_per_byte": bits, "step": step})
 
     callback = StageCallback(
-        state / "metrics.jsonl", plan, execution, processes,
+        state / "metrics.jsonl", scale, execution, processes,
         deadline=deadline, heldout=data.heldout, finite=lambda: finite_weights(model),
         keep_best=keep_best if settings.publish != "last" else None,
     )  # fmt: skip

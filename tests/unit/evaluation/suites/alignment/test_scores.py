@@ -18,10 +18,11 @@ from hypothesis import strategies as st
 from support.alignments import write_tokens
 from support.bleu import by_loops
 from support.project import WORDS, write_tokenizer
+from tokalign.alignment.align import Side
 from tokalign.alignment.table import NO_SOURCE, Tokens, best_sources
 from tokalign.common.errors import ArtifactError
 from tokalign.evaluation.data import heldout
-from tokalign.evaluation.suites.alignment.rewriting import Side, shared_tokens, unshared_parts
+from tokalign.evaluation.suites.alignment.rewriting import shared_tokens, unshared_parts
 from tokalign.evaluation.suites.alignment.scores import SIMILARITIES, evaluate_alignment, similarity_metrics
 from tokalign.tokenizers.loading import encode, load_tokenizer
 from tokalign.tokenizers.vocabulary import Vocabulary, describe, write_vocabulary
@@ -52,7 +53,7 @@ def test_largest_weight_then_smallest_id_then_none():
 def side(tokens: list[bytes], kinds: list[str] | None = None) -> Side:
     """Return a side of a vocabulary whose tokenizer is not used."""
     vocabulary = Vocabulary([t.decode("latin-1") for t in tokens], tokens, kinds or ["text"] * len(tokens), {})
-    return Side(None, vocabulary, np.array([len(t) for t in tokens], dtype=np.int64))
+    return Side(vocabulary, None)
 
 
 def test_shared_are_special_tokens_and_equal_bytes():

@@ -21,16 +21,17 @@ from lm_eval.api import metrics
 from lm_eval.api.instance import Instance
 from lm_eval.models.huggingface import HFLM
 from support.project import ROOT, byte_level, write_tokenizer
+from support.writing import load_both
 from tokalign.common.errors import ArtifactError, ConfigurationError, InputError
 from tokalign.evaluation.results import read_items, read_result, statistics
 from tokalign.evaluation.statistics.bootstrap import paired_difference
 from tokalign.evaluation.statistics.estimators import ESTIMATORS
+from tokalign.evaluation.suite import evaluate
 from tokalign.evaluation.suites.perplexity import PerplexitySettings, score_documents
 from tokalign.evaluation.suites.tasks import resolve as tasks
-from tokalign.evaluation.suites.tasks.answers import Answers, TasksSettings, evaluate, group_metrics
+from tokalign.evaluation.suites.tasks.answers import Answers, TasksSettings, group_metrics
 from tokalign.evaluation.suites.tasks.harness_model import HarnessModel
 from tokalign.evaluation.suites.tasks.resolve import fetch, harness_version, leaves, resolve, task_manager
-from tokalign.models.loading import load
 from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
 
 PAPERS = [
@@ -134,7 +135,7 @@ def folder(tmp_path_factory) -> Path:
 
 @pytest.fixture(scope="module")
 def loaded(folder):
-    return load(folder, folder, precision="float32", trust_remote_code=False)
+    return load_both(folder)
 
 
 @pytest.fixture
@@ -258,7 +259,15 @@ def theirs(include, loaded):
 def ours(include, folder, only_own, tmp_path):
     (tmp_path / "tasks.json").write_text(json.dumps(resolve(NAMES, include, None)))
     settings = TasksSettings(**SETTINGS, include=include)
-    evaluate(folder, folder, tmp_path / "tasks.json", None, settings, {"stage": "source"}, tmp_path / "out.json")
+    evaluate(
+        "tasks",
+        folder,
+        folder,
+        {"tasks": tmp_path / "tasks.json", "fetched": None},
+        settings,
+        {"stage": "source"},
+        tmp_path / "out.json",
+    )
     return tmp_path / "out.json"
 
 
@@ -377,7 +386,7 @@ def test_nan_is_an_error_where_text_is_written(loaded, folder):
 
 def test_nan_is_an_error_that_names_the_request(loaded, folder):
     """The harness would answer such a question with its first choice."""
-    model, tokenizer = load(folder, folder, precision="float32", trust_remote_code=False)
+    model, tokenizer = load_both(folder)
     with torch.no_grad():
         model.model.norm.weight[0] = math.nan
     lm = HarnessModel(model, tokenizer, 2)
@@ -482,13 +491,15 @@ def test_fetched_data_work_without_network(hub, folder, only_own, tmp_path, monk
     monkeypatch.setattr(datasets.config, "HF_HUB_OFFLINE", True)
     monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_OFFLINE", True)
     settings = TasksSettings(**{**SETTINGS, "names": ["own_letters"]}, include=str(own))
-    metrics = evaluate(folder, folder, tmp_path / "tasks.json", out, settings, {}, tmp_path / "out.json")
+    metrics = evaluate(
+        "tasks", folder, folder, {"tasks": tmp_path / "tasks.json", "fetched": out}, settings, {}, tmp_path / "out.json"
+    )
     assert metrics[0]["n"] == QUESTIONS
     assert {path: path.stat().st_mtime_ns for path in out.rglob("*")} == before
     assert "data" in read_result(tmp_path / "out.json")["digests"]
     shutil.rmtree(out / "datasets/owner___questions")
     with pytest.raises(InputError, match="task own_letters: cannot be loaded"):
-        evaluate(folder, folder, tmp_path / "tasks.json", out, settings, {}, tmp_path / "out.json")
+        evaluate("tasks", folder, folder, {"tasks": tmp_path / "tasks.json", "fetched": out}, settings, {}, tmp_path / "out.json")
     (out / "provenance.json").unlink()
     with pytest.raises(ArtifactError, match="no data of tasks"):
-        evaluate(folder, folder, tmp_path / "tasks.json", out, settings, {}, tmp_path / "out.json")
+        evaluate("tasks", folder, folder, {"tasks": tmp_path / "tasks.json", "fetched": out}, settings, {}, tmp_path / "out.json")

@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from tokalign.alignment.align import Rows, Side, ordinary_tokens
+from tokalign.alignment.align import Rows, Side
 from tokalign.alignment.methods.vector_matching import ordinary_positions, positions_of, vectors_of
 
 
@@ -24,7 +24,7 @@ def align_at_random(target: Side, source: Side, open_ids: np.ndarray, settings: 
     Returns:
         Rows of category ``random`` for all open tokens.
     """
-    ordinary = np.flatnonzero(ordinary_tokens(source.vocabulary))
+    ordinary = np.flatnonzero(source.vocabulary.ordinary)
     draws = np.random.Generator(np.random.PCG64(settings["seed"])).integers(len(ordinary), size=target.vocabulary.size)
     return Rows.single(open_ids, ordinary[draws[open_ids]], "random")
 
@@ -43,7 +43,7 @@ def align_by_permutation(target: Side, source: Side, open_ids: np.ndarray, setti
     Returns:
         Rows of category ``random`` for all open tokens.
     """
-    ordinary = np.flatnonzero(ordinary_tokens(source.vocabulary))
+    ordinary = np.flatnonzero(source.vocabulary.ordinary)
     generator = np.random.Generator(np.random.PCG64(settings["seed"]))
     rounds = -(-len(open_ids) // len(ordinary))
     order = np.concatenate([np.empty(0, np.int64), *(generator.permutation(ordinary) for _ in range(rounds))])

@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from tokalign.alignment.align import Rows, Side, ordinary_tokens
+from tokalign.alignment.align import Rows, Side
 from tokalign.alignment.methods.overlap import ids_by_bytes
 from tokalign.alignment.search.edit_distance import nearest_strings
 from tokalign.tokenizers.vocabulary import Vocabulary
@@ -24,8 +24,7 @@ def order_of_preference(source: Side, ids: np.ndarray) -> np.ndarray:
 
 def with_bytes(vocabulary: Vocabulary, ids: np.ndarray) -> np.ndarray:
     """Return those of some ids whose tokens are ordinary and not empty, int64."""
-    ordinary = ordinary_tokens(vocabulary)
-    return np.array([i for i in ids.tolist() if ordinary[i] and vocabulary.token_bytes[i]], np.int64)
+    return ids[vocabulary.ordinary[ids] & (vocabulary.lengths[ids] > 0)]
 
 
 def align_by_edit_distance(target: Side, source: Side, open_ids: np.ndarray, settings: dict[str, Any]) -> Rows:

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from tokalign.alignment.align import Rows, Side
-from tokalign.tokenizers.vocabulary import Vocabulary
+from tokalign.tokenizers.vocabulary import ORDINARY, Vocabulary
 
 ROLE_ORDER = ("eos", "bos", "unk", "pad", "turn_start", "turn_end", "sep", "cls", "mask")
 """When one token has several roles, the first of these that the other side knows decides."""
@@ -49,7 +49,7 @@ def align_by_role(target: Side, source: Side, open_ids: np.ndarray, settings: di
 def ids_by_bytes(vocabulary: Vocabulary) -> dict[bytes, int]:
     """Return the id of each canonical byte string; an ordinary token goes before a single-byte fallback token."""
     ids: dict[bytes, int] = {}
-    for wanted in ("text", "byte"):
+    for wanted in ORDINARY:
         for i, kind in enumerate(vocabulary.kinds):
             if kind == wanted and vocabulary.token_bytes[i]:
                 ids.setdefault(vocabulary.token_bytes[i], i)
@@ -59,11 +59,7 @@ def ids_by_bytes(vocabulary: Vocabulary) -> dict[bytes, int]:
 def exact_pairs(target: Vocabulary, source: Vocabulary) -> tuple[np.ndarray, np.ndarray]:
     """Return target ids and source ids, int64, of all pairs of ordinary tokens with the same canonical bytes."""
     known = ids_by_bytes(source)
-    pairs = [
-        (i, known[data])
-        for i, (data, kind) in enumerate(zip(target.token_bytes, target.kinds, strict=True))
-        if kind in ("text", "byte") and data in known
-    ]
+    pairs = [(i, known[data]) for i, data in enumerate(target.token_bytes) if target.ordinary[i] and data in known]
     array = np.array(pairs, dtype=np.int64).reshape(-1, 2)
     return array[:, 0], array[:, 1]
 

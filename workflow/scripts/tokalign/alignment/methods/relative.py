@@ -86,10 +86,10 @@ def align_by_relative_representation(target: Side, source: Side, open_ids: np.nd
         target: side that gets rows, with vectors.
         source: side whose rows are used, with vectors.
         open_ids: target ids without a row.
-        settings: ``relative`` {``pivots``, ``pivot_choice``, and those of ``matched.match_tokens``}, ``seed`` and ``threads``.
+        settings: ``relative`` {``pivots``, ``pivot_choice``, and those of ``vector_matching.match_tokens``}, ``seed`` and ``threads``.
 
     Returns:
-        Rows of category ``aligned``, as ``matched.match_tokens`` says.
+        Rows of category ``aligned``, as ``vector_matching.match_tokens`` says.
 
     Raises:
         InputError: too few common tokens.

@@ -38,10 +38,10 @@ def align_by_vectors(target: Side, source: Side, open_ids: np.ndarray, settings:
         target: side that gets rows, with vectors.
         source: side whose rows are used, with vectors.
         open_ids: target ids without a row.
-        settings: ``vanilla`` {those of ``matched.match_tokens``} and ``threads``.
+        settings: ``vanilla`` {those of ``vector_matching.match_tokens``} and ``threads``.
 
     Returns:
-        Rows of category ``aligned``, as ``matched.match_tokens`` says.
+        Rows of category ``aligned``, as ``vector_matching.match_tokens`` says.
 
     Raises:
         InputError: vectors of different numbers of dimensions.

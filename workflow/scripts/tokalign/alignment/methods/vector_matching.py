@@ -39,9 +39,8 @@ def positions_of(vectors: Vectors, size: int) -> np.ndarray:
 
 
 def ordinary_positions(side: Side) -> np.ndarray:
-    """Return the positions of the vectors of tokens of kind text or byte, int64."""
-    kinds = side.vocabulary.kinds
-    return np.flatnonzero([kinds[i] in ("text", "byte") for i in vectors_of(side).token_ids.tolist()])
+    """Return the positions of the vectors of ordinary tokens, int64."""
+    return np.flatnonzero(side.vocabulary.ordinary[vectors_of(side).token_ids])
 
 
 def match_tokens(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -10,7 +11,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from tokalign.common.errors import ArtifactError
-from tokalign.common.files import atomic_file
+from tokalign.common.files import atomic_file, sha256_file, sha256_json
 
 ABOUT = ("name", "kind", "language", "domain")
 METADATA = b"testset"
@@ -84,3 +85,13 @@ def read_testset(path: str | Path, kind: str) -> Testset:
             mend="prepare the test set again",
         )
     return Testset(**about, items=table.replace_schema_metadata())
+
+
+def digest_of_testsets(testsets: Sequence[Testset], paths: Sequence[str | Path]) -> str:
+    """Return one SHA-256 of several test sets.
+
+    Args:
+        testsets: as they were read.
+        paths: of the file of each.
+    """
+    return sha256_json({testset.name: sha256_file(path) for testset, path in zip(testsets, paths, strict=True)})

@@ -11,9 +11,8 @@ from __future__ import annotations
 import logging
 import math
 import re
-import time
 from collections.abc import Iterator, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -23,11 +22,11 @@ import pyarrow.compute as pc
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from tokalign.common.errors import ArtifactError, ConfigurationError
-from tokalign.common.files import sha256_json
 from tokalign.common.progress import Progress
-from tokalign.evaluation.data.testsets import Testset, read_testset
-from tokalign.evaluation.results import Measure, circumstances, digest_of, metrics_of, write_result
-from tokalign.models.loading import check_fit, context_length, load, start_token
+from tokalign.evaluation.data.testsets import Testset, digest_of_testsets, read_testset
+from tokalign.evaluation.results import Measure, metrics_of
+from tokalign.evaluation.suite import Findings, Suite
+from tokalign.models.loading import check_fit, context_length, start_token
 from tokalign.models.scoring import Scorer, by_length
 
 log = logging.getLogger(__name__)
@@ -211,7 +210,7 @@ def answer(
         settings: how.
 
     Returns:
-        A row for each question and condition (see :func:`evaluate`), and a summary: ``questions``, ``gold`` (questions per index of
+        A row for each question and condition (see :func:`report`), and a summary: ``questions``, ``gold`` (questions per index of
         the right answer), ``confusion`` (for each condition: rows are right answers, columns are choices taken), ``chance``,
         ``cut_questions``, ``cut_tokens``, ``merged_choices`` and ``ties`` (questions with two best choices, raw).
 
@@ -285,68 +284,54 @@ LIKELIHOOD = (
 """Of the condition ``raw``: bits of separator and right answer over the bytes of the right answer."""
 
 
-def evaluate(
-    folder: str | Path,
-    tokenizer: str | Path,
-    testsets: Sequence[str | Path],
-    settings: ChoicesSettings,
-    labels: dict[str, Any],
-    output: str | Path,
-) -> list[dict[str, Any]]:
-    """Answer the questions of test sets with a model and write the result.
-
-    Args:
-        folder: of the model.
-        tokenizer: folder of its tokenizer.
-        testsets: ``items.parquet`` of each.
-        settings: how.
-        labels: what this is, copied into the result.
-        output: JSON file to write, with its items beside it, a row for each question and condition: ``correct``, ``questions``
-            (1), ``chance``, ``answer_nats``, ``answer_bytes``, ``answer`` and ``prediction`` (indices), ``choice_nats`` (negative
-            log-likelihood of each choice), ``question`` and ``choices``. ``more`` has the summary of each test set.
-
-    Returns:
-        The metrics: ``accuracy`` and ``chance`` for each condition, and ``answer_bits_per_byte``.
+def read(settings: ChoicesSettings, testsets: Sequence[str | Path]) -> tuple[list[Testset], dict[str, str]]:
+    """Read the test sets.
 
     Raises:
-        ArtifactError: a test set is not one of those in the settings, or as :func:`answer`.
+        ArtifactError: they are not those of the settings.
     """
-    read = [read_testset(path, "choices") for path in testsets]
-    if [testset.name for testset in read] != list(settings.testsets):
+    found = [read_testset(path, "choices") for path in testsets]
+    if [testset.name for testset in found] != list(settings.testsets):
         raise ArtifactError(
-            "choices: other test sets than the settings name", found=", ".join(testset.name for testset in read),
+            "choices: other test sets than the settings name", found=", ".join(testset.name for testset in found),
             expected=", ".join(settings.testsets), mend="prepare the test sets again",
         )  # fmt: skip
-    model, own = load(folder, tokenizer, precision=settings.precision, trust_remote_code=settings.trust_remote_code)
-    how = circumstances(model)
-    start = time.perf_counter()
+    return found, {"data": digest_of_testsets(found, testsets)}
+
+
+def measure(
+    model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, testsets: list[Testset], settings: ChoicesSettings
+) -> tuple[list[dict[str, Any]], dict[str, Any]]:
+    """Answer all test sets.
+
+    Returns:
+        The rows, and the summary of each test set, see :func:`answer`.
+    """
     rows: list[dict[str, Any]] = []
-    more = {}
-    for testset in read:
-        log.info("%s: %d questions; %s on %s", testset.name, testset.items.num_rows, how["precision"], how["device"])
-        found, more[testset.name] = answer(model, own, testset, settings)
+    summaries = {}
+    for testset in testsets:
+        log.info("%s: %d questions", testset.name, testset.items.num_rows)
+        found, summaries[testset.name] = answer(model, tokenizer, testset, settings)
         rows += found
-    seconds = time.perf_counter() - start
+    return rows, summaries
+
+
+def report(
+    measured: tuple[list[dict[str, Any]], dict[str, Any]], testsets: list[Testset], settings: ChoicesSettings, seconds: float
+) -> Findings:
+    """Return the items, a row for each question and condition.
+
+    Columns: ``correct``, ``questions`` (1), ``chance``, ``answer_nats``, ``answer_bytes``, ``answer`` and ``prediction``
+    (indices), ``choice_nats`` (negative log-likelihood of each choice), ``question`` and ``choices``.
+    """
+    rows, summaries = measured
     items = pa.Table.from_pylist(rows)
     raw = items.filter(pc.equal(items["condition"], "raw"))
     metrics = metrics_of(items, ACCURACY, "questions") + metrics_of(raw, LIKELIHOOD, "questions")
     for metric in metrics:
         if metric["metric"] == "accuracy":
             log.info("%s, %s: accuracy %.4f", metric["dataset"], metric["condition"], metric["value"])
-    write_result(
-        output,
-        suite="choices",
-        labels=labels,
-        settings=asdict(settings),
-        items=items,
-        metrics=metrics,
-        digests={
-            "model": digest_of(folder),
-            "tokenizer": digest_of(tokenizer),
-            "data": sha256_json({testset.name: digest_of(path) for testset, path in zip(read, testsets, strict=True)}),
-        },
-        **how,
-        seconds=seconds,
-        more={"testsets": more},
-    )
-    return metrics
+    return Findings(items, metrics, {"testsets": summaries})
+
+
+SUITE = Suite(ChoicesSettings, read, measure, report)

@@ -7,11 +7,10 @@ second do not compare two tokenizers; bytes of text per second do.
 from __future__ import annotations
 
 import logging
-import resource
 import time
 from collections import deque
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from itertools import cycle, islice
 from pathlib import Path
 from typing import Any
@@ -26,9 +25,11 @@ from tokalign.common.errors import ArtifactError, ConfigurationError
 from tokalign.common.progress import Progress
 from tokalign.evaluation.columns import ALL
 from tokalign.evaluation.data.heldout import cut, read_heldout
-from tokalign.evaluation.results import circumstances, digest_of, write_result
+from tokalign.evaluation.results import digest_of
 from tokalign.evaluation.statistics.bootstrap import RESAMPLES, SEED, repeats_interval
-from tokalign.models.loading import context_length, load
+from tokalign.evaluation.suite import Findings, Suite
+from tokalign.models.device import peak_memory
+from tokalign.models.loading import context_length
 
 log = logging.getLogger(__name__)
 
@@ -62,7 +63,7 @@ class EfficiencySettings:
 
 
 @dataclass(frozen=True)
-class Run:
+class Measurement:
     """What was measured when one batch of prompts was read and continued.
 
     Attributes:
@@ -168,7 +169,7 @@ class System:
         return self.clock()
 
     @torch.no_grad()
-    def run(self, prompts: list[str], new_tokens: int, repetition: int) -> Run:
+    def run(self, prompts: list[str], new_tokens: int, repetition: int) -> Measurement:
         """Read prompts and write the same number of new tokens for each, greedily and with a cache of keys and values.
 
         The token that ends a text is never chosen, so that every system writes as much as it was asked for.
@@ -201,7 +202,7 @@ class System:
         )
         assert prefill.time is not None
         written = self.tokenizer.batch_decode(output[:, width:].tolist(), clean_up_tokenization_spaces=False)
-        return Run(
+        return Measurement(
             batch=len(prompts),
             repetition=repetition,
             prompt_bytes=sum(len(prompt.encode("utf-8")) for prompt in prompts),
@@ -213,28 +214,20 @@ class System:
         )
 
 
-def peak_memory(device: torch.device) -> int:
-    """Return bytes: the most that PyTorch had allocated on a GPU, or the largest resident set of this process so far."""
-    if device.type == "cuda":
-        return torch.cuda.max_memory_allocated(device)
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
-
-
 def new_tokens_for(new_bytes: int, bytes_per_token: float) -> int:
     """Return how many tokens a system needs for so many bytes of text, at least 2."""
     return max(LEAST_NEW_TOKENS, round(new_bytes / bytes_per_token))
 
 
-def measure(
-    system: System, documents: pa.Table, settings: EfficiencySettings, where: str
-) -> tuple[list[Run], dict[int, int], float, int]:
+def measure_system(
+    system: System, documents: pa.Table, settings: EfficiencySettings
+) -> tuple[list[Measurement], dict[int, int], float, int]:
     """Measure a system with every batch size, the smallest first.
 
     Args:
         system: model and tokenizer.
         documents: held-out documents.
         settings: what to measure.
-        where: name of the model, for messages.
 
     Returns:
         The runs, peak memory by batch size in bytes, bytes of the prompts per token, and new tokens for each prompt.
@@ -243,7 +236,7 @@ def measure(
         ArtifactError: the tokenizer makes no tokens of a prompt.
         ConfigurationError: prompts and new tokens are more than the model's context.
     """
-    sizes = sorted(settings.batch_sizes)
+    sizes, where = sorted(settings.batch_sizes), system.model.name_or_path
     prompts = choose_prompts(documents, settings.prompt_bytes, sizes[-1] * settings.repetitions)
     tokens = [len(ids) for ids in system.tokenizer(prompts, add_special_tokens=False)["input_ids"]]
     if not all(tokens):
@@ -285,7 +278,7 @@ def metric(
     }  # fmt: skip
 
 
-def metrics_of_runs(runs: Sequence[Run], bytes_per_token: float) -> list[dict[str, Any]]:
+def metrics_of_runs(runs: Sequence[Measurement], bytes_per_token: float) -> list[dict[str, Any]]:
     """Return the metrics of the runs of one batch size.
 
     A rate is the mean over the runs, with a t interval of these. A percentile is that of all runs together, with a bootstrap over runs; a
@@ -299,12 +292,12 @@ def metrics_of_runs(runs: Sequence[Run], bytes_per_token: float) -> list[dict[st
     """
     condition = f"batch {runs[0].batch}"
 
-    def repeated(name: str, unit: str, better: str, of_run: Callable[[Run], float]) -> dict[str, Any]:
+    def repeated(name: str, unit: str, better: str, of_run: Callable[[Measurement], float]) -> dict[str, Any]:
         values = [of_run(run) for run in runs]
         found = metric(name, condition, float(np.mean(values)), unit, better, len(runs), "runs", repeats_interval(values))
         return found | {"replicates": {"kind": "repeats", "values": values}}
 
-    def percentiles(name: str, better: str, of_run: Callable[[Run], Sequence[float]]) -> list[dict[str, Any]]:
+    def percentiles(name: str, better: str, of_run: Callable[[Measurement], Sequence[float]]) -> list[dict[str, Any]]:
         values = np.array([of_run(run) for run in runs])
         draws = np.random.default_rng(SEED).integers(0, len(runs), size=(RESAMPLES, len(runs)))
         drawn = values[draws].reshape(RESAMPLES, -1)
@@ -344,47 +337,62 @@ def sizes(model: PreTrainedModel) -> dict[str, int]:
     }
 
 
-def evaluate(
-    folder: str | Path,
-    tokenizer: str | Path,
-    documents: str | Path,
-    settings: EfficiencySettings,
-    labels: dict[str, Any],
-    output: str | Path,
-) -> list[dict[str, Any]]:
-    """Measure a model on held-out documents and write the result.
+@dataclass(frozen=True)
+class Measured:
+    """What was measured of a model.
 
-    Args:
-        folder: of the model.
-        tokenizer: folder of its tokenizer.
-        documents: Parquet file of held-out documents.
-        settings: what to measure.
-        labels: what this is, copied into the result.
-        output: JSON file to write, with its items beside it: a row per run.
-
-    Returns:
-        The metrics: of :func:`metrics_of_runs` for each batch size, peak memory, and the sizes of model and vocabulary.
+    Attributes:
+        runs: of all batch sizes.
+        memory: peak memory by batch size [bytes].
+        bytes_per_token: UTF-8 bytes of the prompts per token.
+        new_tokens: for each prompt.
+        sizes: see :func:`sizes`.
+        vocabulary: number of token ids.
+        on_gpu: whether it ran on a GPU.
     """
-    table = read_heldout(documents)
-    start = time.perf_counter()
-    model, own = load(folder, tokenizer, precision=settings.precision, trust_remote_code=settings.trust_remote_code)
-    on_gpu = model.device.type == "cuda"
-    runs, memory, bytes_per_token, new_tokens = measure(System(model, own), table, settings, str(folder))
+
+    runs: list[Measurement]
+    memory: dict[int, int]
+    bytes_per_token: float
+    new_tokens: int
+    sizes: dict[str, int]
+    vocabulary: int
+    on_gpu: bool
+
+
+def read(settings: EfficiencySettings, documents: str | Path) -> tuple[pa.Table, dict[str, str]]:
+    """Read held-out documents."""
+    return read_heldout(documents), {"data": digest_of(documents)}
+
+
+def measure(
+    model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, documents: pa.Table, settings: EfficiencySettings
+) -> Measured:
+    """Measure a model with every batch size, see :func:`measure_system`."""
+    runs = measure_system(System(model, tokenizer), documents, settings)
+    vocabulary = max(tokenizer.get_vocab().values()) + 1
+    return Measured(*runs, sizes(model), vocabulary, model.device.type == "cuda")
+
+
+def report(measured: Measured, documents: pa.Table, settings: EfficiencySettings, seconds: float) -> Findings:
+    """Return the items, a row per run, and the metrics.
+
+    Those of :func:`metrics_of_runs` for each batch size, peak memory, and the sizes of model and vocabulary.
+    """
+    runs = measured.runs
     metrics = []
-    for size, peak in memory.items():
+    for size, peak in measured.memory.items():
         chosen = [run for run in runs if run.batch == size]
-        metrics += metrics_of_runs(chosen, bytes_per_token)
+        metrics += metrics_of_runs(chosen, measured.bytes_per_token)
         metrics.append(metric("peak_memory", f"batch {size}", peak, "bytes", "lower", len(chosen), "runs"))
         speed = {m["metric"]: m["value"] for m in metrics if m["condition"] == f"batch {size}"}
         log.info("batch of %d: reads %.0f bytes/s, first token after %.3f s, writes %.0f bytes/s", size,
                  speed["prefill_bytes_per_second"], speed["first_token_seconds"], speed["decode_bytes_per_second"])  # fmt: skip
-    counted = sizes(model)
-    share = counted["embedding_parameters"] / counted["parameters"]
-    vocabulary = max(own.get_vocab().values()) + 1
+    share = measured.sizes["embedding_parameters"] / measured.sizes["parameters"]
     metrics += [
-        metric("parameters", "", counted["parameters"], "parameters", "lower", 1, "models"),
+        metric("parameters", "", measured.sizes["parameters"], "parameters", "lower", 1, "models"),
         metric("embedding_share", "", share, "share of parameters", "lower", 1, "models"),
-        metric("vocabulary", "", vocabulary, "tokens", "neither", 1, "models"),
+        metric("vocabulary", "", measured.vocabulary, "tokens", "neither", 1, "models"),
     ]
     items = pa.table(
         {
@@ -401,22 +409,16 @@ def evaluate(
             "token_seconds": [list(run.token_seconds) for run in runs],
         }
     )
-    write_result(
-        output,
-        suite="efficiency",
-        labels=labels,
-        settings=asdict(settings),
-        items=items,
-        metrics=metrics,
-        digests={"model": digest_of(folder), "tokenizer": digest_of(tokenizer), "data": digest_of(documents)},
-        **circumstances(model),
-        seconds=time.perf_counter() - start,
-        more={
-            **counted,
-            "bytes_per_token": bytes_per_token,
-            "new_tokens": new_tokens,
-            "threads": torch.get_num_threads(),
-            "peak_memory_is": "allocated by PyTorch on the GPU" if on_gpu else "resident set of the process since its start",
-        },
-    )
-    return metrics
+    more = {
+        **measured.sizes,
+        "bytes_per_token": measured.bytes_per_token,
+        "new_tokens": measured.new_tokens,
+        "threads": torch.get_num_threads(),
+        "peak_memory_is": (
+            "allocated by PyTorch on the GPU" if measured.on_gpu else "resident set of the process since its start"
+        ),
+    }
+    return Findings(items, metrics, more)
+
+
+SUITE = Suite(EfficiencySettings, read, measure, report)

@@ -5,10 +5,9 @@ from __future__ import annotations
 import hashlib
 import itertools
 import logging
-import time
 from collections import Counter
 from collections.abc import Hashable, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -20,9 +19,9 @@ from transformers import PreTrainedModel, PreTrainedTokenizerBase
 from tokalign.common.errors import ArtifactError
 from tokalign.evaluation.data.heldout import read_heldout
 from tokalign.evaluation.data.testsets import read_testset
-from tokalign.evaluation.results import Measure, circumstances, digest_of, groups_of, metrics_of, write_result
+from tokalign.evaluation.results import Measure, digest_of, groups_of, metrics_of
 from tokalign.evaluation.statistics.bootstrap import JACKKNIFE_GROUPS, jackknife_interval
-from tokalign.models.loading import load
+from tokalign.evaluation.suite import Findings, Suite
 from tokalign.models.writing import Decoding, Writer, Written
 from tokalign.text.languages import bleu_tokenizer, words_of
 
@@ -336,20 +335,15 @@ def pooled_metrics(items: pa.Table) -> list[dict[str, Any]]:
     return found
 
 
-def write_all(
+def read(settings: GenerationSettings, prompts: str | Path) -> tuple[list[dict[str, str]], dict[str, str]]:
+    """Read the prompts, see :func:`read_prompts`."""
+    return read_prompts(prompts, settings), {"data": digest_of(prompts)}
+
+
+def measure(
     model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, prompts: list[dict[str, str]], settings: GenerationSettings
 ) -> pa.Table:
-    """Write text after all prompts with all decodings, and measure each.
-
-    Args:
-        model: in evaluation mode, on its device.
-        tokenizer: its tokenizer.
-        prompts: rows of :func:`read_prompts`.
-        settings: decodings, lengths.
-
-    Returns:
-        The items.
-    """
+    """Write text after all prompts with all decodings, and measure each; return the items."""
     writer = Writer(
         model,
         tokenizer,
@@ -367,49 +361,16 @@ def write_all(
     return pa.table(columns)
 
 
-def evaluate(
-    folder: str | Path,
-    tokenizer: str | Path,
-    prompts: str | Path,
-    settings: GenerationSettings,
-    labels: dict[str, Any],
-    output: str | Path,
-) -> list[dict[str, Any]]:
-    """Let a model write text and write the result.
+def report(items: pa.Table, prompts: list[dict[str, str]], settings: GenerationSettings, seconds: float) -> Findings:
+    """Return the metrics of each decoding, for all prompts and each language and domain."""
+    more = {
+        "prompts": len(prompts),
+        "exploratory": len(prompts) < ENOUGH_PROMPTS,
+        "prompts_cut": int(np.sum(items["prompt_cut"].to_numpy())),
+        "self_bleu": {"references": settings.self_bleu_references, "seed": REFERENCES_SEED},
+        "jackknife_groups": JACKKNIFE_GROUPS,
+    }
+    return Findings(items, pooled_metrics(items) + metrics_of(items, MEASURES, "outputs"), more)
 
-    Args:
-        folder: of the model.
-        tokenizer: folder of its tokenizer.
-        prompts: Parquet file of a test set of prompts, or of held-out documents.
-        settings: how.
-        labels: what this is, copied into the result.
-        output: JSON file to write, with its items beside it.
 
-    Returns:
-        The metrics of each decoding, for all prompts and each language and domain.
-    """
-    chosen = read_prompts(prompts, settings)
-    model, own = load(folder, tokenizer, precision=settings.precision, trust_remote_code=settings.trust_remote_code)
-    start = time.perf_counter()
-    items = write_all(model, own, chosen, settings)
-    seconds = time.perf_counter() - start
-    metrics = pooled_metrics(items) + metrics_of(items, MEASURES, "outputs")
-    write_result(
-        output,
-        suite="generation",
-        labels=labels,
-        settings=asdict(settings),
-        items=items,
-        metrics=metrics,
-        digests={"model": digest_of(folder), "tokenizer": digest_of(tokenizer), "data": digest_of(prompts)},
-        **circumstances(model, "sacrebleu"),
-        seconds=seconds,
-        more={
-            "prompts": len(chosen),
-            "exploratory": len(chosen) < ENOUGH_PROMPTS,
-            "prompts_cut": int(np.sum(items["prompt_cut"].to_numpy())),
-            "self_bleu": {"references": settings.self_bleu_references, "seed": REFERENCES_SEED},
-            "jackknife_groups": JACKKNIFE_GROUPS,
-        },
-    )
-    return metrics
+SUITE = Suite(GenerationSettings, read, measure, report, libraries=("sacrebleu",))

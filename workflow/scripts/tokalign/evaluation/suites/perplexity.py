@@ -4,22 +4,22 @@ from __future__ import annotations
 
 import logging
 import math
-import time
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pyarrow as pa
-from transformers import AutoTokenizer, PreTrainedModel, PreTrainedTokenizerBase
+from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from tokalign.common.errors import ArtifactError, ConfigurationError
 from tokalign.common.progress import Progress
 from tokalign.evaluation.data.heldout import read_heldout
-from tokalign.evaluation.results import Measure, circumstances, digest_of, metrics_of, write_result
-from tokalign.models.loading import check_fit, context_length, load, start_token
+from tokalign.evaluation.results import Measure, digest_of, metrics_of
+from tokalign.evaluation.suite import Findings, Suite
+from tokalign.models.loading import check_fit, context_length, start_token
 from tokalign.models.scoring import Scorer
 from tokalign.models.windows import batches, score_batch, windows
+from tokalign.tokenizers.loading import load_tokenizer
 
 log = logging.getLogger(__name__)
 
@@ -33,7 +33,7 @@ class PerplexitySettings:
         stride: tokens between the beginnings of two windows of a longer document; at most ``window``. A token after
             the first window sees at least ``window - stride`` tokens before it.
         batch_tokens: most tokens, padding included, in one forward pass (a single window may have more); fewer where
-            the logits of a batch must exist and would take more than ``likelihood.LOGITS_BYTES``.
+            the logits of a batch must exist and would take more than ``scoring.LOGITS_BYTES``.
         precision: of weights and activations: ``float32``, ``bfloat16``, or ``auto``: bfloat16 on a device that has
             it, else float32. The log-softmax is always float32, sums are float64.
         document_start: what the first token is conditioned on: ``eos`` (the model's end-of-text token, which comes
@@ -146,66 +146,63 @@ MEASURES = (
 perplexity of the fork true-tokalign); and over the model's own tokens, which is not comparable between tokenizers."""
 
 
-def evaluate(
-    folder: str | Path,
-    tokenizer: str | Path,
-    documents: str | Path,
-    settings: PerplexitySettings,
-    labels: dict[str, Any],
-    output: str | Path,
-    reference: str | Path | None = None,
-) -> list[dict[str, Any]]:
-    """Score a model on held-out documents and write the result.
+@dataclass(frozen=True)
+class Documents:
+    """What models are scored on.
 
-    Args:
-        folder: of the model.
-        tokenizer: folder of its tokenizer; that of the model where both lie together.
-        documents: Parquet file of held-out documents.
-        settings: how.
-        labels: what this is, copied into the result.
-        output: JSON file to write, with its items beside it: ``nll`` (nats), ``bytes``, ``characters``, ``tokens`` and
-            ``reference_tokens`` of each document.
-        reference: folder of the tokenizer whose tokens the normalized perplexity counts; the model's own where left out.
-
-    Returns:
-        The metrics of ``MEASURES``, for all text and each language and domain.
+    Attributes:
+        table: held-out documents.
+        reference_tokens: tokens of each by the tokenizer that all models share, int64, shape (documents,); ``None`` without one.
     """
-    table = read_heldout(documents)
-    model, own = load(folder, tokenizer, precision=settings.precision, trust_remote_code=settings.trust_remote_code)
-    texts = table["text"].to_pylist()
-    how = circumstances(model)
-    size = sum(table["bytes"].to_pylist())
-    log.info("%d documents, %d bytes; %s on %s", len(texts), size, how["precision"], how["device"])
-    start = time.perf_counter()
-    nll, tokens, unknown = score_documents(model, own, table["id"].to_pylist(), texts, settings)
-    seconds = time.perf_counter() - start
-    counted = tokens
-    if reference is not None:
-        shared = AutoTokenizer.from_pretrained(reference, local_files_only=True, trust_remote_code=settings.trust_remote_code)
-        counted = np.array([len(ids) for ids in shared(texts, add_special_tokens=False)["input_ids"]])
+
+    table: pa.Table
+    reference_tokens: np.ndarray | None
+
+    @property
+    def texts(self) -> list[str]:
+        """Text of each document."""
+        return self.table["text"].to_pylist()
+
+
+def read(
+    settings: PerplexitySettings, documents: str | Path, reference_tokenizer: str | Path | None
+) -> tuple[Documents, dict[str, str]]:
+    """Read held-out documents and count their tokens by the reference tokenizer."""
+    table, counted = read_heldout(documents), None
+    if reference_tokenizer is not None:
+        shared = load_tokenizer(reference_tokenizer, settings.trust_remote_code)
+        encoded = shared(table["text"].to_pylist(), add_special_tokens=False)["input_ids"]
+        counted = np.array([len(ids) for ids in encoded], dtype=np.int64)
+    return Documents(table, counted), {"data": digest_of(documents)}
+
+
+def measure(
+    model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, data: Documents, settings: PerplexitySettings
+) -> tuple[np.ndarray, np.ndarray, int]:
+    """Score the documents, see :func:`score_documents`."""
+    return score_documents(model, tokenizer, data.table["id"].to_pylist(), data.texts, settings)
+
+
+def report(
+    measured: tuple[np.ndarray, np.ndarray, int], data: Documents, settings: PerplexitySettings, seconds: float
+) -> Findings:
+    """Return the items, a row per document: ``nll`` (nats), ``bytes``, ``characters``, ``tokens`` and ``reference_tokens``."""
+    nll, tokens, unknown = measured
     items = pa.table(
         {
-            "dataset": ["heldout"] * len(texts),
-            "condition": [""] * len(texts),
-            **{name: table[name] for name in ("language", "domain", "id", "bytes")},
-            "characters": np.array([len(text) for text in texts]),
+            "dataset": ["heldout"] * len(tokens),
+            "condition": [""] * len(tokens),
+            **{name: data.table[name] for name in ("language", "domain", "id", "bytes")},
+            "characters": np.array([len(text) for text in data.texts]),
             "nll": nll,
             "tokens": tokens,
-            "reference_tokens": counted,
+            "reference_tokens": tokens if data.reference_tokens is None else data.reference_tokens,
         }
     )
     metrics = metrics_of(items, MEASURES, "documents")
-    log.info("%.4f bits per byte", metrics[0]["value"])
-    write_result(
-        output,
-        suite="perplexity",
-        labels=labels,
-        settings=asdict(settings),
-        items=items,
-        metrics=metrics,
-        digests={"model": digest_of(folder), "tokenizer": digest_of(tokenizer), "data": digest_of(documents)},
-        **how,
-        seconds=seconds,
-        more={"unknown_tokens": unknown, "bytes_per_second": size / seconds},
-    )
-    return metrics
+    size = sum(data.table["bytes"].to_pylist())
+    log.info("%d documents, %d bytes: %.4f bits per byte", len(tokens), size, metrics[0]["value"])
+    return Findings(items, metrics, {"unknown_tokens": unknown, "bytes_per_second": size / seconds})
+
+
+SUITE = Suite(PerplexitySettings, read, measure, report)

@@ -8,9 +8,8 @@ from __future__ import annotations
 
 import logging
 import re
-import time
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -20,10 +19,9 @@ from sacrebleu.metrics import BLEU, CHRF, TER
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from tokalign.common.errors import ArtifactError, ConfigurationError
-from tokalign.common.files import sha256_json
-from tokalign.evaluation.data.testsets import Testset, read_testset
-from tokalign.evaluation.results import Measure, circumstances, digest_of, metrics_of, write_result
-from tokalign.models.loading import load
+from tokalign.evaluation.data.testsets import Testset, digest_of_testsets, read_testset
+from tokalign.evaluation.results import Measure, metrics_of
+from tokalign.evaluation.suite import Findings, Suite
 from tokalign.models.writing import Decoding, Writer, Written
 from tokalign.text.languages import base_code, bleu_tokenizer, english_name, has_spaces, words_of
 
@@ -290,16 +288,28 @@ MEASURES = (
 )
 
 
-def translate(
-    model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, parts: Sequence[Segments], settings: TranslationSettings
+def read(settings: TranslationSettings, testsets: Sequence[str | Path]) -> tuple[list[Segments], dict[str, str]]:
+    """Read the directions of the test sets.
+
+    Raises:
+        ArtifactError: the items of a test set are missing.
+    """
+    found = [read_testset(path, "parallel") for path in testsets]
+    named = {testset.name: testset for testset in found}
+    missing = [direction["testset"] for direction in settings.directions if direction["testset"] not in named]
+    if missing:
+        raise ArtifactError(f"translation: no items of test set {missing[0]}", found=", ".join(named), mend="give its file")
+    parts = [
+        read_segments(named[direction["testset"]], direction["source"], direction["target"], settings.shots)
+        for direction in settings.directions
+    ]
+    return parts, {"data": digest_of_testsets(found, testsets)}
+
+
+def measure(
+    model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, parts: list[Segments], settings: TranslationSettings
 ) -> tuple[pa.Table, dict[str, dict[str, str]]]:
     """Translate all directions with all decodings.
-
-    Args:
-        model: in evaluation mode, on its device.
-        tokenizer: its tokenizer.
-        parts: the directions.
-        settings: prompt, decodings, lengths.
 
     Returns:
         The items, and sacrebleu's signatures for each dataset.
@@ -326,65 +336,21 @@ def translate(
     return pa.table(columns), signatures
 
 
-def evaluate(
-    folder: str | Path,
-    tokenizer: str | Path,
-    testsets: Sequence[str | Path],
-    settings: TranslationSettings,
-    labels: dict[str, Any],
-    output: str | Path,
-) -> list[dict[str, Any]]:
-    """Translate test sets with a model and write the result.
-
-    Args:
-        folder: of the model.
-        tokenizer: folder of its tokenizer.
-        testsets: their ``items.parquet``.
-        settings: how.
-        labels: what this is, copied into the result.
-        output: JSON file to write, with its items beside it.
-
-    Returns:
-        The metrics of ``MEASURES`` for each direction and decoding.
-
-    Raises:
-        ArtifactError: the items of a test set are missing.
-    """
-    read = [read_testset(path, "parallel") for path in testsets]
-    named = {testset.name: testset for testset in read}
-    missing = [direction["testset"] for direction in settings.directions if direction["testset"] not in named]
-    if missing:
-        raise ArtifactError(f"translation: no items of test set {missing[0]}", found=", ".join(named), mend="give its file")
-    parts = [
-        read_segments(named[direction["testset"]], direction["source"], direction["target"], settings.shots)
-        for direction in settings.directions
-    ]
-    model, own = load(folder, tokenizer, precision=settings.precision, trust_remote_code=settings.trust_remote_code)
-    start = time.perf_counter()
-    items, signatures = translate(model, own, parts, settings)
-    seconds = time.perf_counter() - start
+def report(
+    measured: tuple[pa.Table, dict[str, dict[str, str]]], parts: list[Segments], settings: TranslationSettings, seconds: float
+) -> Findings:
+    """Return the metrics of each direction and decoding."""
+    items, signatures = measured
     metrics = metrics_of(items, MEASURES, "segments")
     for metric in metrics:
         if metric["metric"] == "chrf++":
             log.info("%s, %s, %s: chrF++ %.2f", metric["dataset"], metric["condition"], metric["domain"], metric["value"])
-    write_result(
-        output,
-        suite="translation",
-        labels=labels,
-        settings=asdict(settings),
-        items=items,
-        metrics=metrics,
-        digests={
-            "model": digest_of(folder),
-            "tokenizer": digest_of(tokenizer),
-            "data": sha256_json({testset.name: digest_of(path) for testset, path in zip(read, testsets, strict=True)}),
-        },
-        **circumstances(model, "sacrebleu"),
-        seconds=seconds,
-        more={
-            "signatures": signatures,
-            "examples": {segments.dataset: segments.examples for segments in parts},
-            "prompts_cut": int(np.sum(items["prompt_cut"].to_numpy())),
-        },
-    )
-    return metrics
+    more = {
+        "signatures": signatures,
+        "examples": {segments.dataset: segments.examples for segments in parts},
+        "prompts_cut": int(np.sum(items["prompt_cut"].to_numpy())),
+    }
+    return Findings(items, metrics, more)
+
+
+SUITE = Suite(TranslationSettings, read, measure, report, libraries=("sacrebleu",))

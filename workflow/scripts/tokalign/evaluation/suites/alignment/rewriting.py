@@ -8,21 +8,19 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
-from typing import Any
 
 import numpy as np
 
+from tokalign.alignment.align import Side
 from tokalign.alignment.table import NO_SOURCE, Tokens
 from tokalign.common.progress import Progress
-from tokalign.evaluation.statistics.token_bleu import NgramCounts, count_matches
+from tokalign.evaluation.statistics.token_bleu import count_matches
 from tokalign.evaluation.suites.alignment.segments import sample_segments
-from tokalign.tokenizers.loading import encode, load_tokenizer
-from tokalign.tokenizers.vocabulary import Vocabulary, read_vocabulary
+from tokalign.tokenizers.loading import encode
+from tokalign.tokenizers.vocabulary import Vocabulary
 
 BATCH_BYTES = 4_000_000
 """UTF-8 bytes of text whose tokens are in memory at a time."""
-ORDINARY = ("text", "byte")
 
 
 @dataclass(frozen=True)
@@ -40,29 +38,9 @@ class PairSettings:
     seed: int
 
 
-@dataclass(frozen=True)
-class Side:
-    """A tokenizer and what its tokens are.
-
-    Attributes:
-        tokenizer: a fast tokenizer.
-        vocabulary: its canonical bytes and kinds.
-        lengths: number of canonical bytes of each id, int64, shape (size,).
-    """
-
-    tokenizer: Any
-    vocabulary: Vocabulary
-    lengths: np.ndarray
-
-    @classmethod
-    def read(cls, folder: str | Path, vocabulary: str | Path) -> Side:
-        """Load a tokenizer's folder and its vocabulary.parquet."""
-        described = read_vocabulary(vocabulary)
-        return cls(load_tokenizer(folder), described, np.array([len(b) for b in described.token_bytes], dtype=np.int64))
-
-    def text(self, ids: Sequence[int]) -> str:
-        """Return the text of canonical bytes; ids without a token are left out, what is no UTF-8 becomes U+FFFD."""
-        return b"".join(self.vocabulary.token_bytes[i] for i in ids if i != NO_SOURCE).decode("utf-8", "replace")
+def text_of(vocabulary: Vocabulary, ids: Sequence[int]) -> str:
+    """Return the text of canonical bytes; ids without a token are left out, what is no UTF-8 becomes U+FFFD."""
+    return b"".join(vocabulary.token_bytes[i] for i in ids if i != NO_SOURCE).decode("utf-8", "replace")
 
 
 def shared_tokens(target: Vocabulary, source: Vocabulary) -> np.ndarray:
@@ -73,9 +51,8 @@ def shared_tokens(target: Vocabulary, source: Vocabulary) -> np.ndarray:
     Returns:
         bool, shape (targets,).
     """
-    known = {data for data, kind in zip(source.token_bytes, source.kinds, strict=True) if kind in ORDINARY and data}
-    pairs = zip(target.token_bytes, target.kinds, strict=True)
-    return np.array([kind not in ORDINARY or data in known for data, kind in pairs], dtype=bool)
+    known = {data for data, ordinary in zip(source.token_bytes, source.ordinary, strict=True) if ordinary and data}
+    return ~target.ordinary | np.array([data in known for data in target.token_bytes], dtype=bool)
 
 
 def spans(lengths: np.ndarray, shift: int) -> tuple[np.ndarray, np.ndarray]:
@@ -119,12 +96,12 @@ def unshared_parts(
     shifts = (int(ours == b" " + theirs), int(theirs == b" " + ours))
     if ours != theirs and not any(shifts):
         return None
-    begin, end = spans(target.lengths[target_ids], shifts[0])
+    begin, end = spans(target.vocabulary.lengths[target_ids], shifts[0])
     wanted = ~shared[target_ids]
     covered = np.zeros(len(ours) - shifts[0] + 1, dtype=np.int64)
     covered[1:] = np.repeat(wanted, end - begin)
     before = np.cumsum(covered)
-    begin, end = spans(source.lengths[source_ids], shifts[1])
+    begin, end = spans(source.vocabulary.lengths[source_ids], shifts[1])
     return wanted, (end > begin) & (before[end] - before[begin] == end - begin)
 
 
@@ -133,21 +110,16 @@ class Scored:
     """What is counted of the documents.
 
     Attributes:
-        all: n-grams of all tokens, a row per document.
+        all: n-grams of all tokens, a row of ``count_matches`` per document.
         unshared: n-grams of tokens that are not shared, a row per document (zeros where not comparable).
         comparable: whether both sides spell the document's bytes alike, bool, shape (documents,).
         running: target tokens by category and "mapped" (with a source) and "shared", int64, shape (documents,) each.
     """
 
-    all: NgramCounts
-    unshared: NgramCounts
+    all: np.ndarray
+    unshared: np.ndarray
     comparable: np.ndarray
     running: dict[str, np.ndarray]
-
-
-def _flat(rows: Sequence[np.ndarray]) -> tuple[np.ndarray, np.ndarray]:
-    """Return rows of ids as one array and where each begins."""
-    return np.concatenate([*rows, np.empty(0, np.int64)]).astype(np.int64), np.cumsum([0, *map(len, rows)])
 
 
 def score_documents(
@@ -168,7 +140,7 @@ def score_documents(
     """
     categories = sorted(set(tokens.category))
     code = np.searchsorted(categories, tokens.category)
-    parts: list[tuple[NgramCounts, NgramCounts]] = []
+    parts: list[tuple[np.ndarray, np.ndarray]] = []
     comparable: list[bool] = []
     running: list[np.ndarray] = []
     sizes = [len(text.encode("utf-8")) for text in texts]
@@ -192,15 +164,15 @@ def score_documents(
             own = np.bincount(code[target_ids], minlength=len(categories))
             running.append(np.array([*own, (best[target_ids] != NO_SOURCE).sum(), shared[target_ids].sum()]))
         mapped = [best[ids] for ids in ours]
-        parts.append((count_matches(*_flat(mapped), *_flat(theirs)), count_matches(*_flat(hypotheses), *_flat(references))))
+        parts.append((count_matches(mapped, theirs), count_matches(hypotheses, references)))
         progress.advance(size)
         start = stop
     progress.close()
     columns = np.array(running, dtype=np.int64).reshape(len(texts), len(categories) + 2)
     names = [*categories, "mapped", "shared"]
     return Scored(
-        all=NgramCounts.joined([a for a, _ in parts]),
-        unshared=NgramCounts.joined([b for _, b in parts]),
+        all=np.concatenate([a for a, _ in parts]),
+        unshared=np.concatenate([b for _, b in parts]),
         comparable=np.array(comparable, dtype=bool),
         running={name: columns[:, i] for i, name in enumerate(names)},
     )
@@ -225,4 +197,5 @@ def rewritten_segments(
     """
     pieces, owner = sample_segments(texts, settings.segment_words, settings.pairs, settings.seed)
     ours, theirs = encode(target.tokenizer, pieces), encode(source.tokenizer, pieces)
-    return [source.text(best[ids].tolist()) for ids in ours], [source.text(ids) for ids in theirs], owner
+    known = source.vocabulary
+    return [text_of(known, best[ids].tolist()) for ids in ours], [text_of(known, ids) for ids in theirs], owner

@@ -9,15 +9,15 @@ from typing import Any
 
 import numpy as np
 
+from tokalign.alignment.align import Side
 from tokalign.alignment.table import best_sources, read_tokens
 from tokalign.common.errors import ArtifactError
 from tokalign.evaluation.data.heldout import read_heldout
 from tokalign.evaluation.statistics.bootstrap import RESAMPLES, SEED, ratio_interval
-from tokalign.evaluation.statistics.token_bleu import ORDERS, SMOOTHING, NgramCounts, bleu, corpus_bleu, corpus_intervals
+from tokalign.evaluation.statistics.token_bleu import HYPOTHESIS, ORDERS, SMOOTHING, bleu, corpus_bleu, corpus_intervals
 from tokalign.evaluation.suites.alignment.rewriting import (
     PairSettings,
     Scored,
-    Side,
     rewritten_segments,
     score_documents,
     shared_tokens,
@@ -54,16 +54,16 @@ def metric(
             "unit": unit, "reason": reason}  # fmt: skip
 
 
-def bleu_metrics(counts: NgramCounts, tokens: str, reason: str) -> list[dict[str, Any]]:
+def bleu_metrics(counts: np.ndarray, tokens: str, reason: str) -> list[dict[str, Any]]:
     """Return BLEU-1 ... BLEU-4, as the mean of documents and at the level of the corpus.
 
     Args:
-        counts: documents without a token in the hypothesis are left out.
+        counts: of ``count_matches``; documents without a token in the hypothesis are left out.
         tokens: which tokens were counted.
         reason: why there may be no document.
     """
-    counts = counts.chosen(counts.hypothesis > 0)
-    n = len(counts.hypothesis)
+    counts = counts[counts[:, HYPOTHESIS] > 0]
+    n = len(counts)
     rows = []
     intervals = corpus_intervals(counts)
     for order in range(1, ORDERS + 1):
@@ -96,12 +96,12 @@ def coverage_metrics(running: dict[str, np.ndarray], total: np.ndarray) -> list[
 
 def metrics_of(scored: Scored, rows: np.ndarray) -> list[dict[str, Any]]:
     """Return the metrics of some documents, given by a mask."""
-    every, unshared = scored.all.chosen(rows), scored.unshared.chosen(rows)
+    every, unshared = scored.all[rows], scored.unshared[rows]
     none = "no token that is not shared" if scored.comparable[rows].any() else "the tokenizers do not spell the same bytes"
     return [
         *bleu_metrics(every, "all", "no tokens"),
         *bleu_metrics(unshared, "not_shared", none),
-        *coverage_metrics({name: counts[rows] for name, counts in scored.running.items()}, every.hypothesis),
+        *coverage_metrics({name: counts[rows] for name, counts in scored.running.items()}, every[:, HYPOTHESIS]),
     ]
 
 

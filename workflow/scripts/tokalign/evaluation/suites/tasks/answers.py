@@ -6,9 +6,9 @@ import json
 import logging
 import math
 import random
-import time
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -21,14 +21,15 @@ from lm_eval.api.model import LM
 from lm_eval.api.task import Task
 from lm_eval.evaluator import evaluate as harness_evaluate
 from lm_eval.tasks.manager import TaskDict
+from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from tokalign.common.errors import ArtifactError
 from tokalign.common.files import read_json, sha256_json
-from tokalign.evaluation.results import Measure, circumstances, digest_of, metrics_of, write_result
+from tokalign.evaluation.results import Measure, digest_of, metrics_of
 from tokalign.evaluation.statistics.bootstrap import JACKKNIFE_GROUPS, SEED, jackknife_interval
+from tokalign.evaluation.suite import Findings, Suite
 from tokalign.evaluation.suites.tasks.harness_model import HarnessModel
 from tokalign.evaluation.suites.tasks.resolve import TASK_ERRORS, fetched_data, harness_version, load_task, task_manager
-from tokalign.models.loading import load
 
 log = logging.getLogger(__name__)
 
@@ -302,7 +303,7 @@ def run_task(lm: LM, name: str, loaded: TaskDict, shots: int | None, limit: int 
     Args:
         lm: the model, as the harness asks it.
         name: of the task, for messages.
-        loaded: of :func:`tokalign.tasks.load_task`.
+        loaded: of :func:`tokalign.evaluation.suites.tasks.resolve.load_task`.
         shots: examples in the prompt, see :func:`seed_and_shots`.
         limit: questions of each task; ``None`` takes all.
 
@@ -342,78 +343,85 @@ def checked(resolved: Path, settings: TasksSettings) -> dict[str, Any]:
     return content
 
 
-def evaluate(
-    folder: str | Path,
-    tokenizer: str | Path,
-    resolved: str | Path,
-    fetched: str | Path | None,
-    settings: TasksSettings,
-    labels: dict[str, Any],
-    output: str | Path,
-) -> list[dict[str, Any]]:
-    """Let a model answer tasks and write the result.
+@dataclass(frozen=True)
+class LoadedTasks:
+    """Tasks of the harness with their data.
+
+    Attributes:
+        loaded: by the names of the settings.
+        described: what the file of resolved tasks says of each task.
+    """
+
+    loaded: dict[str, TaskDict]
+    described: dict[str, dict[str, Any]]
+
+
+def within(tasks: str | Path, fetched: str | Path | None) -> AbstractContextManager[None]:
+    """Let the harness find fetched data, see :func:`fetched_data`."""
+    return fetched_data(Path(fetched) if fetched else None)
+
+
+def read(settings: TasksSettings, tasks: str | Path, fetched: str | Path | None) -> tuple[LoadedTasks, dict[str, str]]:
+    """Load the tasks.
 
     Args:
-        folder: of the model.
-        tokenizer: folder of its tokenizer; that of the model where both lie together.
-        resolved: file of :func:`tokalign.tasks.resolve`.
-        fetched: folder of :func:`tokalign.tasks.fetch`; ``None`` where all tasks are the user's own.
-        settings: how.
-        labels: what this is, copied into the result.
-        output: JSON file to write, with its items beside it.
-
-    Returns:
-        The metrics: of each task those that it defines, and of each group what it makes of its tasks'.
+        settings: how they are run.
+        tasks: file of :func:`tokalign.evaluation.suites.tasks.resolve.resolve`.
+        fetched: folder of :func:`tokalign.evaluation.suites.tasks.resolve.fetch`; ``None`` if all tasks are the user's own.
 
     Raises:
         InputError: a task cannot be loaded.
-        ArtifactError: a task cannot be run, or a log-likelihood is not finite.
+        ArtifactError: the file was made for other tasks.
     """
-    content = checked(Path(resolved), settings)
-    described = {task["name"]: task for task in content["tasks"]}
-    metrics, tables, more = [], [], {}
-    with fetched_data(Path(fetched) if fetched else None):
-        manager = task_manager(settings.include)
-        loaded = {name: load_task(manager, name) for name in settings.names}  # first of all: what is missing is known at once
-        model, words = load(folder, tokenizer, precision=settings.precision, trust_remote_code=settings.trust_remote_code)
-        lm = HarnessModel(model, words, settings.batch_size)
-        begun = time.perf_counter()
-        for number, (name, parts) in enumerate(loaded.items(), 1):
-            log.info("task %d of %d: %s", number, len(loaded), name)
-            results = run_task(lm, name, parts, settings.shots, settings.limit)
-            answers = {
-                task: Answers.of(own, task, results["n-shot"][task], described[task]["language"], results["samples"][task])
-                for task, own in parts["tasks"].items()
-            }
-            for task, own in answers.items():
-                found, items = metrics_and_items(own, results["results"][task])
-                metrics += found
-                tables.append(items)
-                more[task] = {
-                    **{key: described[task][key] for key in ("version", "output_type", "dataset_path", "dataset_name", "files")},
-                    "shots": results["n-shot"][task],
-                    "questions_in_all": results["n-samples"][task]["original"],
-                    "prompts": sha256_json(items["prompt_hash"].to_pylist()),
-                    "first_prompt": str(own.samples[0]["arguments"][0][0]),
-                }
-            for group in parts.get("groups", {}).values():
-                metrics += group_metrics(group, answers, results["results"].get(group.name, {}))
-        seconds = time.perf_counter() - begun
-    for found in metrics:
-        log.info("%s %s %s: %s", found["dataset"], found["condition"], found["metric"], found["value"])
-    digests = {"model": digest_of(folder), "tokenizer": digest_of(tokenizer), "tasks": digest_of(resolved)}
+    described = {task["name"]: task for task in checked(Path(tasks), settings)["tasks"]}
+    manager = task_manager(settings.include)
+    loaded = {name: load_task(manager, name) for name in settings.names}
+    digests = {"tasks": digest_of(tasks)}
     if fetched:
         digests["data"] = digest_of(Path(fetched) / "provenance.json")
-    write_result(
-        output,
-        suite="tasks",
-        labels=labels,
-        settings=asdict(settings),
-        items=pa.concat_tables(tables, promote_options="default"),
-        metrics=metrics,
-        digests=digests,
-        **circumstances(model, "datasets", "lm_eval"),
-        seconds=seconds,
-        more={"tasks": more},
-    )  # fmt: skip
-    return metrics
+    return LoadedTasks(loaded, described), digests
+
+
+def measure(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, tasks: LoadedTasks, settings: TasksSettings) -> Findings:
+    """Let a model answer all tasks.
+
+    Returns:
+        The questions of all tasks, the metrics that each task defines and those that each group makes of its tasks'.
+
+    Raises:
+        ArtifactError: a task cannot be run, or a log-likelihood is not finite.
+    """
+    lm = HarnessModel(model, tokenizer, settings.batch_size)
+    metrics, tables, more = [], [], {}
+    for number, (name, parts) in enumerate(tasks.loaded.items(), 1):
+        log.info("task %d of %d: %s", number, len(tasks.loaded), name)
+        results = run_task(lm, name, parts, settings.shots, settings.limit)
+        answers = {
+            task: Answers.of(own, task, results["n-shot"][task], tasks.described[task]["language"], results["samples"][task])
+            for task, own in parts["tasks"].items()
+        }
+        for task, own in answers.items():
+            found, items = metrics_and_items(own, results["results"][task])
+            metrics += found
+            tables.append(items)
+            described = tasks.described[task]
+            more[task] = {
+                **{key: described[key] for key in ("version", "output_type", "dataset_path", "dataset_name", "files")},
+                "shots": results["n-shot"][task],
+                "questions_in_all": results["n-samples"][task]["original"],
+                "prompts": sha256_json(items["prompt_hash"].to_pylist()),
+                "first_prompt": str(own.samples[0]["arguments"][0][0]),
+            }
+        for group in parts.get("groups", {}).values():
+            metrics += group_metrics(group, answers, results["results"].get(group.name, {}))
+    return Findings(pa.concat_tables(tables, promote_options="default"), metrics, {"tasks": more})
+
+
+def report(found: Findings, tasks: LoadedTasks, settings: TasksSettings, seconds: float) -> Findings:
+    """Return what was found; the metrics of a task are made while its answers are in memory."""
+    for metric in found.metrics:
+        log.info("%s %s %s: %s", metric["dataset"], metric["condition"], metric["metric"], metric["value"])
+    return found
+
+
+SUITE = Suite(TasksSettings, read, measure, report, libraries=("datasets", "lm_eval"), within=within)

@@ -8,7 +8,6 @@ from __future__ import annotations
 import contextlib
 import difflib
 import logging
-import os
 import re
 import shutil
 import tempfile
@@ -32,7 +31,7 @@ from lm_eval.tasks._yaml_loader import load_yaml
 from lm_eval.tasks.manager import TaskDict
 
 from tokalign.common.errors import ArtifactError, ConfigurationError, InputError
-from tokalign.common.files import sha256_file, write_json
+from tokalign.common.files import link, sha256_file, write_json
 from tokalign.evaluation.suites.tasks.files import task_names
 
 log = logging.getLogger(__name__)
@@ -301,13 +300,9 @@ def fetched_data(fetched: Path | None) -> Iterator[None]:
         if fetched is not None:
             if not (fetched / "provenance.json").is_file():
                 raise ArtifactError(f"{fetched}: no data of tasks", found="no provenance.json", mend="fetch the tasks again")
-            shutil.copytree(fetched / "datasets", place, copy_function=_link, dirs_exist_ok=True)
+            shutil.copytree(fetched / "datasets", place, copy_function=link, dirs_exist_ok=True)
         with data_cache(place):
             yield
-
-
-def _link(source: str, target: str) -> None:
-    os.symlink(Path(source).resolve(), target)
 
 
 def load_task(manager: TaskManager, name: str) -> TaskDict:

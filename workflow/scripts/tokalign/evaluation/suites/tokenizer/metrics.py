@@ -6,7 +6,7 @@ import logging
 import math
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -16,8 +16,9 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from tokalign.common.errors import ArtifactError
-from tokalign.evaluation.results import Measure, digest_of, groups_of, metrics_of, write_result
+from tokalign.evaluation.results import Measure, digest_of, groups_of, metrics_of
 from tokalign.evaluation.statistics.bootstrap import JACKKNIFE_GROUPS, jackknife_interval
+from tokalign.evaluation.suite import Findings, write_findings
 from tokalign.evaluation.suites.tokenizer.unigrams import count_unigrams, renyi_efficiency
 from tokalign.evaluation.suites.tokenizer.words import TokenBytes, count_words
 from tokalign.tokenizers.loading import encode, load_tokenizer
@@ -34,7 +35,6 @@ BLOCK_TOKENS = 1 << 18
 COUNTS_BYTES = 512_000_000
 """Size of the counts of tokens that exist at a time; the shard is read again for the groups of documents that are left."""
 BATCH_SEGMENTS = 4096
-ORDINARY = ("text", "byte")
 
 MEASURES = (
     Measure("fertility", "ratio", ("tokens", "words"), "tokens/word", "lower"),
@@ -167,7 +167,7 @@ def unigram_metrics(
         vocabulary: of the tokenizer.
         settings: order of the Renyi efficiency.
     """
-    ordinary = np.isin(np.array(vocabulary.kinds, dtype=object), ORDINARY)
+    ordinary = vocabulary.ordinary
     possible = int(ordinary.sum())
     groups = groups_of(items)
     whole, parts = groups[0], groups[1:] or groups
@@ -295,7 +295,7 @@ def evaluate_tokenizer(
     """
     start = time.perf_counter()
     described = read_vocabulary(vocabulary)
-    tokenizer = load_tokenizer(folder)  # type: ignore[arg-type]
+    tokenizer = load_tokenizer(folder)
     documents = document_items(read_counts(shard, described))
     metrics = metrics_of(documents, MEASURES, "documents")
     metrics += unigram_metrics(shard, documents, described, settings)
@@ -313,24 +313,21 @@ def evaluate_tokenizer(
     sums = totals(documents)
     log.info("%d documents, %d tokens; %d of %d tokens cannot be reached", sums[0]["documents"], sums[0]["tokens"],
              unreachable["unreachable"], unreachable["tested"])  # fmt: skip
-    write_result(
+    more = {
+        "totals": sums,
+        "vocabulary": {"ids": described.size, "ordinary": int(described.ordinary.sum())},
+        "unknown_token": described.roles.get("unk"),
+        "unreachable": unreachable,
+        "documents_without_placed_words": not_placed,
+    }
+    write_findings(
         output,
-        suite="tokenizers",
+        "tokenizers",
+        Findings(items, metrics, more),
         labels=labels,
-        settings=asdict(settings),
-        items=items,
-        metrics=metrics,
+        settings=settings,
         digests=digests,
-        versions={name: version(name) for name in ("tokenizers", "transformers")},
-        device="cpu",
-        precision=None,
+        how={"versions": {name: version(name) for name in ("tokenizers", "transformers")}, "device": "cpu", "precision": None},
         seconds=time.perf_counter() - start,
-        more={
-            "totals": sums,
-            "vocabulary": {"ids": described.size, "ordinary": sum(kind in ORDINARY for kind in described.kinds)},
-            "unknown_token": described.roles.get("unk"),
-            "unreachable": unreachable,
-            "documents_without_placed_words": not_placed,
-        },
     )
     return metrics

@@ -1,0 +1,90 @@
+"""The registry of suites agrees with the suites and their commands; settings that are wrong are named."""
+
+import dataclasses
+import importlib
+import inspect
+import subprocess
+import sys
+from dataclasses import dataclass
+
+import pyarrow as pa
+import pytest
+from support.project import byte_level
+from support.writing import TEXTS, write_writer
+from tokalign.common.errors import ArtifactError, ConfigurationError
+from tokalign.evaluation.data.testsets import Testset, write_testset
+from tokalign.evaluation.registry import MODEL_SUITES, SUITES
+from tokalign.evaluation.suite import evaluate, settings_of
+from tokalign.report.figures.sources import SOURCES
+
+
+def test_the_registry_loads_no_heavy_library():
+    heavy = "{'torch', 'numpy', 'pyarrow', 'matplotlib', 'transformers'}"
+    code = f"import sys, tokalign.evaluation.registry, tokalign.evaluation.command; print({heavy} & set(sys.modules))"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "set()"
+
+
+def test_only_tokenizers_are_no_suite_of_models():
+    assert [*MODEL_SUITES, "tokenizers"] == [
+        "perplexity", "tasks", "choices", "translation", "generation", "efficiency", "tokenizers",
+    ]  # fmt: skip
+
+
+@pytest.mark.parametrize("name", MODEL_SUITES)
+def test_inputs_and_settings_are_those_of_the_suite(name):
+    entry = SUITES[name]
+    suite = entry.load()
+    keys = {each.key for each in entry.inputs}
+    assert list(inspect.signature(suite.read).parameters) == ["settings", *(each.key for each in entry.inputs)]
+    assert set(entry.how_it_runs) <= {field.name for field in dataclasses.fields(suite.settings)}
+    parser = importlib.import_module(f"commands.evaluation.{entry.command}").arguments()
+    words = ["--model", "m", "--settings", "{}", "--output", "o"]
+    args = parser.parse_args([*words, *(word for each in entry.inputs for word in (f"--{each.option}", "x"))])
+    assert keys <= set(vars(args))
+    for each in entry.inputs:
+        others = [word for other in entry.inputs if other is not each for word in (f"--{other.option}", "x")]
+        if each.required:
+            with pytest.raises(SystemExit):
+                parser.parse_args([*words, *others])
+        else:
+            assert getattr(parser.parse_args([*words, *others]), each.key) is None
+
+
+@dataclass
+class Words:
+    window: int
+    stride: int
+    limit: int | None = None
+
+
+def test_settings_name_the_key_that_is_wrong():
+    assert settings_of(Words, {"window": 4, "stride": 2}, "words") == Words(4, 2, None)
+    with pytest.raises(ConfigurationError, match="words: settings: missing key stride"):
+        settings_of(Words, {"window": 4}, "words")
+    with pytest.raises(ConfigurationError, match="words: settings: unknown key strid") as caught:
+        settings_of(Words, {"window": 4, "strid": 2}, "words")
+    assert "window, stride, limit" in str(caught.value)
+
+
+def test_a_model_that_lacks_rows_for_its_tokenizer_is_refused_by_the_skeleton(tmp_path):
+    write_writer(tmp_path / "model")  # 304 rows
+    larger = byte_level(310, TEXTS)
+    larger.add_tokens([f"extra{i}" for i in range(60)])
+    larger.save_pretrained(tmp_path / "tokenizer")
+    prompts = pa.table({"id": ["a"], "text": ["the cat"]})
+    write_testset(tmp_path / "items.parquet", Testset("some", "prompts", "en", "pets", prompts))
+    values = {"testset": "some", "prompts": 1, "prompt_characters": 9, "max_new_tokens": 2, "decodings": {}, "batch_tokens": 9}
+    values |= {"self_bleu_references": 1, "document_start": "eos", "precision": "float32", "trust_remote_code": False}
+    settings = settings_of(SUITES["generation"].load().settings, values, "generation")
+    inputs = {"prompts": tmp_path / "items.parquet"}
+    with pytest.raises(ArtifactError, match="does not fit"):
+        evaluate("generation", tmp_path / "model", tmp_path / "tokenizer", inputs, settings, {}, tmp_path / "out.json")
+    assert not (tmp_path / "out.json").exists()
+
+
+def test_figures_are_drawn_of_known_suites():
+    named = {
+        name for source in SOURCES.values() for each in source.suites for name in ([each] if isinstance(each, str) else each)
+    }
+    assert named <= set(SUITES)

@@ -1,0 +1,1 @@
+"""What the rules look up: the only Python that knows results/ and the configuration together."""

@@ -1,0 +1,174 @@
+"""The skeleton of all suites: load a model, let the suite measure it, time it, write the result.
+
+A suite of models is a module of ``suites/`` with its settings, three functions and a ``SUITE`` that names them; the line of
+:mod:`tokalign.evaluation.registry` says where it is.
+"""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Callable, Mapping
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import MISSING, asdict, dataclass, fields
+from pathlib import Path
+from typing import Any, TypeVar
+
+import pyarrow as pa
+
+from tokalign.common.errors import ConfigurationError
+from tokalign.evaluation.registry import SUITES
+from tokalign.evaluation.results import circumstances, digest_of, write_result
+from tokalign.models.loading import check_fit, load_for_evaluation
+from tokalign.tokenizers.loading import load_tokenizer
+
+log = logging.getLogger(__name__)
+
+Settings = TypeVar("Settings")
+
+
+@dataclass(frozen=True)
+class Findings:
+    """What a suite found.
+
+    Attributes:
+        items: a row for each document, question, segment ... with ``ITEM_COLUMNS``.
+        metrics: dictionaries with ``METRIC_KEYS``.
+        more: what only this suite says.
+    """
+
+    items: pa.Table
+    metrics: list[dict[str, Any]]
+    more: dict[str, Any]
+
+
+def _no_surroundings(**_: Any) -> AbstractContextManager[None]:
+    return nullcontext()
+
+
+@dataclass(frozen=True)
+class Suite:
+    """How a suite measures a model.
+
+    Attributes:
+        settings: dataclass of its settings; ``precision`` and ``trust_remote_code`` are among them.
+        read: takes the settings, and the paths of its inputs by name; returns what is measured on, and SHA-256 by name. It is
+            called first: what is missing is known before a model is loaded.
+        measure: takes model (in evaluation mode, on its device), tokenizer, what ``read`` returned first, and settings; this is
+            what is timed.
+        report: takes what ``measure`` returned, what ``read`` returned first, settings, and seconds; returns the findings.
+        libraries: distributions that take part beside torch and transformers.
+        within: takes the paths of the inputs; returns a context that all three functions run in.
+    """
+
+    settings: type[Any]
+    read: Callable[..., tuple[Any, dict[str, str]]]
+    measure: Callable[..., Any]
+    report: Callable[..., Findings]
+    libraries: tuple[str, ...] = ()
+    within: Callable[..., AbstractContextManager[None]] = _no_surroundings
+
+
+def settings_of(kind: type[Settings], values: Mapping[str, Any], where: str) -> Settings:
+    """Make the settings of a suite from JSON.
+
+    Args:
+        kind: a dataclass.
+        values: of its fields.
+        where: the suite, for messages.
+
+    Raises:
+        ConfigurationError: a key is unknown or missing, or the dataclass refuses a value.
+    """
+    known = {field.name: field for field in fields(kind)}  # type: ignore[arg-type]
+    unknown = [key for key in values if key not in known]
+    missing = [name for name, field in known.items() if field.default is MISSING and name not in values]
+    if unknown or missing:
+        raise ConfigurationError(
+            f"{where}: settings: {'unknown' if unknown else 'missing'} key {(unknown or missing)[0]}",
+            found=", ".join(values) or "none",
+            expected=", ".join(known),
+            mend=f"remove {unknown[0]}" if unknown else f"add {missing[0]}",
+        )
+    return kind(**values)
+
+
+def write_findings(
+    output: str | Path,
+    suite: str,
+    findings: Findings,
+    *,
+    labels: Mapping[str, Any],
+    settings: Any,
+    digests: Mapping[str, str],
+    how: Mapping[str, Any],
+    seconds: float,
+) -> None:
+    """Write the result of a suite.
+
+    Args:
+        output: JSON file; the items go beside it.
+        suite: its name.
+        findings: what it found.
+        labels: what was evaluated.
+        settings: a dataclass.
+        digests: SHA-256 of what was measured and what it was measured on.
+        how: ``versions``, ``device`` and ``precision``.
+        seconds: that the measuring took.
+    """
+    write_result(
+        output, suite=suite, labels=labels, settings=asdict(settings), items=findings.items, metrics=findings.metrics,
+        digests=digests, seconds=seconds, more=findings.more, **how,
+    )  # fmt: skip
+
+
+def evaluate(
+    name: str,
+    folder: str | Path,
+    tokenizer: str | Path,
+    inputs: Mapping[str, Any],
+    settings: Any,
+    labels: Mapping[str, Any],
+    output: str | Path,
+) -> list[dict[str, Any]]:
+    """Measure a model by a suite and write the result.
+
+    Args:
+        name: of the suite.
+        folder: of the model.
+        tokenizer: folder of its tokenizer; that of the model if both lie together.
+        inputs: paths by name (``Input.key``); a list of paths for an input of many.
+        settings: of the suite's type.
+        labels: what this is, copied into the result.
+        output: JSON file to write, with its items beside it.
+
+    Returns:
+        The metrics.
+
+    Raises:
+        ArtifactError: the inputs are not what the suite reads, or the model cannot be measured.
+        ConfigurationError: the settings do not fit the model.
+    """
+    suite = SUITES[name].load()
+    with suite.within(**inputs):
+        data, digests = suite.read(settings, **inputs)
+        model = load_for_evaluation(folder, precision=settings.precision, trust_remote_code=settings.trust_remote_code)
+        own = load_tokenizer(tokenizer, settings.trust_remote_code)
+        check_fit(model, own)
+        how = circumstances(model, *suite.libraries)
+        log.info("%s on %s", how["precision"], how["device"])
+        start = time.perf_counter()
+        measured = suite.measure(model, own, data, settings)
+        seconds = time.perf_counter() - start
+        findings = suite.report(measured, data, settings, seconds)
+    write_findings(
+        output,
+        name,
+        findings,
+        labels=labels,
+        settings=settings,
+        digests={"model": digest_of(folder), "tokenizer": digest_of(tokenizer), **digests},
+        how=how,
+        seconds=seconds,
+    )
+    return findings.metrics
