@@ -56,7 +56,7 @@ orphans: install
 	$(BIN)/python workflow/scripts/commands/cluster/cancel_orphans.py --cancel
 	$(SNAKEMAKE) --unlock
 
-# The tables of all keys in config/README.md, from the schema.
+# The schema for editors and the tables of all keys in config/README.md, from the types in workflow/scripts/tokalign/config.
 docs: install
 	$(BIN)/python workflow/scripts/commands/config/document_config.py --schema workflow/schemas/config.schema.yaml --readme config/README.md
 

@@ -27,9 +27,6 @@ os.environ["PYTHONPATH"] = str(SCRIPTS)
 from tokalign.common.errors import InputError  # noqa: E402 (found by the line above)
 from tokalign.common.files import write_json  # noqa: E402
 
-SCHEMA = ROOT / "workflow/schemas/config.schema.yaml"
-"""Where the defaults of all settings stand."""
-
 
 @dataclass(frozen=True)
 class Measured:
@@ -121,14 +118,6 @@ def script(name: str, **options: Any) -> list[str]:
         values = value if isinstance(value, list) else [json.dumps(value) if isinstance(value, dict) else value]
         words += [f"--{option.replace('_', '-')}", *map(str, values)]
     return words
-
-
-def defaults(definition: str) -> dict[str, Any]:
-    """Return a block of the configuration in which every key has its default, such as ``vectors``."""
-    from tokalign.config.validation import fill_defaults, load_schema
-
-    schema = load_schema(SCHEMA)
-    return fill_defaults({}, schema["$defs"][definition], schema)
 
 
 def machine() -> dict[str, Any]:

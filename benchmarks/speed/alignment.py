@@ -28,11 +28,12 @@ import numpy as np
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from common import defaults, run, write_result
+from common import run, write_result
 from tokalign.alignment.align import Side, align
 from tokalign.alignment.matrix import heaviest_sources, read_matrix, write_alignment
 from tokalign.alignment.methods.registry import METHODS
 from tokalign.alignment.methods.tokalign_paper import equal_spellings
+from tokalign.config.alignments import AlignmentSettings
 from tokalign.tokenizers.vocabulary import Vocabulary, read_vocabulary, write_vocabulary
 from tokalign.vectors.vectors import Vectors, read_vectors, write_vectors
 
@@ -111,7 +112,7 @@ def matrix_multiplication(threads: int) -> float:
 def run_part(method: str, data: Path, result: Path, threads: int, machine: bool) -> None:
     """Align by one method in this process; write the alignment, its time and memory, and if asked what the machine can do."""
     target, source = read_sides(data)
-    settings = defaults("alignment") | {"threads": threads}
+    settings = AlignmentSettings(methods=[method]).plain() | {"threads": threads}
     start = time.perf_counter()
     alignment = align(target, source, {method: METHODS[method]}, settings)
     seconds = time.perf_counter() - start

@@ -16,8 +16,9 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 sys.path.insert(0, str(Path(__file__).resolve().parent))
 
 from alignment import DIMENSIONS, make_data, ours
-from common import defaults, write_result
+from common import write_result
 from tokalign.common import cli
+from tokalign.config.alignments import AlignmentSettings
 
 FACTORS = (1, 2, 4, 8)
 
@@ -50,7 +51,8 @@ def main(args: argparse.Namespace) -> None:
             rows.append({"factor": factor, "target": target, "source": source, **measured})
             print("  ".join(f"{key} {value}" for key, value in rows[-1].items()), flush=True)
     if args.output:
-        pivots = {method: defaults("alignment")[method]["pivots"] for method in args.methods}
+        defaults = AlignmentSettings(methods=args.methods).plain()
+        pivots = {method: defaults[method]["pivots"] for method in args.methods}
         settings = {"threads": args.threads, "repeats": args.repeats, "dimensions": DIMENSIONS, "pivots": pivots}
         result = {"benchmark": "alignment_growth", "settings": settings, "measured": rows}
         write_result(args.output, result, ["numpy", "scipy", "numba"])

@@ -19,9 +19,10 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 import numpy as np
 import pyarrow as pa
-from common import defaults, fastest, script, write_result
+from common import fastest, script, write_result
 from tokalign.common import cli
 from tokalign.common.arrays import read_tensors
+from tokalign.config.vectors import VectorsBlock
 from tokalign.tokens.shards import SCHEMA, read_shard
 from tokalign.vectors.cooccurrence import RESULT_BYTES, SPILLED_BYTES, chunk_positions
 from tokalign.vectors.glove import LANES
@@ -177,7 +178,7 @@ def most_memory(rows: list[dict[str, Any]], settings: dict[str, Any], tokens: fl
 def main(args: argparse.Namespace) -> None:
     """Measure, work out, print and write."""
     args.shards, args.tokenizer_info = [path.resolve() for path in args.shards], args.tokenizer_info.resolve()
-    settings, rows = defaults("vectors"), []
+    settings, rows = VectorsBlock().plain(), []
     settings["count"]["memory_gb"] = args.memory_gb
     settings["glove"] |= {"iterations": args.iterations, "dimensions": args.dimensions}
     with tempfile.TemporaryDirectory(prefix="benchmark-counting-", dir=args.scratch) as scratch:

@@ -16,11 +16,12 @@ from typing import Any
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from common import defaults, fastest, run, run_together, script, write_result
+from common import fastest, run, run_together, script, write_result
 from tokalign.common import cli
 from tokalign.common.arrays import read_tensors
 from tokalign.common.errors import InputError
 from tokalign.common.files import read_json, sha256_file
+from tokalign.config.vectors import VectorsBlock
 from tokalign.vectors.token_text import write_token_text
 
 CREC_BYTES = 16
@@ -167,7 +168,7 @@ def compare(theirs: dict[str, Any], own: dict[str, Any], threads: int, iteration
 
 def main(args: argparse.Namespace) -> None:
     """Measure, print and write."""
-    settings = defaults("vectors")
+    settings = VectorsBlock().plain()
     settings["count"] |= {"min_count": args.min_count, "memory_gb": args.memory_gb}
     settings["glove"] |= {"dimensions": args.dimensions, "iterations": args.iterations, "seed": args.seed}
     args.shards, args.tokenizer_info = [path.resolve() for path in args.shards], args.tokenizer_info.resolve()

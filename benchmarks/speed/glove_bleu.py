@@ -19,10 +19,12 @@ from typing import Any
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 sys.path.insert(0, str(Path(__file__).resolve().parent))
 
-from common import defaults, run, script, write_result
+from common import run, script, write_result
 from glove import count_command, stanford, train_command
 from tokalign.common import cli
 from tokalign.common.files import read_json, write_json
+from tokalign.config.alignments import AlignmentSettings
+from tokalign.config.vectors import VectorsBlock
 from tokalign.vectors.token_text import write_token_text
 
 METHODS = {
@@ -124,7 +126,7 @@ def train_ours(args: argparse.Namespace, settings: dict[str, Any], side: str, fo
 
 def score(args: argparse.Namespace, name: str, vectors: str, documents: Path, folder: Path) -> dict[tuple[str, int], float]:
     """Align from some vectors and score; return BLEU by tokens (``all``, ``not_shared``) and order."""
-    block = defaults("alignment") | {"methods": METHODS[name]}
+    block = AlignmentSettings(methods=METHODS[name]).plain()
     for method in ("relative", "tokalign_paper"):
         block[method] |= {"pivots": args.pivots}
     table, tokenizers = folder / f"{name}-{vectors}.parquet", {}
@@ -186,7 +188,7 @@ def standard_error(first: list[float], second: list[float]) -> float | None:
 
 def main(args: argparse.Namespace) -> None:
     """Train, align, score, print and write."""
-    settings = defaults("vectors")
+    settings = VectorsBlock().plain()
     settings["count"] |= {"min_count": args.min_count, "memory_gb": args.memory_gb}
     settings["glove"] |= {"dimensions": args.dimensions, "iterations": args.iterations}
     seeds = {"stanford": range(1, args.stanford_seeds + 1), "ours": range(1, args.seeds + 1)}

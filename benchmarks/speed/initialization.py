@@ -18,8 +18,9 @@ from typing import Any
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from common import defaults, run, script, write_result
+from common import run, script, write_result
 from tokalign.common import cli
+from tokalign.config.alignments import InitializeSettings
 from tokalign.models.checkpoint import empty_model, find_embeddings, headers
 from tokalign.models.safetensors_file import weight_files
 
@@ -47,17 +48,16 @@ def prepare(model: Path, tokenizer: Path, folder: Path) -> dict[str, Any]:
             "info": folder / name / "info.json",
         }
         run(script("resolve_tokenizer", settings=settings, **places))
-    block = defaults("alignment")
     options: dict[str, Any] = {"matrix": folder / "alignment.safetensors", "table": folder / "tokens.parquet"}
     for name in ("source", "target"):
         options |= {f"{name}_tokenizer": folder / name / "hf", f"{name}_vocabulary": folder / name / "vocabulary.parquet"}
-    run(script("align_vocabularies", settings={"methods": METHODS, "seed": block["seed"]}, threads=1, **options))
+    run(script("align_vocabularies", settings={"methods": METHODS}, threads=1, **options))
     return {
         "model": model,
         "alignment": options["matrix"],
         "tokenizer": folder / "target/hf",
         "tokenizer_info": folder / "target/info.json",
-        "settings": {**block["initialization"], "trust_remote_code": False},
+        "settings": InitializeSettings().plain(),
     }
 
 

@@ -20,12 +20,12 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 import common  # noqa: F401 - puts the library on the path
 import numpy as np
 import torch
+from tokalign.config.recipes import Execution, StageSettings
 from tokalign.models.loading import load_model
 from tokalign.tokens.packing import PackedBlocks
 from tokalign.training.data import ScheduledBlocks, StageData
 from tokalign.training.policies import select_parameters
 from tokalign.training.processes import Processes
-from tokalign.training.settings import Execution, StageSettings
 from tokalign.training.stage import train_stage
 from tokalign.training.trainer import StageTrainer
 from transformers import Trainer, TrainerCallback, TrainingArguments, default_data_collator
@@ -82,7 +82,6 @@ def ours(
     settings = StageSettings(
         name="benchmark", train=stage, learning_rate=6.4e-4, batch_tokens=batch * blocks.block, steps=steps, schedule="cosine",
         warmup_ratio=0.03, weight_decay=0.01, max_grad_norm=0.3, precision=precision, document_mask=False, publish="last",
-        mixture_share=None, lora=None,
     )  # fmt: skip
     execution = Execution(
         device_sequences=batch, gradient_checkpointing=False, zero=0, loss=loss, attention="sdpa", compile=False,

@@ -14,6 +14,7 @@ import pytest
 from support.project import ROOT
 from support.shards import write_shard
 from tokalign.common.errors import InputError
+from tokalign.config.vectors import VectorsBlock
 from tokalign.vectors.vectors import read_vectors
 
 
@@ -133,7 +134,7 @@ def test_growth_of_counting_is_measured(common, load, tmp_path):
     counting_growth.write_part([shard], 4, part)
     (tmp_path / "info.json").write_text('{"size": 50}')
     words = ["--shards", shard, "--tokenizer-info", tmp_path / "info.json", "--memory-gb", "0.001", "--threads", "1"]
-    settings = common.defaults("vectors")
+    settings = VectorsBlock().plain()
     settings["glove"] |= {"iterations": 1, "dimensions": 2}
     args = counting_growth.arguments().parse_args([str(word) for word in words])
     row = counting_growth.measure(args, settings, [part], tmp_path)

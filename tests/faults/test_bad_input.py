@@ -19,7 +19,7 @@ from support.copies import copy_project
 from support.disks import small_disk
 from support.project import ROOT, Project
 from tokalign.common.arrays import write_tensors
-from tokalign.config.validation import load_schema, validate
+from tokalign.config.validation import validate
 
 SCRIPTS = ROOT / "workflow/scripts/commands"
 
@@ -47,7 +47,7 @@ def command(project: Project, script: str, **options: Any) -> subprocess.Complet
 
 def filled(project: Project) -> dict[str, Any]:
     """Return the project's configuration with all defaults."""
-    return validate(project.config, load_schema(ROOT / "workflow/schemas/config.schema.yaml"))
+    return validate(project.config)
 
 
 def prepare_corpus(project: Project, text: str = "results/corpora/tiny/text") -> subprocess.CompletedProcess[str]:

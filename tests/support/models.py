@@ -10,9 +10,8 @@ import torch
 from safetensors.torch import load_file
 from scipy import sparse
 from tokalign.alignment.matrix import StoredAlignment
-from tokalign.initialization.ablations import AblationSettings
+from tokalign.config.alignments import AblationSettings, InitializationSettings
 from tokalign.initialization.initialize import initialize
-from tokalign.initialization.settings import InitialisationSettings
 from transformers import (
     AutoModelForCausalLM,
     Gemma2Config,
@@ -87,16 +86,16 @@ def stored(dense: np.ndarray, output: np.ndarray | None = None, fill: np.ndarray
     )
 
 
-def settings(kind: str = "none", share: float = 1.0, seed: int = 1, **changes: Any) -> InitialisationSettings:
+def settings(kind: str = "none", share: float = 1.0, seed: int = 1, **changes: Any) -> InitializationSettings:
     """Return the settings of an initialization with an ablation."""
-    return InitialisationSettings(**{**DEFAULTS, "ablation": AblationSettings(kind, share, seed), **changes})
+    return InitializationSettings(**{**DEFAULTS, "ablation": AblationSettings(kind=kind, share=share, seed=seed), **changes})
 
 
 def initialized(
     folder: Path,
     model: PreTrainedModel | Path,
     alignment: StoredAlignment,
-    chosen: InitialisationSettings | None = None,
+    chosen: InitializationSettings | None = None,
     categories: np.ndarray | None = None,
     roles: dict[str, int] | None = None,
 ) -> Path:

@@ -16,7 +16,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
-import jsonschema  # noqa: F401  imported by the rules
+import pydantic  # noqa: F401  imported by the rules
 import smart_open  # noqa: F401  imported by Snakemake when it reads them
 from snakemake import cli
 from snakemake.workflow import Workflow

@@ -8,14 +8,15 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from tokalign.config.recipes import Execution, StageSettings
 from tokalign.tokens.packing import PackedBlocks, pack_shards
 from tokalign.training.data import StageData
 from tokalign.training.policies import select_parameters
 from tokalign.training.processes import Processes
-from tokalign.training.settings import Execution, StageSettings
 from tokalign.training.stage import train_stage
 from transformers import GPTNeoXConfig, GPTNeoXForCausalLM, LlamaConfig, LlamaForCausalLM, PreTrainedModel
 
+from support.settings import unchecked
 from support.shards import write_shard
 
 VOCABULARY, BLOCK, SEED = 50, 12, 5
@@ -25,10 +26,10 @@ SHAPE = {
 }  # fmt: skip
 SETTINGS = StageSettings(
     name="stage1", train="all", learning_rate=0.01, batch_tokens=4 * BLOCK, steps=6, schedule="cosine", warmup_ratio=0.3,
-    weight_decay=0.01, max_grad_norm=0.3, precision="float32", document_mask=False, publish="last", mixture_share=None, lora=None,
+    weight_decay=0.01, max_grad_norm=0.3, precision="float32", document_mask=False, publish="last",
 )  # fmt: skip
-EXECUTION = Execution(
-    device_sequences=2, gradient_checkpointing=False, zero=0, loss="auto", attention="sdpa", compile=False, quantization="none",
+EXECUTION = unchecked(
+    Execution, device_sequences=2, gradient_checkpointing=False, zero=0, loss="auto", attention="sdpa", compile=False, quantization="none",
     save_steps=2, log_steps=1, heldout_steps=0, heldout_bytes=0, max_loss_rise=None,
 )  # fmt: skip
 ALONE = Processes(0, 1, torch.device("cpu"))

@@ -2,16 +2,23 @@
 
 from __future__ import annotations
 
-from tokalign.tokenizers.bpe import BpeSettings, train_bpe
+from tokalign.config.sources import BpeSettings
+from tokalign.tokenizers.bpe import train_bpe
 from tokalign.tokenizers.vocabulary import describe
 from tokenizers import AddedToken, Tokenizer, decoders, models, normalizers
 from transformers import PreTrainedTokenizerFast
+
+from support.settings import unchecked
 
 TEXTS = ["the cat and the dog, the 12 mice", "größer और 日本語 the end", "def f(x):\n    return x + 1\n"] * 5
 
 
 def byte_level() -> PreTrainedTokenizerFast:
-    return train_bpe(TEXTS, BpeSettings(280, 2, "individual", {"eos": "<|im_end|>", "bos": "<|im_start|>"}))
+    return train_bpe(
+        TEXTS,
+        unchecked(BpeSettings, vocabulary_size=280, min_frequency=2, digits="individual"),
+        {"eos": "<|im_end|>", "bos": "<|im_start|>"},
+    )
 
 
 def sentencepiece(prefix: bool = True) -> PreTrainedTokenizerFast:

@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import argparse
 import errno
+import io
 import json
 import sys
 from collections.abc import Callable
 
 import pytest
+from pydantic import Field
 from tokalign.common import cli
 from tokalign.common.errors import ArtifactError, ConfigurationError, InputError, StageStoppedError, TokalignError
+from tokalign.config.base import Block
 
 
 @pytest.fixture
@@ -87,6 +90,34 @@ def test_settings(tmp_path):
             cli.settings(text)
     with pytest.raises(argparse.ArgumentTypeError, match="expected a JSON object"):
         cli.settings(str(tmp_path / "list.json"))
+
+
+def test_settings_from_standard_input(monkeypatch):
+    monkeypatch.setattr(sys, "stdin", io.StringIO('{"a": "%s"}' % ("x" * 200_000)))  # more than Linux allows for an argument
+    assert cli.settings("-") == {"a": "x" * 200_000}
+    monkeypatch.setattr(sys, "stdin", io.StringIO("no JSON"))
+    with pytest.raises(argparse.ArgumentTypeError, match="neither a JSON object nor a JSON file"):
+        cli.settings("-")
+
+
+class Lamp(Block):
+    """A block of settings."""
+
+    watts: int = Field(ge=1)
+    color: str = "white"
+
+
+def test_a_block_of_settings_is_checked_and_filled_in(monkeypatch, capsys):
+    parser = cli.parser("Do it.")
+    cli.add_settings(parser, Lamp, "--lamp")
+    assert parser.parse_args(["--lamp", '{"watts": 3}']).lamp == Lamp(watts=3, color="white")
+    assert "- for standard input: watts, color" in " ".join(parser.format_help().split())
+    monkeypatch.setattr(sys, "argv", ["/somewhere/do_it.py", "--lamp", '{"watts": 3, "colour": "red"}'])
+    with pytest.raises(SystemExit) as stop:
+        cli.run(lambda args: None, parser)
+    assert (stop.value.code, capsys.readouterr().err) == (
+        1, "do_it: error: lamp.colour: unknown key\n  found:    'colour'\n  to mend:  did you mean 'color'?\n",
+    )  # fmt: skip
 
 
 def test_options_are_not_abbreviated():

@@ -6,11 +6,10 @@ import copy
 from typing import Any
 
 import pytest
-from support.project import CONFIG, ROOT
+from support.project import CONFIG
 from tokalign.common.errors import ConfigurationError
-from tokalign.config.validation import check_files, load_schema, validate
+from tokalign.config.validation import check_files, validate
 
-SCHEMA = load_schema(ROOT / "workflow/schemas/config.schema.yaml")
 TESTSETS = {
     "flores": {"kind": "parallel", "text_files": {"es": "flores.es", "en": "flores.en"}, "fields": {"es": "es", "en": "en"}},
     "opus": {
@@ -54,12 +53,12 @@ def refused(config: dict[str, Any], *changes: tuple[str, Any]) -> str:
     for path, value in changes:
         put(config, path, value)
     with pytest.raises(ConfigurationError) as caught:
-        validate(config, SCHEMA)
+        validate(config)
     return str(caught.value)
 
 
 def test_all_kinds_and_suites(config):
-    filled = validate(config, SCHEMA)
+    filled = validate(config)
     assert filled["testsets"]["exam"] == {
         **TESTSETS["exam"], "subset": None, "split": "test", "answers": "number0", "language": "en", "domain": "general",
         "min_characters": 1, "max_characters": None, "limit": None, "license": "unknown",
@@ -150,7 +149,7 @@ def test_files_of_test_sets_and_suites(config, tmp_path, monkeypatch):
     names = ["corpus/en.jsonl", "corpus/de.jsonl", "corpus/ru.jsonl", "exam.jsonl", "stories.jsonl", "flores.es", "flores.en"]
     for name in names:
         (tmp_path / name).touch()
-    check_files(validate(config, SCHEMA))
+    check_files(validate(config))
     for path, value, message in [
         ("testsets.exam.files", ["exams.jsonl"], "testsets.exam.files: no such file"),
         ("testsets.flores.text_files.es", "flores.spa", "testsets.flores.text_files.es: no such file"),
@@ -162,5 +161,5 @@ def test_files_of_test_sets_and_suites(config, tmp_path, monkeypatch):
         changed = copy.deepcopy(config)
         put(changed, path, value)
         with pytest.raises(ConfigurationError) as caught:
-            check_files(validate(changed, SCHEMA))
+            check_files(validate(changed))
         assert str(caught.value).startswith(message)

@@ -5,11 +5,10 @@ from __future__ import annotations
 import copy
 
 import pytest
-from support.project import CONFIG, ROOT
+from support.project import CONFIG
 from tokalign.common.errors import ConfigurationError
-from tokalign.config.validation import check_files, load_schema, validate
+from tokalign.config.validation import check_files, validate
 
-SCHEMA = load_schema(ROOT / "workflow/schemas/config.schema.yaml")
 PLACE = "evaluations.heldout.alignment"
 
 
@@ -20,12 +19,12 @@ def scored(block):
 
 
 def test_it_is_optional_and_has_defaults():
-    assert "alignment" not in validate(copy.deepcopy(CONFIG), SCHEMA)["evaluations"]["heldout"]
-    filled = validate(scored({"embedder": {"folder": "e"}}), SCHEMA)["evaluations"]["heldout"]["alignment"]
+    assert "alignment" not in validate(copy.deepcopy(CONFIG))["evaluations"]["heldout"]
+    filled = validate(scored({"embedder": {"folder": "e"}}))["evaluations"]["heldout"]["alignment"]
     assert filled == {
         "embedder": {"folder": "e"}, "segment_words": 32, "pairs": 1000, "seed": 1, "layer": None, "batch_tokens": 4096,
     }  # fmt: skip
-    assert "embedder" not in validate(scored({}), SCHEMA)["evaluations"]["heldout"]["alignment"]
+    assert "embedder" not in validate(scored({}))["evaluations"]["heldout"]["alignment"]
 
 
 @pytest.mark.parametrize(
@@ -41,7 +40,7 @@ def test_it_is_optional_and_has_defaults():
 )
 def test_an_embedder_has_one_origin(embedder, text):
     with pytest.raises(ConfigurationError) as caught:
-        validate(scored({"embedder": embedder}), SCHEMA)
+        validate(scored({"embedder": embedder}))
     assert str(caught.value).startswith(f"{PLACE}.embedder")
     assert text in str(caught.value)
 
@@ -53,7 +52,7 @@ def test_a_missing_folder_is_named(tmp_path, monkeypatch):
         (tmp_path / f"corpus/{name}.jsonl").touch()
     for name in ("model", "tokenizer"):
         (tmp_path / name).mkdir()
-    filled = validate(scored({"embedder": {"folder": "e"}}), SCHEMA)
+    filled = validate(scored({"embedder": {"folder": "e"}}))
     with pytest.raises(ConfigurationError, match=rf"{PLACE}\.embedder\.folder: no such folder"):
         check_files(filled)
     (tmp_path / "e").mkdir()

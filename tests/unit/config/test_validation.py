@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import hashlib
 import json
 from typing import Any
 
@@ -14,9 +15,11 @@ from support.project import CONFIG, ROOT
 from tokalign.common.errors import ConfigurationError
 from tokalign.config.experiments import Run, canonical, expand
 from tokalign.config.lookup import local_files, nearest
-from tokalign.config.validation import check_files, key_name, load_schema, validate
+from tokalign.config.messages import key_name
+from tokalign.config.schema import json_schema, resolved
+from tokalign.config.validation import check_files, validate
 
-SCHEMA = load_schema(ROOT / "workflow/schemas/config.schema.yaml")
+SCHEMA = json_schema()
 
 
 @pytest.fixture
@@ -27,13 +30,13 @@ def config() -> dict[str, Any]:
 def message(config: dict[str, Any]) -> str:
     """Return the error of a configuration that is refused."""
     with pytest.raises(ConfigurationError) as caught:
-        validate(config, SCHEMA)
+        validate(config)
     return str(caught.value)
 
 
 def test_the_tiny_and_the_demo_configuration_are_valid(config):
-    validate(config, SCHEMA)
-    validate(yaml.safe_load((ROOT / "config/config.yaml").read_text(encoding="utf-8")), SCHEMA)
+    validate(config)
+    validate(yaml.safe_load((ROOT / "config/config.yaml").read_text(encoding="utf-8")))
 
 
 @pytest.mark.parametrize(
@@ -88,7 +91,7 @@ def test_types_that_may_be_null(config):
     config["corpora"]["tiny"]["byte_budget"] = "1 MB"
     assert "expected: a whole number or null." in message(config)
     config["corpora"]["tiny"]["byte_budget"] = None
-    validate(config, SCHEMA)
+    validate(config)
 
 
 @pytest.mark.parametrize(
@@ -139,7 +142,7 @@ def test_names_that_could_not_be_told_apart_in_a_path(config, name):
 def test_names_that_can(config, name):
     config["alignments"][name] = config["alignments"].pop("random")
     config["experiments"][0]["baselines"] = [name]
-    assert name in validate(config, SCHEMA)["alignments"]
+    assert name in validate(config)["alignments"]
 
 
 def test_role_that_does_not_exist(config):
@@ -183,7 +186,7 @@ def test_unknown_names_in_lists(config):
 @pytest.mark.parametrize("method", ["relative", "vanilla", "sparse_codes", "tokalign_paper", "frequency"])
 def test_methods_that_need_vectors(config, method):
     config["alignments"]["tokalign"]["methods"] = ["exact", method, "random"]
-    validate(config, SCHEMA)
+    validate(config)
     del config["alignments"]["tokalign"]["vectors"]
     assert message(config).startswith("alignments.tokalign.vectors: missing key")
     assert f"the method {method!r} reads vectors" in message(config)
@@ -194,9 +197,9 @@ def test_an_imported_alignment_needs_its_file(config, tmp_path):
     assert message(config).startswith("alignments.random.imported: missing key")
     config["alignments"]["random"]["imported"] = {"file": str(tmp_path / "none.json")}
     with pytest.raises(ConfigurationError, match=r"alignments\.random\.imported\.file: no such file"):
-        check_files(only_alignments(validate(config, SCHEMA)))
+        check_files(only_alignments(validate(config)))
     (tmp_path / "none.json").write_text("{}")
-    check_files(only_alignments(validate(config, SCHEMA)))
+    check_files(only_alignments(validate(config)))
 
 
 def only_alignments(config: dict[str, Any]) -> dict[str, Any]:
@@ -208,12 +211,12 @@ def only_alignments(config: dict[str, Any]) -> dict[str, Any]:
 def test_vectors_that_nothing_reads_need_no_block(config):
     del config["alignments"]["tokalign"], config["vectors"]  # without it, no block of vectors is needed
     config["experiments"][0] |= {"alignment": "random", "baselines": []}
-    assert validate(config, SCHEMA)["vectors"] == {}
+    assert validate(config)["vectors"] == {}
 
 
 def test_defaults_are_filled_in_and_the_input_is_not_touched(config):
     before = copy.deepcopy(config)
-    filled = validate(config, SCHEMA)
+    filled = validate(config)
     assert config == before
     stage = filled["recipes"]["short"]["stages"][0]
     assert (stage["schedule"], stage["weight_decay"], stage["max_grad_norm"], stage["warmup_ratio"]) == (
@@ -230,8 +233,8 @@ def test_defaults_are_filled_in_and_the_input_is_not_touched(config):
     assert filled["alignments"]["random"]["relative"]["pivots"] == 300
     assert filled["experiments"][0]["seeds"] == [1]
     filled["alignments"]["random"]["relative"]["pivots"] = 0
-    assert validate(config, SCHEMA)["alignments"]["random"]["relative"]["pivots"] == 300  # defaults are copies
-    assert validate(filled | {"alignments": validate(config, SCHEMA)["alignments"]}, SCHEMA) == validate(config, SCHEMA)
+    assert validate(config)["alignments"]["random"]["relative"]["pivots"] == 300  # defaults are copies
+    assert validate(filled | {"alignments": validate(config)["alignments"]}) == validate(config)
 
 
 def test_experiments_expand_to_all_combinations(config):
@@ -240,7 +243,7 @@ def test_experiments_expand_to_all_combinations(config):
         config["experiments"][0] | {"model": ["llama", "gpt"], "alignment": ["tokalign", "random"], "seeds": [3, 1]},
         config["experiments"][0] | {"name": "second", "baselines": []},
     ]
-    runs = expand(validate(config, SCHEMA))
+    runs = expand(validate(config))
     names = [(run.experiment, run.model, run.alignment, run.seed) for run in runs]
     assert names == [
         ("tiny", "llama", "tokalign", 3), ("tiny", "llama", "tokalign", 1), ("tiny", "llama", "random", 3),
@@ -274,7 +277,7 @@ def test_weights_for_all_sources_or_none(config):
     assert message(config).startswith("corpora.tiny.sources.en.weight: missing")
     for source in config["corpora"]["tiny"]["sources"].values():
         source["weight"] = 0.5
-    validate(config, SCHEMA)
+    validate(config)
 
 
 def test_sources_have_one_origin_and_what_belongs_to_it(config):
@@ -283,7 +286,7 @@ def test_sources_have_one_origin_and_what_belongs_to_it(config):
     config["corpora"]["tiny"]["sources"]["de"] = {"hub": "owner/name"}
     assert message(config).startswith("corpora.tiny.sources.de.revision: missing key")
     config["corpora"]["tiny"]["sources"]["de"] = {"hub": "owner/name", "revision": "main"}
-    validate(config, SCHEMA)
+    validate(config)
     model = config["models"]["llama"]
     for source, text in {
         "{}": "models.llama.source: needs exactly one origin\n  found:    none",
@@ -327,7 +330,7 @@ def test_numbers_that_do_not_fit_together(config):
         stage.clear()
         stage |= before
     stage |= {"device_sequences": 3, "processes": 4, "train": "lora", "quantization": "4bit", "steps": None, "tokens": 99}
-    validate(config, SCHEMA)
+    validate(config)
     config["evaluations"]["heldout"]["perplexity"]["stride"] = 65
     assert message(config).startswith("evaluations.heldout.perplexity.stride: larger than the window")
 
@@ -349,7 +352,7 @@ def test_local_files(tmp_path, monkeypatch):
 
 def test_check_files(config, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    filled = validate(config, SCHEMA)
+    filled = validate(config)
     (tmp_path / "corpus").mkdir()
     for name in ("en", "de", "ru"):
         with pytest.raises(ConfigurationError, match=r"corpora\.tiny\.sources\.\w\w\.files: no such file"):
@@ -362,34 +365,58 @@ def test_check_files(config, tmp_path, monkeypatch):
     check_files(filled)
 
 
-def properties(schema: dict[str, Any], place: str = ""):
-    """Yield (place, property with references resolved, is it required) of a whole schema."""
-    for name, sub in schema.get("$defs", {}).items():
-        yield from properties(sub, name)
-    for name, sub in schema.get("properties", {}).items():
-        reference = sub.get("$ref", "").removeprefix("#/$defs/")
-        yield f"{place}.{name}", {**SCHEMA["$defs"][reference], **sub} if reference else sub, name in schema.get("required", [])
-        yield from properties(sub, f"{place}.{name}")
-    if isinstance(schema.get("items"), dict):
-        yield from properties(schema["items"], place)
+def properties():
+    """Yield (kind of block, key, its schema with references resolved, is it required) of all blocks."""
+    for name, block in {"Configuration": SCHEMA, **SCHEMA["$defs"]}.items():
+        for key, sub in block["properties"].items():
+            yield name, key, resolved(sub, SCHEMA), key in block.get("required", [])
 
 
 def test_every_key_is_described_and_has_a_default_unless_it_must_be_given():
     """Keys of an origin stand for a choice; an alignment without `relative` needs no vectors, without `imported` no file,
-    vectors that are trained here need no files, suites are run only on request, a criterion has one of two limits, other keys have a default."""
-    choices = {".".join((block, key)) for block, keys in {
-        "corpus_source": ("files", "hub", "revision"), "alignment": ("vectors", "imported"), "vectors": ("imported",),
-        "source": ("folder", "gguf", "wheel", "sha256", "file", "hub", "revision", "train"),
-        "evaluation": ("alignment", "tasks", "choices", "translation", "generation", "efficiency"),
-        "evaluation.alignment": ("embedder",), "testset": ("files", "text_files", "hub", "revision"),
-        "criterion": ("relative_loss", "absolute_loss"),
+    vectors that are trained here need no files, suites are run only on request, a criterion has one of two limits,
+    other keys have a default."""
+    choices = {(block, key) for block, keys in {
+        "CorpusSource": ("files", "hub", "revision"), "AlignmentBlock": ("vectors", "imported"), "VectorsBlock": ("imported",),
+        "Source": ("folder", "gguf", "wheel", "sha256", "file", "hub", "revision", "train"),
+        "Evaluation": ("alignment", "tasks", "choices", "translation", "generation", "efficiency"),
+        "AlignmentScores": ("embedder",), "Testset": ("files", "text_files", "hub", "revision"),
+        "Criterion": ("relative_loss", "absolute_loss"),
     }.items() for key in keys}  # fmt: skip
-    every = list(properties(SCHEMA))
-    assert len(every) > 80
-    assert [place for place, sub, _ in every if not sub.get("description")] == []
-    assert {place.lstrip(".") for place, sub, required in every if not required and "default" not in sub} == choices
-    for place, sub, required in every:
-        assert not (required and "default" in sub), place
+    every = list(properties())
+    assert len(every) > 200
+    assert [(block, key) for block, key, sub, _ in every if not sub.get("description")] == []
+    assert {(block, key) for block, key, sub, required in every if not required and "default" not in sub} == choices
+    assert [(block, key) for block, key, sub, required in every if required and "default" in sub] == []
+
+
+def test_whole_numbers_stay_whole_numbers_and_nothing_is_converted(config):
+    config["recipes"]["short"]["stages"][0] |= {"max_loss_rise": 3, "weight_decay": 0}
+    stage = validate(config)["recipes"]["short"]["stages"][0]
+    assert canonical([stage["max_loss_rise"], stage["weight_decay"], stage["max_grad_norm"]]) == "[3,0,0.3]"
+    config["recipes"]["short"]["stages"][0]["compile"] = 1
+    assert message(config).startswith("recipes.short.stages[0].compile: wrong type\n  found:    1 (a whole number)")
+
+
+@pytest.mark.parametrize(
+    ("place", "expected"),
+    [
+        ("config.yaml", "eb84be503f319dc71b8f273d0c5a19bb4830f80b214c86e6e44804533fed5694"),
+        ("presets/pythia-1b-gemma.yaml", "aee9a43aa219687e0d5316c8e74a8af3c92b2fc44d94cf98a3979f84d25fd657"),
+        ("presets/pythia-1b-llama3.yaml", "038bae73af852e84c39bd93520c405b7290cc80c7810cd4d66b6106aeaaf84c3"),
+        ("presets/pythia-1b-qwen2.yaml", "d642180a8f3b43b749b72b94fa30d32343165debc2380088346fa00b772a9c68"),
+        ("presets/tokalign-baseline.yaml", "e60eeec8c2e2b71c91ceddd07f1317d37e377529bb000bb8f8c9b9ffc49a22e3"),
+    ],
+)
+def test_what_is_filled_in_does_not_change_by_chance(place, expected):
+    """SHA-256 of the canonical JSON. Another value makes rules run again: change it only together with a file or a default."""
+    filled = validate(yaml.safe_load((ROOT / "config" / place).read_text(encoding="utf-8")))
+    assert hashlib.sha256(canonical(filled).encode()).hexdigest() == expected
+
+
+def test_what_is_filled_in_for_the_tiny_configuration():
+    expected = "d2956f8df73492fd8c5a5752623af0bae8c614d26a804f19c48739e5195f26d5"
+    assert hashlib.sha256(canonical(validate(CONFIG)).encode()).hexdigest() == expected
 
 
 keys = st.text(max_size=3)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -14,18 +14,19 @@ from commands.initialization import initialize_model
 from support.models import CONFIGS, DEFAULTS, tensors
 from support.models import settings as initialization
 from support.project import WORDS, write_tokenizer
+from support.settings import altered
 from support.shards import write_shard
 from tokalign.alignment.align import Side, align
 from tokalign.alignment.matrix import Alignment, StoredAlignment, read_alignment, write_alignment
 from tokalign.alignment.methods.registry import METHODS
 from tokalign.alignment.table import TWINS
 from tokalign.common.errors import ArtifactError, ConfigurationError
-from tokalign.initialization.fit import FitSettings, fit_rows
+from tokalign.config.alignments import FitSettings, InitializationSettings
+from tokalign.initialization.fit import fit_rows
 from tokalign.initialization.fitted_rows import FittedRows, read_fitted, write_fitted
 from tokalign.initialization.head_calibration import sample_documents
 from tokalign.initialization.initialize import initialize
 from tokalign.initialization.piece_regression import examples, merge_parents
-from tokalign.initialization.settings import InitialisationSettings
 from tokalign.models.loading import load_model
 from tokalign.tokenizers.loading import load_tokenizer
 from tokalign.tokenizers.vocabulary import describe, write_vocabulary
@@ -41,7 +42,7 @@ FIT = FitSettings(
     precision="float32",
     seed=1,
 )
-UNCALIBRATED = replace(FIT, calibration_tokens=0)
+UNCALIBRATED = altered(FIT, calibration_tokens=0)
 PADDED = 6
 """Rows of a model beyond its tokenizer, of numbers that would be seen anywhere."""
 
@@ -81,13 +82,13 @@ class Case:
             model.save_pretrained(folder)
         return folder
 
-    def fit(self, name: str, settings: FitSettings, how: InitialisationSettings | None = None) -> FittedRows:
+    def fit(self, name: str, settings: FitSettings, how: InitializationSettings | None = None) -> FittedRows:
         return fit_rows(
             self.model(name), self.target, self.source, self.stored, self.alignment.categories, self.shards, settings,
             how or initialization(), threads=1,
         )  # fmt: skip
 
-    def initialized(self, name: str, out: Path, fitted: FittedRows | None, how: InitialisationSettings | None = None) -> Path:
+    def initialized(self, name: str, out: Path, fitted: FittedRows | None, how: InitializationSettings | None = None) -> Path:
         out.mkdir(parents=True)
         roles = self.target.vocabulary.roles
         initialize(self.model(name), out, self.stored, self.alignment.categories, roles, how or initialization(), fitted)
@@ -179,7 +180,7 @@ MODELS = [("llama, tied", False), ("llama, untied", False), ("llama, tied", True
 @pytest.mark.parametrize(("name", "untie"), MODELS)
 def test_decomposed_rows_are_predicted_and_all_others_are_those_of_the_alignment(case, tmp_path, name, untie, layers):
     how = initialization(untie=untie)
-    fitted = case.fit(name, replace(UNCALIBRATED, layers=layers), how)
+    fitted = case.fit(name, altered(UNCALIBRATED, layers=layers), how)
     categories = case.alignment.categories
     cuts = {i: cut_by_hand(case, i) for i in np.flatnonzero(categories == "decomposed").tolist()}
     ids = [i for i, pieces in cuts.items() if len(pieces) > 1]
@@ -329,7 +330,7 @@ def test_commands_write_the_same_bytes_twice_and_a_model_that_loads(case, tmp_pa
 
 
 def test_seed_of_the_fit_counts(case):
-    one, other = (case.fit("llama, tied", replace(FIT, seed=seed)) for seed in (1, 2))
+    one, other = (case.fit("llama, tied", altered(FIT, seed=seed)) for seed in (1, 2))
     assert not np.array_equal(one.input, other.input)
     assert not np.array_equal(one.bias, other.bias)
 

@@ -11,10 +11,11 @@ from gguf import GGUFWriter
 from safetensors.torch import load_file, save_file
 from tokalign.common.errors import ArtifactError, ConfigurationError, InputError
 from tokalign.common.files import read_json
+from tokalign.config.sources import BpeSettings
 from tokalign.fetch.sources import Located
 from tokalign.models.resolve import resolve_model
 from tokalign.models.safetensors_file import read_safetensors_header, weight_files
-from tokalign.tokenizers.bpe import BpeSettings, train_bpe
+from tokalign.tokenizers.bpe import train_bpe
 from tokalign.tokenizers.gguf import SAMPLES, read_gguf_tokenizer
 from tokalign.tokenizers.resolve import read_source_tokenizer, save_tokenizer, set_special_tokens
 from tokalign.tokenizers.vocabulary import read_vocabulary
@@ -158,7 +159,7 @@ def test_configuration_that_does_not_fit_the_weights(tmp_path: Path, change, mes
 
 
 def trained() -> PreTrainedTokenizerFast:
-    return train_bpe(TEXTS, BpeSettings(300, 2, "individual", {"eos": "<|endoftext|>", "pad": "<|pad|>"}))
+    return train_bpe(TEXTS, BpeSettings(vocabulary_size=300, digits="individual"), {"eos": "<|endoftext|>", "pad": "<|pad|>"})
 
 
 def save(tokenizer, folder: Path) -> dict:

@@ -13,16 +13,16 @@ from plan.resources import Jobs, Profile, memory, runtime
 from plan.settings import Settings, labels, options
 from plan.study import Study
 from support.names import Names
-from support.project import CONFIG, ROOT
+from support.project import CONFIG
 from tokalign.common.digests import DigestCache
 from tokalign.common.errors import ConfigurationError
-from tokalign.config.validation import load_schema, validate
+from tokalign.config.validation import validate
 from tokalign.preflight import estimates
 
 
 @pytest.fixture
 def config() -> dict[str, Any]:
-    return validate(CONFIG, load_schema(ROOT / "workflow/schemas/config.schema.yaml"))
+    return validate(CONFIG)
 
 
 def settings(config: dict[str, Any], folder: Path) -> Settings:

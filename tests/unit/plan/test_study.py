@@ -9,10 +9,8 @@ from plan import paths
 from plan.evaluations import Evaluations
 from plan.study import Study
 from support.names import Names
-from support.project import CONFIG, ROOT
-from tokalign.config.validation import load_schema, validate
-
-SCHEMA = load_schema(ROOT / "workflow/schemas/config.schema.yaml")
+from support.project import CONFIG
+from tokalign.config.validation import validate
 
 
 def study(**changes) -> Study:
@@ -20,7 +18,7 @@ def study(**changes) -> Study:
     config = copy.deepcopy(CONFIG)
     for section, value in changes.items():
         config[section] = value if isinstance(value, list) else config.get(section, {}) | value
-    return Study(validate(config, SCHEMA))
+    return Study(validate(config))
 
 
 NAMES = Names(model="llama", tokenizer="new", corpus="tiny", alignment="tokalign", recipe="short", stage="stage2", seed="1")

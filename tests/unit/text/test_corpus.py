@@ -17,6 +17,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from support.project import ROOT
+from support.settings import altered
 from tokalign.common.errors import InputError
 from tokalign.text import corpus
 from tokalign.text.corpus import CorpusSettings, Source, document_hash, prepare_corpus, share_budget
@@ -43,7 +44,7 @@ def texts(prefix: str, number: int, seed: int = 0) -> list[str]:
 def prepare(folder: Path, sources: list[Source], **changes) -> tuple[dict, dict[str, list[dict]]]:
     """Return the manifest and the rows of each shard."""
     folder.mkdir()
-    manifest = prepare_corpus(sources, replace(SETTINGS, **changes), folder)
+    manifest = prepare_corpus(sources, altered(SETTINGS, **changes), folder)
     return manifest, {path.stem: pq.read_table(path).to_pylist() for path in sorted(folder.iterdir())}
 
 

@@ -6,8 +6,11 @@ from pathlib import Path
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from support.settings import unchecked
 from tokalign.common.errors import ConfigurationError, InputError
-from tokalign.tokenizers.bpe import BpeSettings, read_texts, train_bpe
+from tokalign.config.sources import BpeSettings
+from tokalign.tokenizers.bpe import read_texts, train_bpe
+from transformers import PreTrainedTokenizerFast
 
 WORDS = ["alpha", "beta", "gamma", "größe", "река", "भारत", "日本語", "2024", "x_1", "\n    return", "don't"]
 
@@ -17,14 +20,15 @@ def corpus(documents: int = 200) -> list[str]:
     return [" ".join(rng.choices(WORDS, k=20)) for _ in range(documents)]
 
 
-def settings(**changes) -> BpeSettings:
-    values = {"vocabulary_size": 300, "min_frequency": 2, "digits": "individual", "special_tokens": {"eos": "<|endoftext|>"}}
-    return BpeSettings(**(values | changes))
+def trained(texts: list[str], special_tokens: dict[str, str | None] | None = None, **changes) -> PreTrainedTokenizerFast:
+    values = {"vocabulary_size": 300, "min_frequency": 2, "digits": "individual", "max_bytes": None}
+    chosen = {"eos": "<|endoftext|>"} if special_tokens is None else special_tokens
+    return train_bpe(texts, unchecked(BpeSettings, **(values | changes)), chosen)
 
 
 def test_two_merges_by_hand():
     # "abab" x 3 and "ab" x 1, as words: pairs (a, b) 7 times, (b, a) 3 times; then (ab, ab) 3 times.
-    tokenizer = train_bpe(["abab"] * 3 + ["ab"], settings(vocabulary_size=259, special_tokens={"eos": "<e>"}))
+    tokenizer = trained(["abab"] * 3 + ["ab"], vocabulary_size=259, special_tokens={"eos": "<e>"})
     vocabulary = tokenizer.get_vocab()
     assert len(tokenizer) == 259
     assert (vocabulary["<e>"], vocabulary["ab"], vocabulary["abab"]) == (0, 257, 258)
@@ -32,13 +36,13 @@ def test_two_merges_by_hand():
 
 def test_same_result_twice_and_in_another_order():
     texts = corpus()
-    first = train_bpe(texts, settings()).backend_tokenizer.to_str()
-    assert train_bpe(texts, settings()).backend_tokenizer.to_str() == first
-    assert train_bpe(texts[::-1], settings()).backend_tokenizer.to_str() == first
+    first = trained(texts).backend_tokenizer.to_str()
+    assert trained(texts).backend_tokenizer.to_str() == first
+    assert trained(texts[::-1]).backend_tokenizer.to_str() == first
 
 
 def test_text_comes_back_whatever_it_is():
-    tokenizer = train_bpe(corpus(), settings())
+    tokenizer = trained(corpus())
     for text in ("alpha beta", " lead", "trail ", "\x00\x01\x7f", "🙂 unseen ½ \u0378", "a\u0301 e\r\n\t  x"):
         ids = tokenizer(text)["input_ids"]
         assert tokenizer.decode(ids) == text
@@ -46,29 +50,29 @@ def test_text_comes_back_whatever_it_is():
 
 def test_special_tokens_come_first_and_roles_may_share_one():
     roles = {"eos": "<|endoftext|>", "pad": "<|pad|>", "unk": None}
-    tokenizer = train_bpe(corpus(), settings(special_tokens=roles))
+    tokenizer = trained(corpus(), special_tokens=roles)
     assert (tokenizer.eos_token_id, tokenizer.pad_token_id, tokenizer.bos_token_id, tokenizer.unk_token_id) == (0, 1, None, None)
-    shared = train_bpe(corpus(), settings(special_tokens={"eos": "<e>", "pad": "<e>"}))
+    shared = trained(corpus(), special_tokens={"eos": "<e>", "pad": "<e>"})
     assert (shared.eos_token_id, shared.pad_token_id) == (0, 0)
     assert len(tokenizer) == len(shared) == 300
 
 
 @pytest.mark.parametrize(("digits", "longest"), [("individual", 1), ("groups_of_3", 3), ("unlimited", 6)])
 def test_digits(digits, longest):
-    tokenizer = train_bpe(["123456 is a number and 123456 too"] * 50, settings(vocabulary_size=265, digits=digits))
+    tokenizer = trained(["123456 is a number and 123456 too"] * 50, vocabulary_size=265, digits=digits)
     numbers = [token for token in tokenizer.get_vocab() if token.isascii() and token.strip("Ġ").isdigit()]
     assert max(map(len, numbers)) == longest
 
 
 def test_words_of_indic_scripts_are_not_cut_at_vowel_signs():
-    tokenizer = train_bpe(["विशाल देश"] * 20, settings(vocabulary_size=265))
+    tokenizer = trained(["विशाल देश"] * 20, vocabulary_size=265)
     steps = tokenizer.backend_tokenizer.pre_tokenizer.pre_tokenize_str("विशाल देश")
     assert [span for _, span in steps] == [(0, 5), (5, 9)]
 
 
 def test_too_little_text():
     with pytest.raises(InputError, match=r"too small[\s\S]*300"):
-        train_bpe(["abc"], settings())
+        trained(["abc"])
 
 
 @pytest.mark.parametrize(
@@ -78,12 +82,11 @@ def test_too_little_text():
         {"special_tokens": {}},
         {"special_tokens": {"eos": None}},
         {"special_tokens": {"eos": "<e>", "end": "<f>"}},
-        {"digits": "some"},
     ],
 )
 def test_wrong_settings(changes):
     with pytest.raises(ConfigurationError):
-        train_bpe(corpus(), settings(**changes))
+        trained(corpus(), **changes)
 
 
 def write(folder: Path, shards: list[list[str]]) -> list[Path]:

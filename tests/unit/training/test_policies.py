@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
-
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 import torch
+from support.settings import altered
 from support.training import ALONE, EXECUTION, MODELS, SEED, SETTINGS, VOCABULARY, data, llama, random_blocks, weights
 from tokalign.common.errors import ArtifactError, ConfigurationError, InputError
 from tokalign.tokens.packing import PackedBlocks
@@ -35,7 +34,7 @@ def blocks(tmp_path_factory) -> PackedBlocks:
 
 def published(blocks, state, name, policy, **rest):
     """Train two steps with a policy and return the model that a stage would publish, in bfloat16 as its source."""
-    settings = replace(SETTINGS, train=policy, steps=2, weight_decay=0.3, lora=rest.get("lora"))
+    settings = altered(SETTINGS, train=policy, steps=2, weight_decay=0.3, lora=rest.get("lora"))
     model = MODELS[name]()
     model.to(torch.bfloat16).float()  # the source is stored in bfloat16
     select_parameters(model, policy, **rest)
@@ -83,7 +82,7 @@ def test_all_changes_everything(name, blocks, tmp_path):
 @pytest.mark.parametrize("targets", ["all-linear", ["q_proj", "v_proj"]])
 def test_lora_changes_exactly_its_targets(targets, embeddings, blocks, tmp_path):
     """Adapters are merged: the model has the parameters that it had, and those of the targets are others."""
-    lora = replace(LORA, targets=targets, embeddings=embeddings)
+    lora = altered(LORA, targets=targets, embeddings=embeddings)
     before = weights(MODELS["untied"]().to(torch.bfloat16))
     after = published(blocks, tmp_path, "untied", "lora", lora=lora)
     inner = {key for key in before if "layers" in key and "proj" in key}
@@ -95,7 +94,7 @@ def test_lora_changes_exactly_its_targets(targets, embeddings, blocks, tmp_path)
 
 def test_adapters_are_a_product_of_low_rank(blocks, tmp_path):
     """What is added is alpha / rank B A, worked out by hand from the trained factors."""
-    settings = replace(SETTINGS, train="lora", steps=2, lora=LORA)
+    settings = altered(SETTINGS, train="lora", steps=2, lora=LORA)
     model = select_parameters(llama(), "lora", lora=LORA)
     values = train_stage(model, data(blocks), settings, EXECUTION, seed=SEED, state=tmp_path, deadline=None, processes=ALONE)
     made = weights(finished_model(llama(), "lora", values, LORA))
@@ -125,7 +124,7 @@ def test_refusals(tmp_path):
     with pytest.raises(InputError, match="embeddings, new_rows, all, lora"):
         select_parameters(llama(), "head")
     with pytest.raises(ConfigurationError, match="q_proj"):
-        with_adapters(llama(), replace(LORA, targets=["query"]))
+        with_adapters(llama(), altered(LORA, targets=["query"]))
     with pytest.raises(ArtifactError, match="do not fit the model"):
         put_in(llama(), {"model.embed_tokens.weight": torch.zeros(3, 3)}, tmp_path)
     with pytest.raises(ArtifactError, match="nothing"):

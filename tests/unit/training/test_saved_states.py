@@ -10,9 +10,9 @@ import shutil
 import threading
 import time
 from collections import namedtuple
-from dataclasses import replace
 
 import pytest
+from support.settings import altered
 from support.training import SETTINGS
 from tokalign.common.errors import ArtifactError, InputError
 from tokalign.training.saved_states import (
@@ -65,9 +65,9 @@ def test_fingerprint_names_what_changed(tmp_path):
     check_fingerprint(tmp_path, first)
     for other, message in (
         (fingerprint(DIGESTS | {"blocks": "cc"}, SETTINGS, 1, [0, 0], 1), "inputs.blocks: bb -> cc"),
-        (fingerprint(DIGESTS, replace(SETTINGS, learning_rate=0.5), 1, [0, 0], 1), "settings.learning_rate: 0.01 -> 0.5"),
+        (fingerprint(DIGESTS, altered(SETTINGS, learning_rate=0.5), 1, [0, 0], 1), "settings.learning_rate: 0.01 -> 0.5"),
         (
-            fingerprint(DIGESTS, replace(SETTINGS, steps=7), 2, [24, 0], 1),
+            fingerprint(DIGESTS, altered(SETTINGS, steps=7), 2, [24, 0], 1),
             "seed: 1 -> 2; settings.steps: 6 -> 7; used_sequences: [0, 0] -> [24, 0]",
         ),
         (fingerprint({"blocks": "bb"}, SETTINGS, 1, [0, 0], 2), "inputs.model.safetensors: aa -> None; version: 1 -> 2"),

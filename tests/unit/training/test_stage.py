@@ -8,12 +8,12 @@ import os
 import signal
 import time
 from collections.abc import Callable
-from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
+from support.settings import altered
 from support.shards import write_shard
 from support.training import (
     ALONE,
@@ -32,6 +32,7 @@ from support.training import (
     train,
 )
 from tokalign.common.errors import InputError, StageStoppedError
+from tokalign.config.recipes import Execution, Mixture
 from tokalign.tokens.packing import PackedBlocks, pack_shards
 from tokalign.training import callback, stage, trainer
 from tokalign.training import data as stage_data
@@ -39,7 +40,6 @@ from tokalign.training.heldout import HeldoutText
 from tokalign.training.order import data_order
 from tokalign.training.policies import select_parameters
 from tokalign.training.saved_states import COMPLETE, last_state
-from tokalign.training.settings import Execution
 from transformers import PreTrainedModel
 
 
@@ -75,8 +75,8 @@ def fed(monkeypatch) -> list[int]:
 
 
 def test_second_stage_goes_on_with_the_data_behind_the_first(blocks, tmp_path, fed):
-    train(blocks, tmp_path / "1", replace(SETTINGS, steps=3))
-    train(blocks, tmp_path / "2", replace(SETTINGS, steps=4, name="stage2"), used=12)
+    train(blocks, tmp_path / "1", altered(SETTINGS, steps=3))
+    train(blocks, tmp_path / "2", altered(SETTINGS, steps=4, name="stage2"), used=12)
     assert fed == data_order(20, 0, 28, SEED).tolist()
     assert sorted(fed[:20]) == list(range(20))  # a whole pass through the data, across both stages
     assert [row["tokens"] for row in metrics(tmp_path / "2")] == [BLOCK * (12 + 4 * step) for step in range(1, 5)]
@@ -128,7 +128,7 @@ def test_stopped_before_the_time_limit_and_continued(blocks, tmp_path, uninterru
 
 def test_size_of_a_saved_state(blocks, tmp_path):
     """What lies on the disk after a stage: 12 bytes for each trained parameter, and little else; DeepSpeed saves all weights besides."""
-    settings = replace(SETTINGS, train="embeddings", steps=1)
+    settings = altered(SETTINGS, train="embeddings", steps=1)
     train(blocks, tmp_path, settings, make=MODELS["untied"])
     model = select_parameters(MODELS["untied"](), "embeddings")
     large = sum((tmp_path / "checkpoint-1" / name).stat().st_size for name in (trainer.TRAINED, "optimizer.pt"))
@@ -143,7 +143,7 @@ def test_time_to_save_is_kept_free_before_anything_was_saved(blocks, tmp_path, m
     """At a guessed rate: a state that would take hours is saved hours before the limit."""
     monkeypatch.setattr(callback, "SAVE_RATE", 1.0)
     with pytest.raises(StageStoppedError, match="time limit of the job is near; step 1 of 6"):
-        train(blocks, tmp_path, SETTINGS, replace(EXECUTION, save_steps=6), deadline=time.monotonic() + 3600)
+        train(blocks, tmp_path, SETTINGS, altered(EXECUTION, save_steps=6), deadline=time.monotonic() + 3600)
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
@@ -159,7 +159,7 @@ def test_stopped_by_a_signal_and_continued(blocks, tmp_path, monkeypatch, uninte
 
 def test_line_of_metrics_covers_steps_before_an_interruption(blocks, tmp_path, monkeypatch):
     """Lines every four steps, an interruption after the third: the line of step 4 has the mean of four losses."""
-    execution = replace(EXECUTION, log_steps=4, save_steps=1)
+    execution = altered(EXECUTION, log_steps=4, save_steps=1)
     with monkeypatch.context() as patch:
         at_block(patch, 12, crash)  # within step 4
         with pytest.raises(RuntimeError):
@@ -189,7 +189,7 @@ def test_crashed_and_continued(blocks, tmp_path, monkeypatch, uninterrupted):
 @pytest.mark.parametrize("what", ["embeddings", "all"])
 def test_other_architectures_are_continued_too(name, what, blocks, tmp_path, monkeypatch):
     """An LM head of its own, which GPT-NeoX saves under another name than its module's; random numbers of dropout."""
-    settings = replace(SETTINGS, train=what)
+    settings = altered(SETTINGS, train=what)
     reference = train(blocks, tmp_path / "1", settings, make=MODELS[name])
     assert not torch.equal(reference.lm_head.weight, MODELS[name]().lm_head.weight)
     at_block(monkeypatch, 17, crash)
@@ -208,7 +208,7 @@ def test_how_often_it_saves_and_logs_may_change(blocks, tmp_path, monkeypatch, u
     with monkeypatch.context() as patch:
         at_block(patch, 22, crash)  # within step 6
         with pytest.raises(RuntimeError):
-            train(blocks, tmp_path, SETTINGS, replace(EXECUTION, save_steps=3, log_steps=2))
+            train(blocks, tmp_path, SETTINGS, altered(EXECUTION, save_steps=3, log_steps=2))
     assert states(tmp_path) == ["checkpoint-2", "checkpoint-3"]
     assert [row["step"] for row in metrics(tmp_path)] == [1, 2, 4]
     assert_same_bits(train(blocks, tmp_path), uninterrupted[0])
@@ -283,7 +283,7 @@ def poisoned(blocks: PackedBlocks, state: Path, monkeypatch, execution: Executio
 
 
 def test_loss_that_is_not_a_number(blocks, tmp_path, monkeypatch):
-    text = poisoned(blocks, tmp_path, monkeypatch, replace(EXECUTION, save_steps=6))
+    text = poisoned(blocks, tmp_path, monkeypatch, altered(EXECUTION, save_steps=6))
     assert text.startswith("stage1: the loss of step 2 is nan")
     assert "lower learning_rate" in text
     assert [row["step"] for row in metrics(tmp_path)] == [1]
@@ -298,16 +298,16 @@ def test_state_with_nan_is_not_saved(blocks, tmp_path, monkeypatch):
 
 def test_state_with_weights_that_are_not_finite_is_not_kept(blocks, tmp_path, monkeypatch):
     """The loss of the last step was still finite, and between two log lines nobody looks at it."""
-    text = poisoned(blocks, tmp_path, monkeypatch, replace(EXECUTION, save_steps=1, log_steps=6))
+    text = poisoned(blocks, tmp_path, monkeypatch, altered(EXECUTION, save_steps=1, log_steps=6))
     assert "weights that are not finite" in text
     assert last_state(tmp_path) is None
 
 
 def test_loss_that_runs_away(blocks, tmp_path):
     """A learning rate that is far too large: the mean of ten lines is soon above the lowest before, and the stage ends."""
-    settings = replace(SETTINGS, steps=60, learning_rate=1.0, warmup_ratio=0.5, max_grad_norm=100.0)
+    settings = altered(SETTINGS, steps=60, learning_rate=1.0, warmup_ratio=0.5, max_grad_norm=100.0)
     with pytest.raises(InputError, match=r"the mean loss of 10 lines rose from \d") as caught:
-        train(blocks, tmp_path, settings, replace(EXECUTION, max_loss_rise=0.5, save_steps=5))
+        train(blocks, tmp_path, settings, altered(EXECUTION, max_loss_rise=0.5, save_steps=5))
     assert "lower learning_rate" in str(caught.value)
     assert 10 < metrics(tmp_path)[-1]["step"] < 60
     assert last_state(tmp_path) is not None
@@ -326,7 +326,7 @@ def heldout(tmp_path_factory) -> HeldoutText:
 
 def test_bits_per_byte_on_heldout_text(blocks, heldout, tmp_path):
     """At the beginning, at intervals and at the end; the value is that of a plain sum over windows of a block."""
-    model = train(data(blocks, heldout=heldout), tmp_path, SETTINGS, replace(EXECUTION, heldout_steps=4))
+    model = train(data(blocks, heldout=heldout), tmp_path, SETTINGS, altered(EXECUTION, heldout_steps=4))
     rows = {row["step"]: row["heldout_bits_per_byte"] for row in metrics(tmp_path) if "heldout_bits_per_byte" in row}
     assert list(rows) == [0, 4, 6]
     assert "loss" not in metrics(tmp_path)[0]
@@ -342,7 +342,7 @@ def test_bits_per_byte_on_heldout_text(blocks, heldout, tmp_path):
 
 
 def test_measuring_changes_nothing_and_is_continued(blocks, heldout, tmp_path, monkeypatch, uninterrupted):
-    execution = replace(EXECUTION, heldout_steps=2)
+    execution = altered(EXECUTION, heldout_steps=2)
     with monkeypatch.context() as patch:
         at_block(patch, 18, crash)
         with pytest.raises(RuntimeError):
@@ -353,8 +353,8 @@ def test_measuring_changes_nothing_and_is_continued(blocks, heldout, tmp_path, m
 
 def test_best_weights_are_published(blocks, heldout, tmp_path):
     """Those of the measurement with the fewest bits, wherever it was; a high learning rate makes later ones worse."""
-    settings = replace(SETTINGS, steps=8, learning_rate=1.0, publish="best of all", max_grad_norm=50.0, schedule="constant")
-    execution = replace(EXECUTION, heldout_steps=1)
+    settings = altered(SETTINGS, steps=8, learning_rate=1.0, publish="best of all", max_grad_norm=50.0, schedule="constant")
+    execution = altered(EXECUTION, heldout_steps=1)
     model = llama()
     given = data(blocks, heldout=heldout)
     values = stage.train_stage(model, given, settings, execution, seed=SEED, state=tmp_path, deadline=None, processes=ALONE)
@@ -374,7 +374,7 @@ def test_document_mask_is_training_on_documents_alone(tmp_path):
     """Two documents in a block, masked, give the loss of the two by themselves: mean over all tokens that have a label."""
     first, second = [5, 6, 7, 8, 9, 0], [11, 12, 13, 14, 15, 16]
     pack_shards([write_shard(tmp_path / "a.arrow", [first[:-1], [*second, 1]])], BLOCK, 0, tmp_path / "blocks")
-    settings = replace(SETTINGS, steps=1, batch_tokens=BLOCK, document_mask=True)
+    settings = altered(SETTINGS, steps=1, batch_tokens=BLOCK, document_mask=True)
     train(PackedBlocks.open(tmp_path / "blocks"), tmp_path / "state", settings)
     model, nats = llama().eval(), 0.0
     for document in (first, second):
@@ -389,7 +389,7 @@ def test_mixture_takes_its_share_of_both(blocks, tmp_path, fed):
     """A quarter of the sequences come from the second corpus, evenly, each corpus in its own order and place."""
     other = PackedBlocks([np.full((8, BLOCK), 1, dtype=np.uint32)], BLOCK)
     given = data(blocks, mixed=other, used=(3, 2))
-    train(given, tmp_path, replace(SETTINGS, mixture_share=0.25))
+    train(given, tmp_path, altered(SETTINGS, mixture=Mixture(corpus="other", share=0.25)))
     expected = []
     own, second = iter(data_order(20, 3, 18, SEED)), iter(data_order(8, 2, 6, SEED))
     for number in range(24):

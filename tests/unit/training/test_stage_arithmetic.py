@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import math
-from dataclasses import replace
 
 import numpy as np
 import pytest
 import torch
+from support.settings import altered
 from support.training import (
     BLOCK,
     EXECUTION,
@@ -90,8 +90,8 @@ def by_hand(blocks: PackedBlocks, settings: StageSettings, used: int = 0) -> tup
 )  # fmt: skip
 def test_equals_a_loop_by_hand(blocks, tmp_path, changes):
     """Loss, clipping, weight decay, warm-up, schedule, accumulation and data are what the settings say."""
-    settings = replace(SETTINGS, **changes[0])
-    made = train(blocks, tmp_path, settings, replace(EXECUTION, **changes[1]))
+    settings = altered(SETTINGS, **changes[0])
+    made = train(blocks, tmp_path, settings, altered(EXECUTION, **changes[1]))
     model, losses, norms = by_hand(blocks, settings)
     assert [row["loss"] for row in metrics(tmp_path)] == pytest.approx(losses, rel=1e-3)
     assert [row["grad_norm"] for row in metrics(tmp_path)] == pytest.approx(norms, rel=1e-3)
@@ -127,21 +127,21 @@ def watched(monkeypatch) -> list[dict]:
 
 @pytest.mark.parametrize("name", ["untied", "gpt_neox"])
 def test_weight_decay_on_matrices_only(name, blocks, tmp_path, watched):
-    model = train(blocks, tmp_path, replace(SETTINGS, steps=1), make=MODELS[name])
+    model = train(blocks, tmp_path, altered(SETTINGS, steps=1), make=MODELS[name])
     assert watched[0]["decay"] == {n: 0.01 if p.ndim == 2 else 0.0 for n, p in model.named_parameters()}
     assert 0.0 in watched[0]["decay"].values()
 
 
 def test_optimizer_of_embeddings_has_nothing_else(blocks, tmp_path, watched):
-    train(blocks, tmp_path, replace(SETTINGS, steps=1, train="embeddings"), make=MODELS["untied"])
+    train(blocks, tmp_path, altered(SETTINGS, steps=1, train="embeddings"), make=MODELS["untied"])
     assert watched[0]["decay"] == {"model.embed_tokens.weight": 0.01, "lm_head.weight": 0.01}
     assert watched[0]["kind"] is torch.optim.AdamW
 
 
 @pytest.mark.parametrize("schedule", ["cosine", "linear", "constant"])
 def test_schedule_and_clipping(schedule, blocks, tmp_path, watched):
-    settings = replace(SETTINGS, steps=10, warmup_ratio=0.2, schedule=schedule)
-    train(blocks, tmp_path, settings, replace(EXECUTION, log_steps=5))
+    settings = altered(SETTINGS, steps=10, warmup_ratio=0.2, schedule=schedule)
+    train(blocks, tmp_path, settings, altered(EXECUTION, log_steps=5))
     rates = [step["rate"] for step in watched]
     assert rates[:3] == pytest.approx([0.0, 0.005, 0.01])
     assert rates[6] == pytest.approx({"cosine": 0.005, "linear": 0.005, "constant": 0.01}[schedule])
@@ -154,14 +154,14 @@ def test_schedule_and_clipping(schedule, blocks, tmp_path, watched):
 
 def test_arguments(tmp_path):
     """What none of the tests above sees."""
-    settings = replace(SETTINGS, steps=100, warmup_ratio=0.031, precision="bfloat16")
+    settings = altered(SETTINGS, steps=100, warmup_ratio=0.031, precision="bfloat16")
     arguments = training_arguments(settings, EXECUTION, tmp_path, 9, block=BLOCK)
     assert arguments.warmup_steps == 4
     assert (arguments.bf16, arguments.seed, arguments.data_seed) == (True, 9, 9)
     assert arguments.save_total_limit == 2
     assert arguments.report_to in ([], "none", ["none"])
     assert (arguments.per_device_train_batch_size, arguments.gradient_accumulation_steps) == (2, 2)
-    compiled = training_arguments(settings, replace(EXECUTION, compile=True), tmp_path, 9, block=BLOCK)
+    compiled = training_arguments(settings, altered(EXECUTION, compile=True), tmp_path, 9, block=BLOCK)
     assert compiled.torch_compile
 
 
@@ -177,7 +177,7 @@ def test_batch_that_cannot_be_shared_out():
     with pytest.raises(ConfigurationError, match="12 sequences a step for 8 processes"):
         accumulation(12, 8, 1)
     with pytest.raises(ConfigurationError, match=f"no multiple of block {BLOCK}"):
-        replace(SETTINGS, batch_tokens=50).sequences(BLOCK)
+        altered(SETTINGS, batch_tokens=50).sequences(BLOCK)
 
 
 def test_deepspeed_configuration():

@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from support.settings import altered, unchecked
 from support.shards import write_shard
 from tokalign.common.errors import ArtifactError, ConfigurationError, InputError
 from tokalign.tokens import counts
@@ -85,7 +86,7 @@ def random_texts(seed: int, tokens: int, vocabulary: int) -> list[list[int]]:
 )
 def test_equals_brute_force(folder, texts, window, min_count, weighting, memory, threads):
     """Any corpus, window, memory and number of threads gives the counts of the definition, rows and columns in order."""
-    chosen = CountSettings(window, min_count, weighting, memory)
+    chosen = unchecked(CountSettings, window=window, min_count=min_count, weighting=weighting, memory_gb=memory)
     kept, expected = brute_force(texts, chosen)
     half = len(texts) // 2
     shards = [write_shard(folder / "a.arrow", texts[:half]), write_shard(folder / "b.arrow", texts[half:], rows=2)]
@@ -106,7 +107,7 @@ def test_equals_brute_force(folder, texts, window, min_count, weighting, memory,
 def test_by_hand(tmp_path):
     """Token 9 is too rare and takes no place in the window; documents do not touch; a pair (1, 1) counts twice."""
     shard = write_shard(tmp_path / "s.arrow", [[1, 9, 2, 1], [2, 3, 3]])
-    result = count_cooccurrences([shard], 10, replace(SETTINGS, window=2), 1)
+    result = count_cooccurrences([shard], 10, altered(SETTINGS, window=2), 1)
     # 1 2 1: (1,2) at distance 1 twice, (1,1) at distance 2, in both directions. 2 3 3: (2,3) at 1 and at 2, (3,3) at 1.
     expected = {(1, 1): 1.0, (1, 2): 2.0, (2, 1): 2.0, (2, 3): 1.5, (3, 2): 1.5, (3, 3): 2.0}
     assert as_pairs(result) == expected
@@ -117,7 +118,7 @@ def test_chunks_and_threads_and_pieces_change_nothing(tmp_path, monkeypatch):
     """Many chunks on disk, many small parts, pieces and threads: always the same bytes, and nothing is left on disk."""
     texts = random_texts(1, 20_000, 300)
     shards = [write_shard(tmp_path / "a.arrow", texts[:100]), write_shard(tmp_path / "b.arrow", texts[100:], rows=150)]
-    large = replace(SETTINGS, window=15, memory_gb=1.0)
+    large = altered(SETTINGS, window=15, memory_gb=1.0)
     reference = count_cooccurrences(shards, 300, large, 1)
     chunks = []
     spill = cooccurrence._spill
@@ -133,7 +134,7 @@ def test_chunks_and_threads_and_pieces_change_nothing(tmp_path, monkeypatch):
     assert not chunks
     for threads in (1, 2):
         # 1e-5 GB hold 625 positions: some 11 documents with their gaps, of 500.
-        result = count_cooccurrences(shards, 300, replace(large, memory_gb=1e-5), threads, scratch=tmp_path)
+        result = count_cooccurrences(shards, 300, altered(large, memory_gb=1e-5), threads, scratch=tmp_path)
         assert_same(reference, result)
     assert max(chunks) > 30
     assert sorted(path.name for path in tmp_path.iterdir()) == ["a.arrow", "b.arrow"]
@@ -159,21 +160,21 @@ def test_no_pairs(tmp_path):
 
 def test_integer_weights():
     """1/d in units of 1/lcm: window 15 has lcm 360360, window 4 has 12."""
-    weights, unit = integer_weights(replace(SETTINGS, window=15))
+    weights, unit = integer_weights(altered(SETTINGS, window=15))
     assert unit == 360360
     assert [Fraction(int(weight), unit) for weight in weights[1:]] == [Fraction(1, d) for d in range(1, 16)]
-    assert integer_weights(replace(SETTINGS, window=4))[0].tolist() == [0, 12, 6, 4, 3]
-    assert integer_weights(replace(SETTINGS, window=2, weighting="uniform"))[0].tolist() == [0, 1, 1]
+    assert integer_weights(altered(SETTINGS, window=4))[0].tolist() == [0, 12, 6, 4, 3]
+    assert integer_weights(altered(SETTINGS, window=2, weighting="uniform"))[0].tolist() == [0, 1, 1]
     for window in (0, 50):
         with pytest.raises(ConfigurationError, match="window"):
-            integer_weights(replace(SETTINGS, window=window))
+            integer_weights(altered(SETTINGS, window=window))
 
 
 def test_window_that_could_overflow_is_refused(tmp_path):
     """Window 31 has a unit of 7.2e13 and weights of 4.03 units; 50,000 occurrences of a token pass 2**64 / 2 / 2.9e14."""
     shard = write_shard(tmp_path / "a.arrow", [[0] * 50_000])
     with pytest.raises(ConfigurationError, match="too large to count"):
-        count_cooccurrences([shard], 1, replace(SETTINGS, window=31), 1)
+        count_cooccurrences([shard], 1, altered(SETTINGS, window=31), 1)
 
 
 def test_count_tokens(tmp_path):

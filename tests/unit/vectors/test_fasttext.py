@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import json
 from collections import Counter
-from dataclasses import asdict, replace
 
 import numpy as np
 import pytest
 from commands.vectors import train_fasttext_vectors
+from support.settings import altered
 from support.shards import write_shard
 from tokalign.common.errors import ArtifactError, ConfigurationError, InputError
-from tokalign.vectors.fasttext import FastTextSettings, train_fasttext
+from tokalign.config.vectors import FastTextSettings
+from tokalign.vectors.fasttext import train_fasttext
 from tokalign.vectors.vectors import read_vectors
 
 SETTINGS = FastTextSettings(
@@ -62,7 +63,7 @@ def test_tokens_counts_and_order(tmp_path):
 def test_learns_topics(tmp_path, ngrams):
     """With and without n-grams."""
     shard = write_shard(tmp_path / "a.arrow", two_topics(300, 40))
-    chosen = replace(SETTINGS, epochs=15, min_ngram=ngrams[0], max_ngram=ngrams[1])
+    chosen = altered(SETTINGS, epochs=15, min_ngram=ngrams[0], max_ngram=ngrams[1])
     vectors, token_ids, _ = train_fasttext([shard], 30, chosen)
     assert sorted(token_ids.tolist()) == [*range(10), *range(20, 30)]
     if ngrams == (0, 0):
@@ -78,7 +79,7 @@ def test_tokens_behind_the_first_1024_of_a_document_are_trained(tmp_path):
     head = [40] * 2000
     texts = [head + (generator.integers(10, size=4000) + 20 * topic).tolist() for topic in (0, 1)]
     shard = write_shard(tmp_path / "a.arrow", texts)
-    vectors, token_ids, _ = train_fasttext([shard], 41, replace(SETTINGS, epochs=20))
+    vectors, token_ids, _ = train_fasttext([shard], 41, altered(SETTINGS, epochs=20))
     topics = token_ids < 40
     assert_topics(vectors[topics], token_ids[topics])
 
@@ -86,7 +87,7 @@ def test_tokens_behind_the_first_1024_of_a_document_are_trained(tmp_path):
 def test_one_thread_gives_the_same_bytes_and_another_seed_others(tmp_path):
     shard = write_shard(tmp_path / "a.arrow", two_topics(60, 30))
     first, second, other = (
-        train_fasttext([shard], 30, chosen)[0].tobytes() for chosen in (SETTINGS, SETTINGS, replace(SETTINGS, seed=2))
+        train_fasttext([shard], 30, chosen)[0].tobytes() for chosen in (SETTINGS, SETTINGS, altered(SETTINGS, seed=2))
     )
     assert first == second
     assert first != other
@@ -94,7 +95,7 @@ def test_one_thread_gives_the_same_bytes_and_another_seed_others(tmp_path):
 
 def test_several_threads_learn_the_same(tmp_path):
     shard = write_shard(tmp_path / "a.arrow", two_topics(300, 40))
-    vectors, token_ids, _ = train_fasttext([shard], 30, replace(SETTINGS, epochs=15, threads=2))
+    vectors, token_ids, _ = train_fasttext([shard], 30, altered(SETTINGS, epochs=15, threads=2))
     assert_topics(vectors, token_ids)
 
 
@@ -108,26 +109,26 @@ def test_errors(tmp_path):
     """No token that is frequent enough, an id out of range, n-grams the wrong way round, and divergence are named."""
     shard = write_shard(tmp_path / "a.arrow", two_topics(20, 30))
     with pytest.raises(InputError, match=r"(?s)no token occurs 9999 times.*600 tokens"):
-        train_fasttext([shard], 30, replace(SETTINGS, min_count=9999))
+        train_fasttext([shard], 30, altered(SETTINGS, min_count=9999))
     with pytest.raises(ArtifactError, match=r"a\.arrow: a token id beyond the vocabulary"):
         train_fasttext([shard], 20, SETTINGS)
     with pytest.raises(ConfigurationError, match=r"(?s)min_ngram: out of range.*1 to 2"):
-        train_fasttext([shard], 30, replace(SETTINGS, min_ngram=3, max_ngram=2))
+        train_fasttext([shard], 30, altered(SETTINGS, min_ngram=3, max_ngram=2))
     with pytest.raises(ConfigurationError, match=r"(?s)the fastText vectors diverge.*lower learning_rate"):
-        train_fasttext([shard], 30, replace(SETTINGS, learning_rate=1e30))
+        train_fasttext([shard], 30, altered(SETTINGS, learning_rate=1e30))
 
 
 def test_script(tmp_path):
     """The file holds vectors, counts and settings; the record has no objective, since the library tells none."""
     shard = write_shard(tmp_path / "a.arrow", two_topics(20, 30))
     (tmp_path / "info.json").write_text('{"size": 30}')
-    words = ["--shards", shard, "--tokenizer-info", tmp_path / "info.json", "--settings", json.dumps(asdict(SETTINGS))]
+    words = ["--shards", shard, "--tokenizer-info", tmp_path / "info.json", "--settings", json.dumps(SETTINGS.plain())]
     words += ["--vectors", tmp_path / "v.safetensors", "--objective", tmp_path / "objective.json"]
     train_fasttext_vectors.main(train_fasttext_vectors.arguments().parse_args(list(map(str, words))))
     vectors = read_vectors(tmp_path / "v.safetensors")
     expected, token_ids, counts = train_fasttext([shard], 30, SETTINGS)
     assert vectors.vectors.tobytes() == expected.tobytes()
     assert (vectors.token_ids.tolist(), vectors.counts.tolist()) == (token_ids.tolist(), counts.tolist())
-    assert vectors.metadata == {"fasttext": asdict(SETTINGS), "vocabulary_size": 30}
+    assert vectors.metadata == {"fasttext": SETTINGS.plain(), "vocabulary_size": 30}
     record = json.loads((tmp_path / "objective.json").read_text())
-    assert record == {"method": "fasttext", "objective": None, "settings": asdict(SETTINGS)}
+    assert record == {"method": "fasttext", "objective": None, "settings": SETTINGS.plain()}

@@ -11,12 +11,13 @@ from dataclasses import replace
 import numpy as np
 import pytest
 from scipy import sparse
+from support.settings import altered, unchecked
 from tokalign.common.errors import ConfigurationError, InputError
 from tokalign.vectors.cooccurrence import Cooccurrences
 from tokalign.vectors.glove import GloveSettings, _arrange, _train, block_bounds, inverse_root, stalled, start_values, train_glove
 
-SETTINGS = GloveSettings(
-    dimensions=20, iterations=3, x_max=10.0, alpha=0.75, learning_rate=0.05, seed=1, block=8, early_stop=None
+SETTINGS = unchecked(
+    GloveSettings, dimensions=20, iterations=3, x_max=10.0, alpha=0.75, learning_rate=0.05, seed=1, block=8, early_stop=None
 )
 
 
@@ -56,7 +57,7 @@ def twin_step(word, context, bias, value, chosen):
 @pytest.mark.parametrize("value", [0.07, 3.0, 10.0, 5000.0])
 def test_steps_equal_the_twin(value):
     """Six steps on one pair give the vectors of the twin, below and above x_max."""
-    chosen = replace(SETTINGS, iterations=6)
+    chosen = altered(SETTINGS, iterations=6)
     words, word_bias, contexts, context_bias = (array.astype(float) for array in start_values(5, chosen))
     vectors, objective = train_glove(one_pair(3, 1, value), chosen, 1)
     dimensions = chosen.dimensions
@@ -89,7 +90,7 @@ def test_clipping():
 
 def test_step_follows_the_gradient_of_the_objective():
     """The first step, divided by the learning rate, is minus the gradient by finite differences of the objective."""
-    value, chosen = 4.0, replace(SETTINGS, iterations=1)
+    value, chosen = 4.0, altered(SETTINGS, iterations=1)
     words, word_bias, contexts, context_bias = (array.astype(float) for array in start_values(5, chosen))
     c = contexts[1, 0, : chosen.dimensions]
 
@@ -120,7 +121,7 @@ def test_same_bytes_for_any_number_of_threads_and_again():
         vectors, again = train_glove(matrix, SETTINGS, threads)
         assert vectors.tobytes() == reference.tobytes()
         assert again == objective
-    assert train_glove(matrix, replace(SETTINGS, seed=2), 1)[0].tobytes() != reference.tobytes()
+    assert train_glove(matrix, altered(SETTINGS, seed=2), 1)[0].tobytes() != reference.tobytes()
     assert reference.shape == (60, 20)
     assert reference.dtype == np.float32
 
@@ -132,7 +133,7 @@ def test_learns_a_low_rank_matrix_as_the_twin_in_random_order_does():
     values = np.exp(w @ w.T).astype(np.float32)
     ids = np.arange(30, dtype=np.int32)
     matrix = Cooccurrences(np.arange(0, 901, 30), np.tile(ids, 30), values.ravel(), ids, ids + 1, 30)
-    chosen = replace(SETTINGS, iterations=25)
+    chosen = altered(SETTINGS, iterations=25)
     _, objective = train_glove(matrix, chosen, 2)
     assert objective[0] > objective[1] > objective[10] > objective[15] > objective[20] > 1.2 * objective[24]
 
@@ -153,7 +154,7 @@ def test_learns_a_low_rank_matrix_as_the_twin_in_random_order_does():
 
 def test_all_blocks_equal_the_twin_in_the_same_order():
     """Two iterations over many blocks give the vectors and the objective of the twin's steps in the order of the blocks."""
-    matrix, chosen = symmetric(40, 6), replace(SETTINGS, iterations=2)
+    matrix, chosen = symmetric(40, 6), altered(SETTINGS, iterations=2)
     bounds = block_bounds(matrix.indptr, chosen.block)
     count, entries = len(bounds) - 1, len(matrix.indices)
     block_of = np.repeat(np.arange(count, dtype=np.int32), np.diff(bounds))
@@ -187,16 +188,16 @@ def test_all_blocks_equal_the_twin_in_the_same_order():
 
 def test_early_stop_ends_where_the_objective_stalls(caplog):
     """The iterations up to the end are those of a run without; every objective is in the log."""
-    matrix, chosen = symmetric(60, 3), replace(SETTINGS, iterations=12)
+    matrix, chosen = symmetric(60, 3), altered(SETTINGS, iterations=12)
     _, whole = train_glove(matrix, chosen, 1)
     falls = [(before - after) / before for before, after in itertools.pairwise(whole)]
     share = sorted(falls)[len(falls) // 2]
     ended = 2 + next(place for place, fall in enumerate(falls) if fall < share)
     assert ended < 12
     with caplog.at_level("INFO", "tokalign.vectors.glove"):
-        vectors, objective = train_glove(matrix, replace(chosen, early_stop=share), 2)
+        vectors, objective = train_glove(matrix, altered(chosen, early_stop=share), 2)
     assert objective == whole[:ended]
-    assert vectors.tobytes() == train_glove(matrix, replace(chosen, iterations=ended), 1)[0].tobytes()
+    assert vectors.tobytes() == train_glove(matrix, altered(chosen, iterations=ended), 1)[0].tobytes()
     lines = [f"iteration {number} of 12: objective {value:.6f}" for number, value in enumerate(objective, 1)]
     assert [line for line in caplog.messages if line.startswith("iteration")] == lines
     assert any(line.startswith("ended early") for line in caplog.messages)
@@ -254,6 +255,6 @@ def test_errors():
     with pytest.raises(InputError, match="no two tokens"):
         train_glove(empty, SETTINGS, 1)
     with pytest.raises(ConfigurationError, match="block"):
-        train_glove(symmetric(9, 1), replace(SETTINGS, block=1 << 17), 1)
+        train_glove(symmetric(9, 1), altered(SETTINGS, block=1 << 17), 1)
     with pytest.raises(ConfigurationError, match="diverge"):
-        train_glove(symmetric(9, 1), replace(SETTINGS, learning_rate=1e30, iterations=9), 1)
+        train_glove(symmetric(9, 1), altered(SETTINGS, learning_rate=1e30, iterations=9), 1)

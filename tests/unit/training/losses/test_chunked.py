@@ -138,7 +138,9 @@ def test_unknown_logits_are_left_to_the_model():
 
 def test_head_with_an_adapter_is_left_to_the_model():
     """The chunks would be made with its frozen weight, and the adapter would never get a gradient."""
-    model = select_parameters(make("llama, untied"), "lora", lora=LoraSettings(2, 4.0, 0.0, ["lm_head"], embeddings=False))
+    model = select_parameters(
+        make("llama, untied"), "lora", lora=LoraSettings(rank=2, alpha=4.0, dropout=0.0, targets=["lm_head"], embeddings=False)
+    )
     assert install(model, "auto") == "plain"
     ids = torch.arange(8)[None]
     model(input_ids=ids, labels=ids).loss.backward()

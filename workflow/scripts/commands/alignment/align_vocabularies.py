@@ -9,6 +9,7 @@ from tokalign.alignment.align import Side, align, check_different
 from tokalign.alignment.matrix import write_alignment
 from tokalign.alignment.methods.registry import METHODS
 from tokalign.common import cli
+from tokalign.config.alignments import AlignmentSettings, read_by_methods
 
 
 def arguments() -> argparse.ArgumentParser:
@@ -18,7 +19,7 @@ def arguments() -> argparse.ArgumentParser:
         parser.add_argument(f"--{side}-tokenizer", type=Path, required=True, help="resolved tokenizer folder")
         parser.add_argument(f"--{side}-vocabulary", type=Path, required=True, help="its vocabulary.parquet")
         parser.add_argument(f"--{side}-vectors", type=Path, help="its vectors, where a method reads them")
-    parser.add_argument("--settings", type=cli.settings, required=True, help="an alignments block")
+    cli.add_settings(parser, AlignmentSettings)
     parser.add_argument("--threads", type=int, required=True, metavar="N", help="threads to compare tokens with")
     parser.add_argument("--matrix", type=Path, required=True, help="safetensors file to write")
     parser.add_argument("--table", type=Path, required=True, help="Parquet file to write")
@@ -35,9 +36,10 @@ def main(args: argparse.Namespace) -> None:
         )
     ]
     check_different(sides[0].vocabulary, sides[1].vocabulary, str(args.target_tokenizer))
-    methods = {name: METHODS[name] for name in args.settings["methods"]}
-    alignment = align(*sides, methods, args.settings | {"threads": args.threads})
-    write_alignment(alignment, args.matrix, args.table, {"settings": args.settings})
+    settings = read_by_methods(args.settings.plain())
+    methods = {name: METHODS[name] for name in settings["methods"]}
+    alignment = align(*sides, methods, settings | {"threads": args.threads})
+    write_alignment(alignment, args.matrix, args.table, {"settings": settings})
 
 
 if __name__ == "__main__":

@@ -1,7 +1,7 @@
-"""Write the tables of all configuration keys, made from the schema, into a page of the documentation.
+"""Write the JSON schema of the configuration, for editors, and the tables of all its keys, both made from its types.
 
-They replace what stands between the lines <!-- schema:begin --> and <!-- schema:end -->. With --check nothing is written,
-and the exit status is 1 if the page is out of date.
+The tables replace what stands between the lines <!-- schema:begin --> and <!-- schema:end --> of a page of the documentation.
+With --check nothing is written, and the exit status is 1 if a file is out of date.
 """
 
 from __future__ import annotations
@@ -14,15 +14,15 @@ from tokalign.common import cli
 from tokalign.common.errors import InputError
 from tokalign.common.files import atomic_file
 from tokalign.config.reference import documented
-from tokalign.config.validation import load_schema
+from tokalign.config.schema import json_schema, schema_text
 
 
 def arguments() -> argparse.ArgumentParser:
     """Return the parser of this command."""
     parser = cli.parser(__doc__)
-    parser.add_argument("--schema", type=Path, required=True, help="JSON schema of the configuration, as YAML")
+    parser.add_argument("--schema", type=Path, required=True, help="YAML file for the JSON schema")
     parser.add_argument("--readme", type=Path, required=True, help="Markdown page with the two markers")
-    parser.add_argument("--check", action="store_true", help="only say whether the page is up to date")
+    parser.add_argument("--check", action="store_true", help="only say whether the files are up to date")
     return parser
 
 
@@ -30,20 +30,21 @@ def main(args: argparse.Namespace) -> None:
     """Write or check.
 
     Raises:
-        InputError: a file is missing, or the page has no place for the tables.
+        InputError: the page is missing, or has no place for the tables.
     """
-    for file in (args.schema, args.readme):
-        if not file.is_file():
-            raise InputError(f"{file}: no such file")
+    if not args.readme.is_file():
+        raise InputError(f"{args.readme}: no such file")
     page = args.readme.read_text(encoding="utf-8")
-    wanted = documented(page, load_schema(args.schema), str(args.readme))
-    if page == wanted:
-        return
-    if args.check:
-        print(f"{args.readme}: its tables do not agree with {args.schema}; to mend: make docs", file=sys.stderr)
+    wanted = {args.readme: documented(page, json_schema(), str(args.readme)), args.schema: schema_text()}
+    stale = [path for path, text in wanted.items() if not path.is_file() or path.read_text(encoding="utf-8") != text]
+    for path in stale:
+        if args.check:
+            print(f"{path}: does not agree with the types of the configuration; to mend: make docs", file=sys.stderr)
+            continue
+        with atomic_file(path) as partial:
+            partial.write_text(wanted[path], encoding="utf-8")
+    if args.check and stale:
         sys.exit(1)
-    with atomic_file(args.readme) as partial:
-        partial.write_text(wanted, encoding="utf-8")
 
 
 if __name__ == "__main__":

@@ -7,15 +7,14 @@ from pathlib import Path
 
 from tokalign.common import cli
 from tokalign.common.files import atomic_directory
+from tokalign.config.corpora import DatasetSettings
 from tokalign.fetch.datasets import fetch_dataset
 
 
 def arguments() -> argparse.ArgumentParser:
     """Return the parser of this command."""
     parser = cli.parser(__doc__)
-    parser.add_argument(
-        "--settings", type=cli.settings, required=True, help="hub, revision, subset, split, max_bytes, text_field, seed"
-    )
+    cli.add_settings(parser, DatasetSettings)
     parser.add_argument("--output", type=Path, required=True, help="folder that shall appear")
     return parser
 
@@ -23,7 +22,7 @@ def arguments() -> argparse.ArgumentParser:
 def main(args: argparse.Namespace) -> None:
     """Fetch."""
     with atomic_directory(args.output) as folder:
-        fetch_dataset(args.settings, folder)
+        fetch_dataset(args.settings.plain(), folder)
 
 
 if __name__ == "__main__":

@@ -1,7 +1,4 @@
-"""Download a snapshot of a hub repository at a pinned revision (network).
-
---settings {"hub": "owner/name", "revision": "commit"}
-"""
+"""Download a snapshot of a hub repository at a pinned revision (network)."""
 
 from __future__ import annotations
 
@@ -9,13 +6,14 @@ import argparse
 from pathlib import Path
 
 from tokalign.common import cli
+from tokalign.config.sources import HubSettings
 from tokalign.fetch.sources import fetch_hub
 
 
 def arguments() -> argparse.ArgumentParser:
     """Return the options of this command."""
     parser = cli.parser(__doc__)
-    parser.add_argument("--settings", type=cli.settings, required=True, help="hub, revision")
+    cli.add_settings(parser, HubSettings)
     parser.add_argument(
         "--kind", choices=("model", "tokenizer", "embedder"), required=True, help="a tokenizer comes without weights"
     )
@@ -25,8 +23,7 @@ def arguments() -> argparse.ArgumentParser:
 
 def main(args: argparse.Namespace) -> None:
     """Fetch one repository."""
-    settings = args.settings
-    fetch_hub(settings["hub"], settings["revision"], args.output, tokenizer_only=args.kind == "tokenizer")
+    fetch_hub(args.settings.hub, args.settings.revision, args.output, tokenizer_only=args.kind == "tokenizer")
 
 
 if __name__ == "__main__":

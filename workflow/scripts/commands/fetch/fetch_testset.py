@@ -7,13 +7,14 @@ from pathlib import Path
 
 from tokalign.common import cli
 from tokalign.common.files import atomic_directory
+from tokalign.config.testsets import TestsetSource
 from tokalign.fetch.datasets import fetch_testset
 
 
 def arguments() -> argparse.ArgumentParser:
     """Return the parser of this command."""
     parser = cli.parser(__doc__)
-    parser.add_argument("--settings", type=cli.settings, required=True, help="JSON: hub, revision, subset, split, limit")
+    cli.add_settings(parser, TestsetSource)
     parser.add_argument("--output", type=Path, required=True, help="folder that shall appear")
     return parser
 
@@ -21,7 +22,7 @@ def arguments() -> argparse.ArgumentParser:
 def main(args: argparse.Namespace) -> None:
     """Fetch."""
     with atomic_directory(args.output) as folder:
-        fetch_testset(args.settings, folder)
+        fetch_testset(args.settings.plain(), folder)
 
 
 if __name__ == "__main__":

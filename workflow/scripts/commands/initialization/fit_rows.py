@@ -6,6 +6,7 @@ import argparse
 from pathlib import Path
 
 from tokalign.common import cli
+from tokalign.config.alignments import FitRowsSettings
 
 
 def arguments() -> argparse.ArgumentParser:
@@ -18,9 +19,7 @@ def arguments() -> argparse.ArgumentParser:
         parser.add_argument(f"--{side}-tokenizer", type=Path, required=True, help="resolved tokenizer folder")
         parser.add_argument(f"--{side}-vocabulary", type=Path, required=True, help="its vocabulary.parquet")
     parser.add_argument("--shards", type=Path, nargs="+", required=True, help="token shards of the target tokenizer")
-    parser.add_argument(
-        "--settings", type=cli.settings, required=True, help="JSON: fit, initialization (blocks), trust_remote_code"
-    )
+    cli.add_settings(parser, FitRowsSettings)
     parser.add_argument("--threads", type=int, default=1, help="CPU threads")
     parser.add_argument("--output", type=Path, required=True, help="safetensors file to write")
     return parser
@@ -32,9 +31,8 @@ def main(args: argparse.Namespace) -> None:
     from tokalign.alignment.align import Side
     from tokalign.alignment.matrix import read_alignment
     from tokalign.alignment.table import read_categories
-    from tokalign.initialization.fit import FitSettings, fit_rows
+    from tokalign.initialization.fit import fit_rows
     from tokalign.initialization.fitted_rows import write_fitted
-    from tokalign.initialization.settings import InitialisationSettings
 
     torch.set_num_threads(args.threads)
     target = Side.read(args.target_tokenizer, args.target_vocabulary)
@@ -46,10 +44,10 @@ def main(args: argparse.Namespace) -> None:
         read_alignment(args.alignment),
         read_categories(args.tokens),
         args.shards,
-        FitSettings(**args.settings["fit"]),
-        InitialisationSettings.from_block(args.settings["initialization"]),
+        args.settings.fit,
+        args.settings.initialization,
         threads=args.threads,
-        trust_remote_code=args.settings["trust_remote_code"],
+        trust_remote_code=args.settings.trust_remote_code,
     )
     write_fitted(args.output, fitted)
 

@@ -9,9 +9,9 @@ from tokalign.alignment.matrix import read_alignment
 from tokalign.alignment.table import read_categories
 from tokalign.common import cli
 from tokalign.common.files import atomic_directory, read_json, write_json
+from tokalign.config.alignments import InitializationSettings, InitializeSettings
 from tokalign.initialization.fitted_rows import read_fitted
 from tokalign.initialization.initialize import initialize
-from tokalign.initialization.settings import InitialisationSettings
 from tokalign.tokenizers.loading import load_tokenizer
 
 
@@ -24,18 +24,14 @@ def arguments() -> argparse.ArgumentParser:
     parser.add_argument("--fitted", type=Path, help="rows fitted to the model, where the alignment has a fit")
     parser.add_argument("--tokenizer", type=Path, required=True, help="resolved target tokenizer")
     parser.add_argument("--tokenizer-info", type=Path, required=True, help="its info.json")
-    parser.add_argument(
-        "--settings", type=cli.settings, required=True, help="initialization of the alignment block; and trust_remote_code"
-    )
+    cli.add_settings(parser, InitializeSettings)
     parser.add_argument("--output", type=Path, required=True, help="folder to write")
     return parser
 
 
 def main(args: argparse.Namespace) -> None:
     """Initialize and save."""
-    block = dict(args.settings)
-    trust = block.pop("trust_remote_code")
-    settings = InitialisationSettings.from_block(block)
+    settings, trust = args.settings.part(InitializationSettings), args.settings.trust_remote_code
     alignment = read_alignment(args.alignment)
     categories = read_categories(args.tokens) if args.tokens else None
     fitted = read_fitted(args.fitted) if args.fitted else None

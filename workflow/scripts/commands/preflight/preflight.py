@@ -12,6 +12,7 @@ import sys
 from pathlib import Path
 
 from tokalign.common import cli
+from tokalign.preflight.settings import PreflightSettings
 
 log = logging.getLogger(__name__)
 
@@ -19,9 +20,7 @@ log = logging.getLogger(__name__)
 def arguments() -> argparse.ArgumentParser:
     """Return the parser of the command line."""
     parser = cli.parser(__doc__)
-    parser.add_argument(
-        "--settings", type=cli.settings, required=True, help="dry_run, sources, models, tokenizers, files, trainings, site"
-    )
+    cli.add_settings(parser, PreflightSettings)
     parser.add_argument("--offline", action="store_true", help="leave the network alone; what needs it is marked as skipped")
     return parser
 
@@ -34,7 +33,8 @@ def main(args: argparse.Namespace) -> None:
     """
     from tokalign.preflight import checks, tables
 
-    settings, site = args.settings, args.settings["site"]
+    settings = args.settings.plain()
+    site = settings["site"]
     log.info("planning the run")
     plan = checks.dry_run(settings["dry_run"], Path(settings["start"]))
     models, vocabularies, notes = {}, {}, {}

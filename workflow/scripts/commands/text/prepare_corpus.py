@@ -10,14 +10,15 @@ from pathlib import Path
 
 from tokalign.common import cli
 from tokalign.common.files import atomic_directory, write_json
+from tokalign.config.corpora import Corpus, CorpusSettings
 from tokalign.config.lookup import local_files
-from tokalign.text.corpus import CorpusSettings, Source, prepare_corpus
+from tokalign.text.corpus import Source, prepare_corpus
 
 
 def arguments() -> argparse.ArgumentParser:
     """Return the parser of this command."""
     parser = cli.parser(__doc__)
-    parser.add_argument("--settings", type=cli.settings, required=True)
+    cli.add_settings(parser, Corpus)
     parser.add_argument("--fetched", nargs="*", default=[], metavar="NAME=FOLDER", help="Parquet files of sources from the hub")
     parser.add_argument("--text", type=Path, required=True, help="folder to write the shards to")
     parser.add_argument("--manifest", type=Path, required=True, help="JSON file to write")
@@ -30,18 +31,17 @@ def main(args: argparse.Namespace) -> None:
     sources = [
         Source(
             name=name,
-            files=tuple(local_files(block.get("files") or [f"{fetched[name]}/*.parquet"], f"source {name}")),
-            text_field=block["text_field"] if "files" in block else "text",
-            language=block["language"],
-            domain=block["domain"],
-            license=block["license"],
-            weight=block["weight"],
+            files=tuple(local_files(block.files or [f"{fetched[name]}/*.parquet"], f"source {name}")),
+            text_field=block.text_field if block.files else "text",
+            language=block.language,
+            domain=block.domain,
+            license=block.license,
+            weight=block.weight,
         )
-        for name, block in args.settings["sources"].items()
+        for name, block in args.settings.sources.items()
     ]
-    settings = CorpusSettings(**{key: value for key, value in args.settings.items() if key != "sources"})
     with atomic_directory(args.text) as folder:
-        manifest = prepare_corpus(sources, settings, folder)
+        manifest = prepare_corpus(sources, args.settings.part(CorpusSettings), folder)
     write_json(args.manifest, manifest)
 
 

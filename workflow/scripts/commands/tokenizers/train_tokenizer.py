@@ -1,7 +1,4 @@
-"""Train a byte-level BPE tokenizer on the training shards of a corpus.
-
---settings {"vocabulary_size": ..., "min_frequency": ..., "digits": ..., "max_bytes": ..., "special_tokens": {role: token}}
-"""
+"""Train a byte-level BPE tokenizer on the training shards of a corpus."""
 
 from __future__ import annotations
 
@@ -9,14 +6,15 @@ import argparse
 from pathlib import Path
 
 from tokalign.common import cli
-from tokalign.tokenizers.bpe import BpeSettings, read_texts, train_bpe
+from tokalign.config.tokenizers import TrainedSettings
+from tokalign.tokenizers.bpe import read_texts, train_bpe
 from tokalign.tokenizers.resolve import save_tokenizer
 
 
 def arguments() -> argparse.ArgumentParser:
     """Return the options of this command."""
     parser = cli.parser(__doc__)
-    parser.add_argument("--settings", type=cli.settings, required=True, help="the train block and special_tokens")
+    cli.add_settings(parser, TrainedSettings)
     parser.add_argument("--text", type=Path, required=True, help="folder with train-*.parquet")
     parser.add_argument("--hf", type=Path, required=True, help="folder for AutoTokenizer.from_pretrained")
     parser.add_argument("--vocabulary", type=Path, required=True, help="parquet: one row per id")
@@ -26,16 +24,12 @@ def arguments() -> argparse.ArgumentParser:
 
 def main(args: argparse.Namespace) -> None:
     """Train one tokenizer."""
-    settings = dict(args.settings)
-    bpe = BpeSettings(
-        vocabulary_size=settings["vocabulary_size"],
-        min_frequency=settings["min_frequency"],
-        digits=settings["digits"],
-        special_tokens=settings.pop("special_tokens"),
+    settings = args.settings
+    texts = read_texts(args.text.glob("train-*.parquet"), settings.max_bytes)
+    tokenizer = train_bpe(texts, settings, settings.special_tokens)
+    save_tokenizer(
+        tokenizer, {"train": settings.plain("special_tokens")}, "trained tokenizer", args.hf, args.vocabulary, args.info
     )
-    texts = read_texts(args.text.glob("train-*.parquet"), settings["max_bytes"])
-    tokenizer = train_bpe(texts, bpe)
-    save_tokenizer(tokenizer, {"train": settings}, "trained tokenizer", args.hf, args.vocabulary, args.info)
 
 
 if __name__ == "__main__":

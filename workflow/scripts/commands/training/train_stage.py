@@ -24,6 +24,7 @@ from tokalign.common import cli
 from tokalign.common.errors import EXIT_CONTINUE, StageStoppedError
 from tokalign.common.files import atomic_directory, read_json, remove_partial_directories, sha256_file, write_json
 from tokalign.common.versions import VERSIONS
+from tokalign.config.recipes import Execution, StageSettings, TrainSettings
 from tokalign.models.device import choose_attention, choose_precision
 from tokalign.models.loading import load_model, quantized_loading
 from tokalign.tokenizers.loading import load_tokenizer
@@ -35,7 +36,6 @@ from tokalign.training.model_card import write_model_card
 from tokalign.training.policies import finished_model, new_row_mask, select_parameters
 from tokalign.training.processes import Processes, join, leave, time_left
 from tokalign.training.saved_states import check_fingerprint, check_room, exclusive, fingerprint
-from tokalign.training.settings import Execution, StageSettings
 from tokalign.training.stage import train_stage
 from tokalign.training.trainer import size_of_state
 
@@ -51,8 +51,8 @@ def arguments() -> argparse.ArgumentParser:
     parser.add_argument("--mixed-blocks", type=Path, help="packed blocks of the corpus that is mixed in")
     parser.add_argument("--heldout", type=Path, help="token shard of held-out text")
     parser.add_argument("--alignment-tokens", type=Path, help="tokens.parquet of the alignment, for train: new_rows")
-    parser.add_argument("--settings", type=cli.settings, required=True, help="what a stage computes; and trust_remote_code")
-    parser.add_argument("--execution", type=cli.settings, required=True, help="how it runs")
+    cli.add_settings(parser, TrainSettings)
+    cli.add_settings(parser, Execution, "--execution")
     parser.add_argument("--seed", type=int, required=True)
     parser.add_argument(
         "--used-sequences", type=int, nargs=2, required=True, help="sequences of both corpora that earlier stages trained on"
@@ -123,9 +123,7 @@ def main(args: argparse.Namespace) -> None:
     """Train, publish, clean up."""
     started = time.monotonic()
     torch.set_num_threads(args.threads)
-    chosen = dict(args.settings)
-    trust = chosen.pop("trust_remote_code")
-    settings, execution = StageSettings.of(chosen), Execution(**args.execution)
+    settings, execution, trust = args.settings.part(StageSettings), args.execution, args.settings.trust_remote_code
     processes = join()
     deadline = deadline_of(args.minutes, started) if processes.is_first else None
     transformers.utils.logging.disable_progress_bar()
@@ -189,7 +187,7 @@ def train_and_publish(
         "labels": args.labels,
         "precision": choose_precision(settings.precision),
         "attention": attention,
-        "execution": args.execution,
+        "execution": execution.plain(),
         "device": torch.cuda.get_device_name() if torch.cuda.is_available() else "cpu",
         "processes": processes.world,
         "threads": args.threads,
@@ -208,7 +206,7 @@ def train_and_publish(
             model=read_json(args.model_info),
             tokenizer=read_json(args.tokenizer_info),
             corpus=read_json(args.corpus_manifest),
-            recipe={key: value for key, value in args.settings.items() if key != "trust_remote_code"},
+            recipe=settings.plain(),
             training=summary,
         )
         (folder / "README.md").write_text(card, encoding="utf-8")

@@ -8,7 +8,8 @@ from pathlib import Path
 
 from tokalign.common import cli
 from tokalign.common.files import read_json
-from tokalign.vectors.cooccurrence import CountSettings, count_cooccurrences, write_cooccurrences
+from tokalign.config.vectors import Counting, CountSettings
+from tokalign.vectors.cooccurrence import count_cooccurrences, write_cooccurrences
 
 log = logging.getLogger(__name__)
 
@@ -18,9 +19,7 @@ def arguments() -> argparse.ArgumentParser:
     parser = cli.parser(__doc__)
     parser.add_argument("--shards", type=Path, nargs="+", required=True, metavar="FILE", help="tokens, Arrow IPC files")
     parser.add_argument("--tokenizer-info", type=Path, required=True, metavar="FILE", help="info.json with 'size'")
-    parser.add_argument(
-        "--settings", type=cli.settings, required=True, metavar="JSON", help="settings of the counting but for memory_gb"
-    )
+    cli.add_settings(parser, Counting)
     parser.add_argument("--memory-mb", type=int, required=True, metavar="N", help="bound of the memory for counting [MB]")
     parser.add_argument("--threads", type=int, required=True, metavar="N", help="threads to count with")
     parser.add_argument("--output", type=Path, required=True, metavar="FILE", help="counts, safetensors")
@@ -30,9 +29,8 @@ def arguments() -> argparse.ArgumentParser:
 def main(args: argparse.Namespace) -> None:
     """Count and write."""
     size = read_json(args.tokenizer_info)["size"]
-    cooccurrences = count_cooccurrences(
-        args.shards, size, CountSettings(**args.settings, memory_gb=args.memory_mb / 1000), args.threads
-    )
+    settings = CountSettings.model_construct(**args.settings.plain(), memory_gb=args.memory_mb / 1000)  # any memory will do
+    cooccurrences = count_cooccurrences(args.shards, size, settings, args.threads)
     log.info("%d tokens kept of %d, %d non-zeros", len(cooccurrences.token_ids), size, len(cooccurrences.indices))
     write_cooccurrences(args.output, cooccurrences)
 

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import argparse
-import dataclasses
 from pathlib import Path
 
 from tokalign.common import cli
 from tokalign.common.files import read_json, write_json
-from tokalign.vectors.fasttext import FastTextSettings, train_fasttext
+from tokalign.config.vectors import FastTextSettings
+from tokalign.vectors.fasttext import train_fasttext
 from tokalign.vectors.vectors import Vectors, write_vectors
 
 
@@ -17,7 +17,7 @@ def arguments() -> argparse.ArgumentParser:
     parser = cli.parser(__doc__)
     parser.add_argument("--shards", type=Path, nargs="+", required=True, metavar="FILE", help="tokens, Arrow IPC files")
     parser.add_argument("--tokenizer-info", type=Path, required=True, metavar="FILE", help="info.json with 'size'")
-    parser.add_argument("--settings", type=cli.settings, required=True, metavar="JSON", help="settings of the training")
+    cli.add_settings(parser, FastTextSettings)
     parser.add_argument("--vectors", type=Path, required=True, metavar="FILE", help="vectors to write, safetensors")
     parser.add_argument("--objective", type=Path, required=True, metavar="FILE", help="record of the training, JSON")
     return parser
@@ -25,12 +25,12 @@ def arguments() -> argparse.ArgumentParser:
 
 def main(args: argparse.Namespace) -> None:
     """Train and write; the library does not tell its loss, so the record has none."""
-    settings = FastTextSettings(**args.settings)
+    settings = args.settings
     size = read_json(args.tokenizer_info)["size"]
     vectors, token_ids, counts = train_fasttext(args.shards, size, settings)
-    metadata = {"fasttext": dataclasses.asdict(settings), "vocabulary_size": size}
+    metadata = {"fasttext": settings.plain(), "vocabulary_size": size}
     write_vectors(args.vectors, Vectors(vectors, token_ids, counts, metadata))
-    write_json(args.objective, {"method": "fasttext", "objective": None, "settings": dataclasses.asdict(settings)})
+    write_json(args.objective, {"method": "fasttext", "objective": None, "settings": settings.plain()})
 
 
 if __name__ == "__main__":

@@ -10,16 +10,27 @@ import os
 import shutil
 import sys
 from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar, Protocol, Self
 
 from tokalign.common.errors import EXIT_CONTINUE, StageStoppedError, TokalignError
 
 FULL_DISK = (errno.ENOSPC, errno.EDQUOT)
 
 
+class Block(Protocol):
+    """A kind of settings block: the types of ``tokalign.config`` are such."""
+
+    model_fields: ClassVar[dict[str, Any]]
+
+    @classmethod
+    def of(cls, values: dict[str, Any], place: str) -> Self:
+        """Check values and fill in defaults; ``place`` names the block in errors."""
+
+
 def settings(text: str) -> dict[str, Any]:
-    """Parse the value of ``--settings``: JSON, the name of a JSON file, or ``-`` for JSON on the standard input.
+    """Parse the value of an option: JSON, the name of a JSON file, or ``-`` for JSON on the standard input.
 
     Raises:
         argparse.ArgumentTypeError: it is neither.
@@ -36,6 +47,40 @@ def settings(text: str) -> dict[str, Any]:
     return value
 
 
+@dataclass(frozen=True)
+class BlockOption:
+    """The type of an option whose value is a block of settings, checked like the same block of the configuration.
+
+    Attributes:
+        kind: of the block.
+        place: what errors call the block.
+    """
+
+    kind: type[Block]
+    place: str
+
+    def __call__(self, text: str) -> Block:
+        """Parse and check the value.
+
+        Raises:
+            argparse.ArgumentTypeError: it is no JSON object.
+            ConfigurationError: a key is unknown or missing, or a value is wrong.
+        """
+        return self.kind.of(settings(text), self.place)
+
+
+def add_settings(command: argparse.ArgumentParser, kind: type[Block], option: str = "--settings") -> None:
+    """Add an option for a block of settings; its help names the keys.
+
+    Args:
+        command: the parser.
+        kind: of the block.
+        option: its name.
+    """
+    words = f"JSON, a JSON file, or - for standard input: {', '.join(kind.model_fields)}"
+    command.add_argument(option, type=BlockOption(kind, option.lstrip("-")), required=True, metavar="JSON", help=words)
+
+
 def parser(description: str | None) -> argparse.ArgumentParser:
     """Return a parser whose help is the script's docstring."""
     return argparse.ArgumentParser(
@@ -48,13 +93,12 @@ def run(main: Callable[[argparse.Namespace], None], arguments: argparse.Argument
 
     Exit status: 0 done; 1 an error; 75 (``EXIT_CONTINUE``) stopped in time with a state to continue from.
     """
-    args = arguments.parse_args()
     name = Path(sys.argv[0]).stem
     logging.basicConfig(level=logging.INFO, stream=sys.stderr, format=f"%(asctime)s {name}: %(message)s", datefmt="%H:%M:%S")
     for noisy in ("httpx", "numba", "urllib3", "fsspec", "matplotlib"):
         logging.getLogger(noisy).setLevel(logging.WARNING)
     try:
-        main(args)
+        main(arguments.parse_args())
     except StageStoppedError as stop:
         print(f"{name}: stopped, to be continued: {stop}", file=sys.stderr, flush=True)
         sys.exit(EXIT_CONTINUE)

@@ -1,181 +1,387 @@
-"""What the schema cannot say of test sets and evaluation suites: names, kinds and files that belong together."""
+"""The blocks `evaluations`: what models and tokenizers are measured on, and how."""
 
 from __future__ import annotations
 
-from pathlib import Path
-from typing import Any
+from collections.abc import Callable
+from typing import Annotated, Any, Literal, Self
 
-from tokalign.common.errors import ConfigurationError
-from tokalign.config.lookup import local_files, nearest
+from pydantic import Field, model_validator
 
-ROLES = {"choices": {"question", "choices", "answer"}, "prompts": {"text"}}
-"""Fields that a test set of a kind must name; those of a parallel one are its languages."""
-OPTIONAL_ROLES = {"choices": {"context"}, "prompts": set()}
-ORIGINS = ("files", "text_files", "hub")
-AT_LEAST_TWO = 2
-OWN_DATASETS = ("validation", "heldout")
-"""Names that results give to text of the corpus: a test set of the same name would be taken for it."""
+from tokalign.config.base import Block, Blocks, DocumentStart, LeftOut, Precision, Unique, broken, filled
+from tokalign.config.models import RemoteCode
+from tokalign.config.recipes import PRECISION
+from tokalign.config.sources import Source
+
+SAME_PRECISION = "Arithmetic, as of perplexity."
+Texts = Annotated[Unique[str], Field(min_length=1)]
+Checkpoints = Annotated[
+    Unique[Literal["source", "baselines", "initialized", "stages", "adapted"]],
+    Field(min_length=1),
+]
+SuiteName = Literal["perplexity", "tokenizers", "tasks", "choices", "translation", "generation", "efficiency"]
 
 
-def check_testsets(config: dict[str, Any]) -> None:
-    """Check origin and fields of every test set.
+class Measured(Block):
+    """Which models of an experiment a suite measures."""
 
-    Raises:
-        ConfigurationError: the first thing that is wrong.
-    """
-    for name, block in config["testsets"].items():
-        place, kind, fields = f"testsets.{name}", block["kind"], block["fields"]
-        if name in OWN_DATASETS:
-            raise ConfigurationError(
-                f"{place}: results give this name to text of the corpus", expected="another name", mend="rename the test set"
-            )
-        origins = [origin for origin in ORIGINS if origin in block]
-        if len(origins) != 1:
-            raise ConfigurationError(
-                f"{place}: needs exactly one origin", found=origins or "none", expected="files, text_files or hub"
-            )
-        if origins == ["hub"] and "revision" not in block:
-            raise ConfigurationError(f"{place}.revision: missing key", expected="the commit of the data set", mend="add it")
-        if origins == ["text_files"]:
-            if kind != "parallel":
-                raise ConfigurationError(f"{place}.text_files: only of parallel sets", found=f"kind: {kind}", mend="use files")
-            if fields != {language: language for language in block["text_files"]}:
-                raise ConfigurationError(
-                    f"{place}.fields: not the languages of text_files",
-                    found=", ".join(f"{language}: {field}" for language, field in fields.items()),
-                    expected=", ".join(f"{language}: {language}" for language in block["text_files"]),
-                    mend="name the same languages in both, each field as its language",
-                )  # fmt: skip
-        if block["max_characters"] is not None and block["max_characters"] < block["min_characters"]:
-            raise ConfigurationError(
-                f"{place}.max_characters: less than min_characters, which leaves nothing",
-                found=f"{block['max_characters']} and {block['min_characters']}", expected="a greater number",
+    checkpoints: Checkpoints = Field(
+        ["source", "adapted"],
+        description=(
+            "Which models of an experiment are measured: source (as it came), baselines (other initializations), initialized, "
+            "stages (each stage of training but the last), adapted (the last stage)."
+        ),
+    )
+
+
+class HeldoutSettings(Block):
+    """How much of the validation split is scored."""
+
+    bytes_per_group: int = Field(1000000, ge=100, description="Text per language and domain. [bytes]")
+    max_document_bytes: int = Field(20000, ge=100, description="Longer documents are cut. [bytes]")
+
+
+def prompt_with(hole: str) -> Callable[[Any], Any]:
+    """Return a check that something of each item is in the prompt."""
+
+    def check(block: Any) -> Any:
+        if hole not in block.prompt:
+            raise broken("nothing of the item is in it", "prompt", found=repr(block.prompt), expected=hole)
+        return block
+
+    return check
+
+
+class PerplexityScoring(Block):
+    """How documents are scored."""
+
+    window: int = Field(2048, ge=8, description="Context length. [tokens]")
+    stride: int = Field(1024, ge=1, description="Tokens by which windows advance in longer documents. [tokens]")
+    batch_tokens: int = Field(8192, ge=8, description="Tokens scored at once. [tokens]")
+    precision: Precision = Field("auto", description=PRECISION)
+    document_start: DocumentStart = Field("eos", description="Token that stands before a document's first token.")
+
+    @model_validator(mode="after")
+    def _windows_meet(self) -> Self:
+        if self.stride > self.window:
+            raise broken(
+                "larger than the window, so tokens would be left out", "stride", found=self.stride,
+                expected=f"at most {self.window}", mend="set it to half the window",
             )  # fmt: skip
-        if kind == "parallel":
-            if len(fields) < AT_LEAST_TWO:
-                raise ConfigurationError(
-                    f"{place}.fields: a parallel set needs two languages", found=fields, expected="{es: FIELD, en: FIELD}"
-                )
-            if "id" in fields:
-                raise ConfigurationError(
-                    f"{place}.fields.id: the column of the items' names", expected="another code", mend="write ind for Indonesian"
-                )
-            wrong = [language for language, field in fields.items() if not isinstance(field, str)]
-            if wrong:
-                raise ConfigurationError(f"{place}.fields.{wrong[0]}: a list", expected="the name of one field")
-            continue
-        missing = sorted(ROLES[kind] - set(fields))
-        unknown = sorted(set(fields) - ROLES[kind] - OPTIONAL_ROLES[kind])
-        if missing or unknown:
-            raise ConfigurationError(
-                f"{place}.fields: not those of kind {kind}", found=", ".join(fields) or "none",
-                expected=", ".join(sorted(ROLES[kind])) + "".join(f", and perhaps {role}" for role in OPTIONAL_ROLES[kind]),
-                mend=f"add {missing[0]}" if missing else f"remove {unknown[0]}",
-            )  # fmt: skip
-        lists = [role for role, field in fields.items() if isinstance(field, list) and role != "choices"]
-        if lists:
-            raise ConfigurationError(f"{place}.fields.{lists[0]}: a list", expected="the name of one field")
+        return self
 
 
-def _testset(place: str, name: str, kind: str, config: dict[str, Any]) -> dict[str, Any]:
-    """Return the block of a test set that a suite names.
+class Perplexity(Measured, PerplexityScoring):
+    """How well models predict held-out documents."""
 
-    Raises:
-        ConfigurationError: there is none, or it is of another kind.
-    """
-    if name not in config["testsets"]:
-        known = [other for other, block in config["testsets"].items() if block["kind"] == kind]
-        raise ConfigurationError(f"{place}: no block of this name under testsets", found=repr(name), mend=nearest(name, known))
-    block = config["testsets"][name]
-    if block["kind"] != kind:
-        raise ConfigurationError(f"{place}: a test set of another kind", found=f"{name} is {block['kind']}", expected=kind)
-    return block
-
-
-def _language(place: str, language: str, testset: dict[str, Any]) -> None:
-    if language not in testset["fields"]:
-        raise ConfigurationError(
-            f"{place}: not a language of the test set", found=repr(language), expected=" or ".join(testset["fields"])
-        )
+    reference_tokenizer: str | None = Field(
+        None,
+        description=(
+            "Tokenizer whose tokens the normalized perplexity counts for all models; null takes that of the source model, so name "
+            "one to compare adaptations of several source models."
+        ),
+    )
+    checkpoints: Checkpoints = Field(
+        ["source", "baselines", "initialized", "stages", "adapted"], description=Measured.model_fields["checkpoints"].description
+    )
 
 
-def check_suites(config: dict[str, Any]) -> None:
-    """Check that the suites of every evaluation name test sets that are there, of the right kind, and tokenizers that are there.
-
-    Raises:
-        ConfigurationError: the first thing that is wrong.
-    """
-    for name, block in config["evaluations"].items():
-        place = f"evaluations.{name}"
-        reference = block["perplexity"]["reference_tokenizer"]
-        if reference is not None and reference not in config["tokenizers"]:
-            raise ConfigurationError(
-                f"{place}.perplexity.reference_tokenizer: no block of this name under tokenizers", found=repr(reference),
-                mend=nearest(reference, list(config["tokenizers"])),
-            )  # fmt: skip
-        parity = block["tokenizers"]["testset"]
-        if parity is not None:
-            testset = _testset(f"{place}.tokenizers.testset", parity, "parallel", config)
-            _language(f"{place}.tokenizers.parity_language", block["tokenizers"]["parity_language"], testset)
-        for i, testset in enumerate(block.get("choices", {}).get("testsets", [])):
-            _testset(f"{place}.choices.testsets[{i}]", testset, "choices", config)
-        for i, direction in enumerate(block.get("translation", {}).get("directions", [])):
-            where = f"{place}.translation.directions[{i}]"
-            testset = _testset(f"{where}.testset", direction["testset"], "parallel", config)
-            for side in ("source", "target"):
-                _language(f"{where}.{side}", direction[side], testset)
-            if direction["source"] == direction["target"]:
-                raise ConfigurationError(f"{where}: translates a language into itself", found=direction["source"])
-        prompts = block.get("generation", {}).get("testset")
-        if prompts is not None:
-            _testset(f"{place}.generation.testset", prompts, "prompts", config)
-        for suite, holes in (("choices", ("{question}",)), ("translation", ("{text}",))):
-            for hole in holes:
-                if suite in block and hole not in block[suite]["prompt"]:
-                    raise ConfigurationError(
-                        f"{place}.{suite}.prompt: nothing of the item is in it", found=repr(block[suite]["prompt"]), expected=hole
-                    )
-        for i, criterion in enumerate(block["comparison"]["criteria"]):
-            limits = [key for key in ("relative_loss", "absolute_loss") if key in criterion]
-            if len(limits) != 1:
-                raise ConfigurationError(
-                    f"{place}.comparison.criteria[{i}]: needs exactly one limit", found=limits or "none",
-                    expected="relative_loss or absolute_loss",
-                )  # fmt: skip
-            if criterion["suite"] not in block:
-                raise ConfigurationError(
-                    f"{place}.comparison.criteria[{i}].suite: the evaluation does not have it", found=criterion["suite"],
-                    mend=f"add `{criterion['suite']}:` to {place}, or remove the criterion",
-                )  # fmt: skip
-            chosen = block[criterion["suite"]].get("checkpoints", ["source", "adapted"])
-            missing = [kind for kind in ("source", "adapted") if kind not in chosen]
-            if missing:
-                raise ConfigurationError(
-                    f"{place}.comparison.criteria[{i}]: compares adapted models with their source, and {criterion['suite']} does not "
-                    "measure both", found=f"checkpoints: {', '.join(chosen)}", expected="source and adapted among them",
-                    mend=f"add {missing[0]} to {place}.{criterion['suite']}.checkpoints",
-                )  # fmt: skip
+class PerplexitySettings(RemoteCode, PerplexityScoring):
+    """What is read to score documents."""
 
 
-def check_suite_files(config: dict[str, Any]) -> None:
-    """Check that every local file and folder of test sets and evaluation suites exists.
+class TokenizerMeasures(Block):
+    """Measures of the tokenizers on the validation split."""
 
-    Raises:
-        ConfigurationError: the first that does not.
-    """
-    for name, block in config["testsets"].items():
-        local_files(block.get("files", []), f"testsets.{name}.files")
-        for language, path in block.get("text_files", {}).items():
-            found = local_files([path], f"testsets.{name}.text_files.{language}")
-            if found != [path]:
-                raise ConfigurationError(
-                    f"testsets.{name}.text_files.{language}: a pattern", found=path, expected="the path of one file",
-                    mend=f"write {found[0]}",
-                )  # fmt: skip
-    for name, block in config["evaluations"].items():
-        folders = [("tasks.include", block.get("tasks", {}).get("include"))]
-        folders += [(f"comparison.merge[{i}]", path) for i, path in enumerate(block["comparison"]["merge"])]
-        for key, path in folders:
-            if path is not None and not Path(path).is_dir():
-                raise ConfigurationError(f"evaluations.{name}.{key}: no such folder", found=path, mend="correct the path")
-        local_files(block["comparison"]["references"], f"evaluations.{name}.comparison.references")
+    testset: str | None = Field(None, description="Parallel test set for parity between languages; null measures none.")
+    parity_language: str = Field("en", description="Language of it that the others are compared with.")
+    renyi_alpha: float = Field(2.5, gt=0, description="Order of the Renyi efficiency.")
+
+
+class TokenizerSettings(Block):
+    """What is read to measure a tokenizer."""
+
+    renyi_alpha: float = Field(2.5, gt=0, description="Order of the Renyi efficiency.")
+    parity_language: str | None = Field(
+        None, description="Language of the parallel test set that the others are compared with; null without a test set."
+    )
+
+
+class NamedTasks(Block):
+    """Which tasks of lm-evaluation-harness are run."""
+
+    names: Texts = Field(description="Tasks or groups of tasks, such as arc_easy or belebele_spa_Latn.")
+    include: str | None = Field(
+        None,
+        description=(
+            "Folder with YAML files of tasks of your own, whose data are local files (seen from the YAML file); null for none."
+        ),
+    )
+    shots: int | None = Field(
+        None,
+        ge=0,
+        description="Examples in the prompt; null leaves it to the task, and a task that is defined for 0 keeps that.",
+    )
+
+
+class TaskRuns(NamedTasks):
+    """How tasks are run."""
+
+    limit: int | None = Field(None, ge=1, description="Most questions of each task; null takes all. [questions]")
+    batch_size: int = Field(16, ge=1, description="Most prompts with an answer in a forward pass. [sequences]")
+    precision: Precision = Field("auto", description=SAME_PRECISION)
+
+
+class Tasks(Measured, TaskRuns):
+    """Tasks of lm-evaluation-harness, by their names."""
+
+
+class TasksSettings(RemoteCode, TaskRuns):
+    """What is read to run tasks."""
+
+
+class ChoiceScoring(Block):
+    """How multiple-choice questions are put and scored."""
+
+    testsets: Texts = Field(description="Test sets of the kind choices.")
+    prompt: str = Field(
+        "Question: {question}\nAnswer:",
+        description="What stands before a choice; {question} and {context} are filled in.",
+    )
+    separator: str = Field(" ", description="Between prompt and choice; part of what is scored.")
+    batch_tokens: int = Field(8192, ge=8, description="Tokens scored at once. [tokens]")
+    document_start: DocumentStart = Field("eos", description="Token that stands before the prompt.")
+    precision: Precision = Field("auto", description=SAME_PRECISION)
+
+    _prompt = model_validator(mode="after")(prompt_with("{question}"))
+
+
+class Choices(Measured, ChoiceScoring):
+    """Multiple-choice test sets, scored by log-likelihood."""
+
+
+class ChoicesSettings(RemoteCode, ChoiceScoring):
+    """What is read to answer multiple-choice questions."""
+
+
+class Decoding(Block):
+    """How tokens are chosen: the most likely token, or a draw of the likely ones."""
+
+    temperature: float = Field(0, ge=0, description="Temperature of the draw; 0 takes the most likely token (greedy).")
+    top_p: float = Field(1, gt=0, le=1, description="Share of the probability that is drawn from (nucleus sampling).")
+    seed: int = Field(1, ge=0, description="Seed of the draws.")
+
+
+DECODINGS = "Ways of choosing tokens, by name."
+Decodings = Annotated[Blocks[Decoding], Field(min_length=1)]
+
+
+class Direction(Block):
+    """A direction of translation."""
+
+    testset: str = Field(description="Parallel test set.")
+    source: str = Field(description="Language translated from.")
+    target: str = Field(description="Language translated to.")
+
+
+class TranslationPrompts(Block):
+    """How test sets are translated."""
+
+    directions: Annotated[Unique[Direction], Field(min_length=1)] = Field(
+        description="Test set and the languages that are translated from and to."
+    )
+    prompt: str = Field(
+        "{source_language}: {text}\n{target_language}:",
+        description=(
+            "What the model continues; {source_language}, {target_language} (names in English) and {text} are filled in."
+        ),
+    )
+    shots: int = Field(
+        0,
+        ge=0,
+        description="Examples before it, from the end of the test set, which are not translated. [segments]",
+    )
+    max_new_tokens: int = Field(128, ge=1, description="Longest translation; it ends at a line break. [tokens]")
+    decodings: Decodings = filled(DECODINGS, {"greedy": {}})
+    batch_tokens: int = Field(8192, ge=8, description="Tokens of prompts and translations in a batch. [tokens]")
+    document_start: DocumentStart = Field("eos", description="Token that stands before the prompt.")
+    precision: Precision = Field("auto", description=SAME_PRECISION)
+
+    _prompt = model_validator(mode="after")(prompt_with("{text}"))
+
+
+class Translation(Measured, TranslationPrompts):
+    """Translation of parallel test sets by prompts."""
+
+
+class TranslationSettings(RemoteCode, TranslationPrompts):
+    """What is read to translate test sets."""
+
+
+class FreeText(Block):
+    """How free text is written and judged."""
+
+    testset: str | None = Field(
+        None, description="Test set of the kind prompts; null takes the beginnings of the held-out documents."
+    )
+    prompts: int = Field(
+        1000,
+        ge=2,
+        description="Most prompts, of each language as many. Results of fewer than 1,000 are marked as exploratory. [prompts]",
+    )
+    prompt_characters: int = Field(
+        200,
+        ge=1,
+        description=(
+            "Longest beginning of a held-out document that is taken as prompt, at most half of the document. [characters]"
+        ),
+    )
+    max_new_tokens: int = Field(64, ge=1, description="Longest continuation. [tokens]")
+    decodings: Decodings = filled(DECODINGS, {"greedy": {}, "nucleus": {"temperature": 1.0, "top_p": 0.9}})
+    self_bleu_references: int = Field(
+        50,
+        ge=1,
+        description=("Other continuations of the same language that each one is compared with, drawn by seed. [continuations]"),
+    )
+    batch_tokens: int = Field(8192, ge=8, description="Tokens of prompts and continuations in a batch. [tokens]")
+    document_start: DocumentStart = Field("eos", description="Token that stands before the prompt.")
+    precision: Precision = Field("auto", description=SAME_PRECISION)
+
+
+class Generation(Measured, FreeText):
+    """Diversity and repetition of free text."""
+
+
+class GenerationSettings(RemoteCode, FreeText):
+    """What is read to write free text."""
+
+
+class Timing(Block):
+    """What is timed."""
+
+    batch_sizes: Annotated[Unique[Annotated[int, Field(ge=1)]], Field(min_length=1)] = Field(
+        [1, 8], description="Texts processed at once, each a measurement of its own. [sequences]"
+    )
+    prompt_bytes: int = Field(
+        1000, ge=16, description="Length of the texts that are read, beginnings of held-out documents. [bytes]"
+    )
+    new_bytes: int = Field(
+        256,
+        ge=8,
+        description="Text to be written by each system, in tokens of its own at its own bytes per token. [bytes]",
+    )
+    warmup: int = Field(2, ge=0, description="Runs before the measured ones. [runs]")
+    repetitions: int = Field(5, ge=2, description="Measured runs. [runs]")
+    precision: Precision = Field("auto", description=SAME_PRECISION)
+
+
+class Efficiency(Measured, Timing):
+    """Speed and memory of reading and writing text."""
+
+
+class EfficiencySettings(RemoteCode, Timing):
+    """What is read to measure speed and memory."""
+
+
+class Criterion(Block):
+    """What an adapted model must reach, to be shown with its outcome."""
+
+    name: str = Field(description="What is shown.")
+    suite: SuiteName = Field(description="Suite of the metric.")
+    metric: str = Field(description="Name of the metric, such as bits_per_byte.")
+    dataset: str | None = Field(
+        None,
+        description="Only of this test set or task (of translation TESTSET:SOURCE-TARGET, such as talks:es-en); null is any.",
+    )
+    condition: str | None = Field(None, description="Only of this condition, such as greedy; null is any.")
+    language: str | None = Field(None, description="Only of this language; null is any, all is the whole.")
+    domain: str | None = Field(None, description="Only of this domain; null is any, all is the whole.")
+    relative_loss: LeftOut[float] = Field(
+        None,
+        description=(
+            "Most that the metric may be worse than the source model's, as a share of it (0.05 is 5 %); negative asks for a gain."
+        ),
+    )
+    absolute_loss: LeftOut[float] = Field(
+        None,
+        description=(
+            "Most that the metric may be worse, in its unit (0.02 of an accuracy is 2 points); negative asks for a gain."
+        ),
+    )
+
+
+class ComparisonSettings(Block):
+    """How the results of all models are compared with those of the source model."""
+
+    resamples: int = Field(2000, ge=100, description="Draws of the paired bootstrap and permutations of the paired test.")
+    seed: int = Field(42, ge=0, description="Seed of both.")
+    significance: float = Field(
+        0.05, gt=0, le=0.5, description="Level of significance, after Holm's correction for the number of tests."
+    )
+    criteria: list[Criterion] = Field([], description="What counts as success.")
+    references: list[str] = Field(
+        [],
+        description=(
+            "CSV files of published numbers, shown beside ours and marked as such; see resources/published/README.md for the "
+            "columns."
+        ),
+    )
+    merge: list[str] = Field([], description="Folders results/evaluations/NAME of other runs whose results are compared, too.")
+
+
+class PairSettings(Block):
+    """Which texts an embedder compares."""
+
+    segment_words: int = Field(
+        32,
+        ge=1,
+        description=(
+            "Documents are cut into lines of at most so many words (and 8 times as many characters) for the embedder. [words]"
+        ),
+    )
+    pairs: int = Field(1000, ge=1, description="Most segments that the embedder compares, drawn over all documents. [segments]")
+    seed: int = Field(1, ge=0, description="Seed of the draw of segments.")
+
+
+class EmbedderSettings(Block):
+    """How an embedder compares texts."""
+
+    layer: int | None = Field(
+        None,
+        ge=0,
+        description="Layer whose token embeddings BERTScore compares, 0 for the embedding layer; null is the last.",
+    )
+    batch_tokens: int = Field(4096, ge=8, description="Tokens that the embedder reads at once. [tokens]")
+
+
+class AlignmentScores(EmbedderSettings, PairSettings):
+    """Scores of the alignments of all experiments on the same text, without a model."""
+
+    embedder: LeftOut[Source] = Field(
+        None,
+        description=(
+            "Encoder for the likeness of rewritten text (folder, wheel or hub; safetensors); left out, there is none. The other "
+            "keys belong to it."
+        ),
+    )
+
+
+class Evaluation(Block):
+    """Held-out text and how it is scored."""
+
+    corpus: str = Field(description="Corpus whose validation split is used.")
+    sample: HeldoutSettings = filled("How much of the validation split is scored.")
+    perplexity: Perplexity = filled("How documents are scored.")
+    tokenizers: TokenizerMeasures = filled("Measures of the tokenizers on the validation split.")
+    tasks: LeftOut[Tasks] = Field(None, description="Tasks of lm-evaluation-harness, by their names.")
+    choices: LeftOut[Choices] = Field(None, description="Multiple-choice test sets, scored by log-likelihood.")
+    translation: LeftOut[Translation] = Field(None, description="Translation of parallel test sets by prompts.")
+    generation: LeftOut[Generation] = Field(None, description="Diversity and repetition of free text.")
+    efficiency: LeftOut[Efficiency] = Field(None, description="Speed and memory of reading and writing text.")
+    comparison: ComparisonSettings = filled("How the results of all models are compared with those of the source model.")
+    alignment: LeftOut[AlignmentScores] = Field(
+        None,
+        description=(
+            "Scores of the alignments of all experiments on the same text, without a model; {} for BLEU and coverage alone."
+        ),
+    )
+    gpus: int = Field(1, ge=0, le=1, description="GPUs of a scoring job; 0 scores on the CPU. [devices]")

@@ -1,11 +1,36 @@
-"""Experiments: combinations of block names, expanded to runs."""
+"""The list `experiments`: combinations of block names, expanded to runs."""
 
 from __future__ import annotations
 
 import itertools
 import json
 from dataclasses import dataclass
-from typing import Any
+from typing import Annotated, Any
+
+from pydantic import Field
+
+from tokalign.config.base import Block, Name, Unique
+
+Names = str | Annotated[Unique[str], Field(min_length=1)]
+"""One name or a list of names."""
+
+
+class Experiment(Block):
+    """What is combined; every key but name takes a name or a list of names."""
+
+    name: Name = Field(description="Name of the experiment.")
+    model: Names = Field(description="Name of a model, or a list of names.")
+    tokenizer: Names = Field(description="Name of the tokenizer that the model gets, or a list of names.")
+    corpus: Names = Field(description="Name of the corpus, or a list of names.")
+    alignment: Names = Field(description="Name of an alignment, or a list of names.")
+    recipe: Names = Field(description="Name of a recipe, or a list of names.")
+    evaluation: Names = Field(description="Name of an evaluation, or a list of names.")
+    baselines: Unique[str] = Field(
+        [], description="Alignments that are initialized and evaluated but not trained - the floors of the tables."
+    )
+    seeds: Annotated[Unique[Annotated[int, Field(ge=0)]], Field(min_length=1)] = Field(
+        [1], description="Seeds of the training, one run for each."
+    )
 
 
 @dataclass(frozen=True)
@@ -23,7 +48,8 @@ class Run:
     baselines: tuple[str, ...]
 
 
-def _names(value: str | list[str]) -> list[str]:
+def names_of(value: str | list[str]) -> list[str]:
+    """Return a name or a list of names as a list."""
     return [value] if isinstance(value, str) else list(value)
 
 
@@ -37,7 +63,7 @@ def expand(config: dict[str, Any]) -> list[Run]:
     """Return every run of every experiment, in the order of the configuration."""
     runs = []
     for experiment in config["experiments"]:
-        axes = [_names(experiment[key]) for key in EXPERIMENT_SECTIONS]
+        axes = [names_of(experiment[key]) for key in EXPERIMENT_SECTIONS]
         for names in itertools.product(*axes):
             for seed in experiment["seeds"]:
                 chosen = dict(zip(EXPERIMENT_SECTIONS, names, strict=True))

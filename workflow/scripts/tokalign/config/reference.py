@@ -1,14 +1,16 @@
-"""Tables of all keys of the configuration, made from its schema, for the documentation."""
+"""Tables of all keys of the configuration, made from its JSON schema, for the documentation."""
 
 from __future__ import annotations
 
 import json
 import re
+from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
 from tokalign.common.errors import InputError
+from tokalign.config.schema import resolved
 
 BEGIN, END = "<!-- schema:begin -->", "<!-- schema:end -->"
 """Lines between which the tables stand in a page."""
@@ -29,23 +31,13 @@ class Row:
     meaning: str
 
 
-def resolved(schema: dict[str, Any], root: dict[str, Any]) -> dict[str, Any]:
-    """Follow references; keys beside a reference count, too."""
-    while "$ref" in schema:
-        target: Any = root
-        for part in schema["$ref"].removeprefix("#/").split("/"):
-            target = target[part]
-        schema = {**target, **{key: value for key, value in schema.items() if key != "$ref"}}
-    return schema
-
-
 def type_words(schema: dict[str, Any], root: dict[str, Any]) -> str:
     """Say in words what a value may be."""
     schema = resolved(schema, root)
     if "enum" in schema:
         return " or ".join(f"`{value}`" for value in schema["enum"])
     if "anyOf" in schema:
-        return "name or list of names"
+        return " or ".join(type_words(choice, root) for choice in schema["anyOf"])
     kinds = schema["type"] if isinstance(schema["type"], list) else [schema["type"]]
     words = []
     for kind in kinds:
@@ -76,7 +68,7 @@ def bounds(schema: dict[str, Any]) -> str:
 
 
 def rows(block: dict[str, Any], root: dict[str, Any], prefix: str = "", required_word: str = "required") -> Iterator[Row]:
-    """Yield a row for each key of a block and of the unnamed blocks within it.
+    """Yield a row for each key of a block and of the unnamed blocks within it; keys that have to be given come first.
 
     Args:
         block: schema of an object.
@@ -85,8 +77,9 @@ def rows(block: dict[str, Any], root: dict[str, Any], prefix: str = "", required
         required_word: what stands for the default of a key that has to be given.
     """
     required = block.get("required", [])
-    for key, sub in block["properties"].items():
-        inline = "$ref" not in sub
+    separate = named_blocks(root)
+    for key, sub in sorted(block["properties"].items(), key=lambda item: item[0] not in required):
+        inline = reference(sub) not in separate
         sub = resolved(sub, root)
         if inline and "properties" in sub:
             always = "default" in sub or key in required
@@ -101,24 +94,32 @@ def rows(block: dict[str, Any], root: dict[str, Any], prefix: str = "", required
         yield Row(prefix + key, type_words(sub, root), unit[1] if unit else "", default, UNIT.sub("", meaning))
 
 
-def named_blocks(root: dict[str, Any]) -> dict[str, list[str]]:
-    """Return the named definitions of blocks with the places where they stand, such as ``corpora.NAME.sources.NAME``.
+def reference(schema: dict[str, Any]) -> str:
+    """Return the name of the definition that a schema refers to, perhaps beside null; empty if it refers to none."""
+    references = [choice["$ref"] for choice in (schema, *schema.get("anyOf", [])) if "$ref" in choice]
+    return references[0].removeprefix("#/$defs/") if references else ""
 
-    The order is that of a reader who goes from the top of a configuration down.
+
+def named_blocks(root: dict[str, Any]) -> dict[str, list[str]]:
+    """Return the definitions of blocks that have a table of their own, with the places where they stand.
+
+    These are blocks that users name or list (``corpora.NAME``, ``experiments[]``), and blocks that several others contain. The
+    order is that of a reader who goes from the top of a configuration down.
     """
     places: dict[str, list[str]] = {}
+    uses = Counter(re.findall(r'"#/\$defs/(\w+)"', json.dumps(root)))
 
     def visit(schema: dict[str, Any], place: str) -> None:
-        reference = schema.get("$ref", "").removeprefix("#/$defs/")
+        name = reference(schema)
         schema = resolved(schema, root)
-        if schema.get("type") == "object" and "properties" in schema:
-            if reference:
-                places.setdefault(reference, []).append(place)
+        if "properties" in schema:
+            if name and (place.endswith((".NAME", "[]")) or uses[name] > 1):
+                places.setdefault(name, []).append(place)
             for key, sub in schema["properties"].items():
                 visit(sub, f"{place}.{key}" if place else key)
-        if schema.get("type") == "object" and isinstance(schema.get("additionalProperties"), dict):
+        if isinstance(schema.get("additionalProperties"), dict):
             visit(schema["additionalProperties"], f"{place}.NAME")
-        if schema.get("type") == "array":
+        if "items" in schema:
             visit(schema["items"], f"{place}[]")
 
     visit(root, "")

@@ -7,7 +7,6 @@ the ablation of the alignment matrix); here all are seeded.
 from __future__ import annotations
 
 import dataclasses
-from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,6 +14,7 @@ from scipy import sparse
 
 from tokalign.alignment.fills import FILLS
 from tokalign.alignment.matrix import StoredAlignment
+from tokalign.config.alignments import AblationSettings
 
 WHOLE_ROWS = ("random_all", "random_aug")
 """Ablations that do not ask the alignment at all."""
@@ -27,15 +27,6 @@ MEANING = {
     "random_aug": "rows kept by coincidence of ids, whatever the ids stand for; further rows drawn",
 }
 """What is recorded beside the checkpoint."""
-
-
-@dataclass(frozen=True)
-class AblationSettings:
-    """An ablation; see the schema for the meaning of the fields."""
-
-    kind: str
-    share: float
-    seed: int
 
 
 def replaced_rows(settings: AblationSettings, targets: int) -> NDArray[np.bool_]:

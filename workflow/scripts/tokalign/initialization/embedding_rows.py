@@ -18,8 +18,8 @@ from tokalign.alignment.fills import FILLS, fill_block, moments
 from tokalign.alignment.matrix import StoredAlignment
 from tokalign.alignment.table import TWINS
 from tokalign.common.errors import ArtifactError
+from tokalign.config.alignments import InitializationSettings
 from tokalign.initialization.ablations import WHOLE_ROWS
-from tokalign.initialization.settings import InitialisationSettings
 
 RowFunction = Callable[[NDArray[np.int64]], NDArray[np.float32]]
 """Target ids, shape (n,) -> their rows, float32, shape (n, d), or (n,) for a bias."""
@@ -324,7 +324,7 @@ def row_function(
     matrix: sparse.csr_matrix,
     alignment: StoredAlignment,
     free: NDArray[np.bool_] | None,
-    settings: InitialisationSettings,
+    settings: InitializationSettings,
     std: float,
     stream: int,
 ) -> RowFunction:
@@ -348,5 +348,5 @@ def row_function(
         steps.append(filling(alignment.fill, moments(source, alignment.ordinary), alignment.seed, stream))
     if free is not None and stream != BIAS:
         lengths = wanted_lengths(settings.norm_matching, matrix, source, alignment.ordinary)
-        steps.append(rescaling(free, lengths, settings.scale["input" if stream == INPUT else "output"]))
+        steps.append(rescaling(free, lengths, settings.scale.input if stream == INPUT else settings.scale.output))
     return followed(combined(matrix, source), steps)

@@ -8,7 +8,6 @@ regression on the model's own vocabulary predicts (``merging``), and calibrates 
 from __future__ import annotations
 
 import logging
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +21,7 @@ from tokalign.alignment.matrix import StoredAlignment
 from tokalign.alignment.methods.decomposition import pieces_of
 from tokalign.alignment.table import TWINS
 from tokalign.common.errors import ConfigurationError
+from tokalign.config.alignments import FitSettings, InitializationSettings
 from tokalign.initialization.embedding_rows import (
     BIAS,
     INPUT,
@@ -36,7 +36,6 @@ from tokalign.initialization.embedding_rows import (
 from tokalign.initialization.fitted_rows import FittedRows
 from tokalign.initialization.head_calibration import SEQUENCE, constant_direction, final_states, fit_bias, sample_documents
 from tokalign.initialization.piece_regression import examples, features, fit_ridge, hidden_states, lower_layers, merge_parents
-from tokalign.initialization.settings import InitialisationSettings
 from tokalign.models.checkpoint import Stored, empty_model, find_embeddings, headers, map_tensor
 from tokalign.models.device import choose_precision
 from tokalign.models.loading import load_model
@@ -47,20 +46,6 @@ log = logging.getLogger(__name__)
 FEWEST_EXAMPLES = 64
 
 
-@dataclass(frozen=True)
-class FitSettings:
-    """The block ``fit`` of an alignment; see the schema for the meaning of the fields."""
-
-    layers: int
-    ridge: float
-    first_piece: float
-    calibration_tokens: int
-    calibration_rounds: int
-    twin_bias: float
-    precision: str
-    seed: int
-
-
 def fit_rows(
     folder: Path,
     target: Side,
@@ -69,7 +54,7 @@ def fit_rows(
     categories: NDArray[np.str_],
     shards: list[Path],
     settings: FitSettings,
-    initialization: InitialisationSettings,
+    initialization: InitializationSettings,
     *,
     threads: int,
     trust_remote_code: bool = False,

@@ -8,7 +8,6 @@ from __future__ import annotations
 import copy
 import logging
 from collections.abc import Mapping
-from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +17,7 @@ from scipy import sparse
 
 from tokalign.alignment.matrix import StoredAlignment
 from tokalign.common.errors import ArtifactError, ConfigurationError, InputError
+from tokalign.config.alignments import InitializationSettings
 from tokalign.initialization.ablations import MEANING, ablated
 from tokalign.initialization.embedding_rows import (
     BIAS,
@@ -35,7 +35,6 @@ from tokalign.initialization.embedding_rows import (
     shifting,
 )
 from tokalign.initialization.fitted_rows import FittedRows
-from tokalign.initialization.settings import InitialisationSettings
 from tokalign.models.checkpoint import (
     Embeddings,
     Stored,
@@ -58,7 +57,7 @@ def initialize(
     alignment: StoredAlignment,
     categories: NDArray[np.str_] | None,
     roles: Mapping[str, int],
-    settings: InitialisationSettings,
+    settings: InitializationSettings,
     fitted: FittedRows | None = None,
     *,
     trust_remote_code: bool = False,
@@ -125,7 +124,7 @@ def initialize(
         size, padded, rows_there, "tied" if tied else "not tied", MEANING[settings.ablation.kind],
     )  # fmt: skip
     return {
-        "settings": asdict(settings),
+        "settings": settings.plain(),
         "ablation": MEANING[settings.ablation.kind],
         "rows": size,
         "padding_rows": padded,
@@ -136,16 +135,16 @@ def initialize(
     }
 
 
-def check_settings(settings: InitialisationSettings, tied: bool, source: Path) -> None:
+def check_settings(settings: InitializationSettings, tied: bool, source: Path) -> None:
     """Check that settings of two matrices do not meet a model that has one.
 
     Raises:
         ConfigurationError: input and output rows shall have different lengths, but are the same rows.
     """
-    if tied and settings.scale["input"] != settings.scale["output"]:
+    if tied and settings.scale.input != settings.scale.output:
         raise ConfigurationError(
             "initialization.scale: input and output differ, but the model's embeddings are one matrix",
-            found=f"input {settings.scale['input']}, output {settings.scale['output']}; {source} ties them",
+            found=f"input {settings.scale.input}, output {settings.scale.output}; {source} ties them",
             expected="the same number twice",
             mend="set `untie: true` beside it, or give both the same number",
         )
@@ -173,7 +172,7 @@ def new_tensors(
     tied: bool,
     alignment: StoredAlignment,
     categories: NDArray[np.str_] | None,
-    settings: InitialisationSettings,
+    settings: InitializationSettings,
     std: float,
     padded: int,
     fitted: FittedRows | None,

@@ -24,6 +24,7 @@ import pyarrow.parquet as pq
 from tokalign.common.errors import InputError
 from tokalign.common.files import sha256_file
 from tokalign.common.progress import Progress
+from tokalign.config.corpora import CorpusSettings
 from tokalign.text.documents import read_documents
 
 log = logging.getLogger(__name__)
@@ -55,17 +56,6 @@ class Source:
     domain: str
     license: str
     weight: float | None
-
-
-@dataclass(frozen=True)
-class CorpusSettings:
-    """How documents become a corpus; see the schema for the meaning of the fields."""
-
-    byte_budget: int | None
-    min_characters: int
-    validation_fraction: float
-    shards: int
-    seed: int
 
 
 @dataclass
@@ -256,7 +246,7 @@ def prepare_corpus(sources: list[Source], settings: CorpusSettings, out: Path) -
 
     Args:
         sources: at least one; of equal texts the first in this order is kept.
-        settings: see the schema.
+        settings: how they become a corpus.
         out: an existing empty folder; gets ``train-00000.parquet`` ... and ``validation.parquet``.
 
     Returns:
@@ -312,5 +302,5 @@ def prepare_corpus(sources: list[Source], settings: CorpusSettings, out: Path) -
             )
     return {
         "documents": sum(shard["documents"] for shard in shards.values()), "bytes": sum(shard["bytes"] for shard in shards.values()),
-        "sources": kept, "shards": shards, "settings": {**settings.__dict__},
+        "sources": kept, "shards": shards, "settings": settings.plain(),
     }  # fmt: skip

@@ -5,7 +5,6 @@ from __future__ import annotations
 import hashlib
 import logging
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -15,6 +14,7 @@ from transformers import PreTrainedTokenizerFast
 
 from tokalign.common.errors import ConfigurationError, InputError
 from tokalign.common.progress import Progress
+from tokalign.config.sources import BpeSettings
 from tokalign.tokenizers.vocabulary import ROLES
 
 log = logging.getLogger(__name__)
@@ -30,41 +30,27 @@ WORDS = (
 vowel signs do not cut the words of Indic scripts. ``%s`` is the pattern of numbers."""
 
 
-@dataclass(frozen=True)
-class BpeSettings:
-    """The settings of `train_bpe`.
-
-    Attributes:
-        vocabulary_size: number of tokens, with bytes and special tokens.
-        min_frequency: how often a pair must occur to be merged.
-        digits: a key of ``DIGITS``.
-        special_tokens: role -> token, or ``None`` for a role without a token. They get the first ids, in the order of
-            ``vocabulary.ROLES``; two roles may share a token. ``eos`` is needed.
-    """
-
-    vocabulary_size: int
-    min_frequency: int
-    digits: str
-    special_tokens: Mapping[str, str | None]
-
-
-def train_bpe(texts: Iterable[str], settings: BpeSettings) -> PreTrainedTokenizerFast:
+def train_bpe(texts: Iterable[str], settings: BpeSettings, special_tokens: Mapping[str, str | None]) -> PreTrainedTokenizerFast:
     """Train byte-level BPE: all 256 bytes, no normalization, no prefix space.
 
     The result depends on the texts' content only, not on their order or on the number of threads.
 
+    Args:
+        texts: documents to train on.
+        settings: how to train.
+        special_tokens: role -> token, or ``None`` for a role without a token. They get the first ids, in the order of
+            ``vocabulary.ROLES``; two roles may share a token. ``eos`` is needed.
+
     Raises:
-        ConfigurationError: unknown roles or digits, no EOS, or a vocabulary too small for bytes and special tokens.
+        ConfigurationError: unknown roles, no EOS, or a vocabulary too small for bytes and special tokens.
         InputError: the texts have fewer different pairs than the vocabulary asks for.
     """
-    names = {role: settings.special_tokens.get(role) for role in ROLES if settings.special_tokens.get(role)}
-    unknown = sorted(set(settings.special_tokens) - set(ROLES))
+    names = {role: special_tokens[role] for role in ROLES if special_tokens.get(role)}
+    unknown = sorted(set(special_tokens) - set(ROLES))
     if unknown:
         raise ConfigurationError("special_tokens: unknown roles", found=", ".join(unknown), expected=", ".join(ROLES))
     if "eos" not in names:
         raise ConfigurationError("special_tokens: eos is needed", mend='set for example eos: "<|endoftext|>"')
-    if settings.digits not in DIGITS:
-        raise ConfigurationError("train: digits", found=settings.digits, expected=" | ".join(DIGITS))
     specials = list(dict.fromkeys(names.values()))
     least = 256 + len(specials)
     if settings.vocabulary_size < least:

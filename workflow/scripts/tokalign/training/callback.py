@@ -18,11 +18,11 @@ from torch import nn
 from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments
 
 from tokalign.common.progress import duration, quantity
+from tokalign.config.recipes import Execution
 from tokalign.models.device import peak_memory
 from tokalign.training.heldout import HeldoutText
 from tokalign.training.processes import Processes
 from tokalign.training.saved_states import mark_complete
-from tokalign.training.settings import Execution
 
 log = logging.getLogger(__name__)
 

@@ -7,7 +7,6 @@ stage started from, with these put in. So what was not trained keeps its bits.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -20,28 +19,10 @@ from transformers import PreTrainedModel
 
 from tokalign.alignment.table import TWINS, read_categories
 from tokalign.common.errors import ArtifactError, ConfigurationError, InputError
+from tokalign.config.recipes import LoraSettings
 from tokalign.models.loading import embeddings
 
 POLICIES = ("embeddings", "new_rows", "all", "lora")
-
-
-@dataclass(frozen=True)
-class LoraSettings:
-    """Low-rank adapters (Hu et al. 2021): ``W + alpha / rank * B @ A``, with A of shape (rank, in) and B (out, rank), B = 0 at first.
-
-    Args:
-        rank: of the adapters.
-        alpha: over ``rank`` the factor of the product.
-        dropout: on the input of A.
-        targets: names of the modules that get adapters; ``all-linear`` for every linear layer but the LM head.
-        embeddings: whether input embedding and LM head are trained in full beside them.
-    """
-
-    rank: int
-    alpha: float
-    dropout: float
-    targets: list[str] | str
-    embeddings: bool
 
 
 def new_row_mask(tokens: str | Path, rows: int) -> NDArray[np.bool_]:

@@ -17,7 +17,8 @@ from typing import IO, Any
 
 from tokalign.common.errors import ArtifactError, InputError
 from tokalign.common.files import read_json, write_json
-from tokalign.training.settings import SAVED_STATES, StageSettings
+from tokalign.config.recipes import StageSettings
+from tokalign.training.settings import SAVED_STATES
 
 log = logging.getLogger(__name__)
 
@@ -113,9 +114,7 @@ def fingerprint(inputs: dict[str, str], settings: StageSettings, seed: int, used
         used: sequences of earlier stages, of the corpus and of the corpus mixed in.
         version: of the training step.
     """
-    chosen = dict(settings.__dict__)
-    chosen["lora"] = None if settings.lora is None else dict(settings.lora.__dict__)
-    return {"inputs": inputs, "settings": chosen, "seed": seed, "used_sequences": used, "version": version}
+    return {"inputs": inputs, "settings": settings.content(), "seed": seed, "used_sequences": used, "version": version}
 
 
 def _differences(old: Any, new: Any, place: str = "") -> list[str]:

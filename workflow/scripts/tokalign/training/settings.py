@@ -1,9 +1,8 @@
-"""What a stage of training computes and how it runs: two groups of settings, and the arguments of HF Trainer that carry them out."""
+"""The arguments of HF Trainer that carry out what a stage computes and how it runs."""
 
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -11,92 +10,12 @@ import torch
 from transformers import TrainingArguments
 
 from tokalign.common.errors import ConfigurationError
-from tokalign.config.stages import stage_steps
+from tokalign.config.recipes import Execution, StageSettings
 from tokalign.models.device import choose_precision
-from tokalign.training.policies import LoraSettings
 
 SCHEDULES = {"cosine": "cosine", "linear": "linear", "constant": "constant_with_warmup"}
 SAVED_STATES = 2
 """How many saved states are kept; while a new one is written there is one more."""
-
-
-@dataclass(frozen=True)
-class StageSettings:
-    """What a stage computes: a change makes another training. See the schema for the meaning and the units of the fields."""
-
-    name: str
-    train: str
-    learning_rate: float
-    batch_tokens: int
-    steps: int
-    schedule: str
-    warmup_ratio: float
-    weight_decay: float
-    max_grad_norm: float
-    precision: str
-    document_mask: bool
-    publish: str
-    """``last``, or ``best of ...`` measurements on held-out text."""
-    mixture_share: float | None
-    lora: LoraSettings | None
-
-    @classmethod
-    def of(cls, block: dict[str, Any]) -> StageSettings:
-        """Make them from a stage of a recipe; ``steps`` are worked out where it states ``tokens``."""
-        chosen = dict(block)
-        chosen["steps"] = stage_steps(chosen)
-        del chosen["tokens"]
-        chosen["mixture_share"] = (chosen.pop("mixture", None) or {}).get("share")
-        chosen["lora"] = LoraSettings(**chosen["lora"]) if chosen.get("lora") else None
-        return cls(**chosen)
-
-    def sequences(self, block: int) -> int:
-        """Return how many sequences of ``block`` tokens an optimizer step takes.
-
-        Raises:
-            ConfigurationError: the batch is not a whole number of them.
-        """
-        if self.batch_tokens % block:
-            raise ConfigurationError(
-                f"{self.name}: batch_tokens",
-                found=f"{self.batch_tokens}, no multiple of block {block}",
-                expected=f"for instance {max(1, round(self.batch_tokens / block)) * block}",
-            )
-        return self.batch_tokens // block
-
-
-@dataclass(frozen=True)
-class Execution:
-    """How a stage runs, which changes its result by rounding at most: it may be another when a stage is continued.
-
-    Attributes:
-        device_sequences: most sequences that a process reads at once.
-        gradient_checkpointing: recompute activations.
-        zero: stage of ZeRO (Rajbhandari et al. 2020) by DeepSpeed: 2 shares out gradients and optimizer states, 3 weights, too;
-            0 is DistributedDataParallel, or one process.
-        loss: see ``chunked_loss.install``.
-        attention: implementation: ``sdpa``, ``flash_attention_2``, ``eager``, or ``auto``.
-        compile: whether ``torch.compile`` is used.
-        quantization: of frozen weights: ``none``, ``8bit`` or ``4bit`` (bitsandbytes; policy ``lora``, on a GPU).
-        save_steps: steps between two saved states.
-        log_steps: steps between two lines of metrics.
-        heldout_steps: steps between two measurements on held-out text; 0 for none.
-        heldout_bytes: of held-out text that is measured on.
-        max_loss_rise: nats by which the mean loss of ten logged steps may exceed the lowest such mean; ``None`` for any.
-    """
-
-    device_sequences: int
-    gradient_checkpointing: bool
-    zero: int
-    loss: str
-    attention: str
-    compile: bool
-    quantization: str
-    save_steps: int
-    log_steps: int
-    heldout_steps: int
-    heldout_bytes: int
-    max_loss_rise: float | None
 
 
 def accumulation(sequences: int, processes: int, device_sequences: int) -> tuple[int, int]:
@@ -159,12 +78,12 @@ def training_arguments(
     at_once, times = accumulation(settings.sequences(block), processes, execution.device_sequences)
     return TrainingArguments(
         output_dir=str(state),
-        max_steps=settings.steps,
+        max_steps=settings.optimizer_steps,
         per_device_train_batch_size=at_once,
         gradient_accumulation_steps=times,
         learning_rate=settings.learning_rate,
         lr_scheduler_type=SCHEDULES[settings.schedule],
-        warmup_steps=math.ceil(settings.warmup_ratio * settings.steps),
+        warmup_steps=math.ceil(settings.warmup_ratio * settings.optimizer_steps),
         optim="adamw_torch",
         weight_decay=0.0 if settings.train == "new_rows" else settings.weight_decay,
         max_grad_norm=settings.max_grad_norm,

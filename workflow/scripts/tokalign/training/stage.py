@@ -17,6 +17,7 @@ from transformers.integrations.deepspeed import unset_hf_deepspeed_config
 from tokalign.common.errors import ConfigurationError, InputError, StageStoppedError
 from tokalign.common.files import atomic_file, full_disk_named, read_json, write_json
 from tokalign.common.progress import quantity
+from tokalign.config.recipes import Execution, StageSettings
 from tokalign.models.device import choose_precision
 from tokalign.training.callback import MetricScale, StageCallback
 from tokalign.training.data import ScheduledBlocks, StageData
@@ -24,7 +25,7 @@ from tokalign.training.losses import chunked
 from tokalign.training.order import mixed_order
 from tokalign.training.processes import Processes, prepare_deepspeed
 from tokalign.training.saved_states import check_layout, last_state
-from tokalign.training.settings import Execution, StageSettings, accumulation, training_arguments
+from tokalign.training.settings import accumulation, training_arguments
 from tokalign.training.throughput import operations_per_token, peak_operations
 from tokalign.training.trainer import StageTrainer, count_trained, finite_weights, size_of_state
 
@@ -108,7 +109,7 @@ def train_stage(
     """
     set_seed(seed)
     block, batch = data.blocks.block, settings.sequences(data.blocks.block)
-    count = settings.steps * batch
+    count = settings.optimizer_steps * batch
     order = mixed_order(len(data.blocks), len(data.mixed) if data.mixed else 0, settings.mixture_share, data.used, count, seed)
     if settings.document_mask:
         check_document_mask(model)
@@ -176,9 +177,9 @@ def train_stage(
             expected="a finite loss that falls",
             mend="lower learning_rate or raise warmup_ratio of this stage; the last good state is kept in the working folder",
         )
-    if trainer.state.global_step < settings.steps:
+    if trainer.state.global_step < settings.optimizer_steps:
         raise StageStoppedError(
-            f"{callback.stop_reason or 'the trainer ended early'}; step {trainer.state.global_step} of {settings.steps}"
+            f"{callback.stop_reason or 'the trainer ended early'}; step {trainer.state.global_step} of {settings.optimizer_steps}"
             f" is saved in {state}",
             mend="run the same command again",
         )

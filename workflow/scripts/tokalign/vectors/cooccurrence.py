@@ -23,7 +23,7 @@ from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 from llvmlite import ir
@@ -34,6 +34,7 @@ from numpy.typing import NDArray
 from tokalign.common.arrays import read_tensors, write_tensors
 from tokalign.common.errors import ArtifactError, ConfigurationError
 from tokalign.common.progress import Progress
+from tokalign.config.vectors import CountSettings
 from tokalign.tokens.counts import count_tokens, kept_tokens
 from tokalign.tokens.shards import read_shard
 
@@ -60,25 +61,6 @@ SPILLED_BYTES = 12
 """Disk of an entry of a chunk: its column, and its sum of integer weights."""
 RESULT_BYTES = 16
 """Memory of a non-zero of the result: its column and its value, in parts and then joined."""
-
-
-@dataclass(frozen=True)
-class CountSettings:
-    """What is counted.
-
-    Args:
-        window: largest distance of two tokens.
-        min_count: occurrences that a token needs to be kept.
-        weighting: ``inverse`` for 1/distance, ``uniform`` for 1.
-        memory_gb: memory for counting, in 10^9 bytes, of which half is for the stream of tokens (8 bytes each): if the
-            corpus does not fit, chunks of it are counted and wait on disk. The result (16 bytes per non-zero while its parts are
-            joined) comes on top, and a document that is longer than a chunk.
-    """
-
-    window: int
-    min_count: int
-    weighting: Literal["inverse", "uniform"]
-    memory_gb: float
 
 
 @dataclass(frozen=True)

@@ -13,7 +13,6 @@ from __future__ import annotations
 import logging
 import tempfile
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +22,7 @@ from numpy.typing import NDArray
 
 from tokalign.common.errors import ConfigurationError
 from tokalign.common.progress import Progress
+from tokalign.config.vectors import FastTextSettings
 from tokalign.tokens.counts import count_tokens, kept_tokens
 from tokalign.vectors.token_text import write_token_text
 
@@ -31,37 +31,6 @@ log = logging.getLogger(__name__)
 BUCKETS = 2_000_000
 """Rows for the n-grams, which share them by their hash; the library's default."""
 END_OF_LINE = "</s>"
-
-
-@dataclass(frozen=True)
-class FastTextSettings:
-    """How vectors are trained.
-
-    Args:
-        dimensions: of the vectors.
-        learning_rate: at the start; it falls to 0 in a line.
-        epochs: passes over the text.
-        window: largest distance of a context; each place draws its own, from 1 to this. [tokens]
-        negatives: drawn for each context.
-        min_count: occurrences that a token needs to get a vector.
-        min_ngram: characters of the shortest n-gram of an id's decimal digits that has a vector of its own.
-        max_ngram: characters of the longest; 0 for none, since the digits of an id mean nothing.
-        sampling_threshold: share of the text above which a token is left out at random.
-        seed: of start values and draws, less than 2 ** 31.
-        threads: more than one makes the training faster and its result another one each time.
-    """
-
-    dimensions: int
-    learning_rate: float
-    epochs: int
-    window: int
-    negatives: int
-    min_count: int
-    min_ngram: int
-    max_ngram: int
-    sampling_threshold: float
-    seed: int
-    threads: int
 
 
 def _library_arguments(settings: FastTextSettings, text: Path) -> Any:

@@ -18,7 +18,6 @@ from __future__ import annotations
 
 import logging
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
 
 import numpy as np
 from llvmlite import ir
@@ -28,6 +27,7 @@ from numpy.typing import NDArray
 
 from tokalign.common.errors import ConfigurationError, InputError
 from tokalign.common.progress import Progress
+from tokalign.config.vectors import GloveSettings
 from tokalign.vectors.cooccurrence import Cooccurrences
 
 log = logging.getLogger(__name__)
@@ -39,33 +39,6 @@ LANES = 16
 CLIP = np.float32(100)
 HALF = np.float32(0.5)
 MAGIC, FACTOR, SUMMAND = np.int32(0x5F1FFFF9), np.float32(0.703952253), np.float32(2.38924456)
-
-
-@dataclass(frozen=True)
-class GloveSettings:
-    """How vectors are trained.
-
-    Args:
-        dimensions: of the vectors.
-        iterations: passes over the non-zeros.
-        x_max: count from which on the weight is 1.
-        alpha: exponent of the weight below.
-        learning_rate: of AdaGrad.
-        seed: of start values and orders.
-        block: most tokens on a side of a block, at most 65536; the vectors of
-            its columns, block * 8 * dimensions bytes, shall fit into a core's share of the cache.
-        early_stop: training ends after an iteration that lowered the objective by a smaller share than this; ``None`` for
-            all iterations.
-    """
-
-    dimensions: int
-    iterations: int
-    x_max: float
-    alpha: float
-    learning_rate: float
-    seed: int
-    block: int
-    early_stop: float | None
 
 
 @intrinsic

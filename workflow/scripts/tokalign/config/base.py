@@ -1,0 +1,129 @@
+"""What all blocks of the configuration share: a typed model that is strict, and ends with one message if it is not met."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Mapping
+from typing import Annotated, Any, Literal, Self, TypeVar
+
+from pydantic import BaseModel, ConfigDict, Field, GetCoreSchemaHandler, GetJsonSchemaHandler, ValidationError, model_validator
+from pydantic_core import PydanticCustomError, core_schema
+
+RULE = "rule"
+"""Type of the errors that ``broken`` makes."""
+
+Value = TypeVar("Value")
+Part = TypeVar("Part", bound="Block")
+
+
+class _LeftOut:
+    """Marks a field that may be left out, but not be null: ``None`` in Python is no such key in YAML."""
+
+    def __get_pydantic_core_schema__(self, source: Any, handler: GetCoreSchemaHandler) -> core_schema.CoreSchema:
+        schema = handler(source)
+        return schema["schema"] if schema["type"] == "nullable" else schema
+
+
+class _Unique:
+    """Marks a list whose items differ."""
+
+    def __get_pydantic_core_schema__(self, source: Any, handler: GetCoreSchemaHandler) -> core_schema.CoreSchema:
+        return core_schema.no_info_after_validator_function(self._check, handler(source))
+
+    def __get_pydantic_json_schema__(self, schema: core_schema.CoreSchema, handler: GetJsonSchemaHandler) -> dict[str, Any]:
+        return handler(schema) | {"uniqueItems": True}
+
+    @staticmethod
+    def _check(items: list[Any]) -> list[Any]:
+        twice = [item for i, item in enumerate(items) if item in items[:i]]
+        if twice:
+            raise broken("an item stands twice in the list", found=twice[0], mend="name it once")
+        return items
+
+
+LeftOut = Annotated[Value | None, _LeftOut()]
+Unique = Annotated[list[Value], _Unique()]
+Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9](?:-?[A-Za-z0-9._])*$")]
+"""Name of a block. It becomes part of paths, where two names are joined by two hyphens: a name has single hyphens only."""
+Blocks = dict[Name, Value]
+"""Named blocks of one kind."""
+Precision = Literal["auto", "float32", "bfloat16"]
+DocumentStart = Literal["eos", "bos", "none"]
+Sha256 = Annotated[str, Field(pattern="^[0-9a-f]{64}$")]
+
+
+def filled(description: str = "", value: Any = None) -> Any:
+    """Return the field of a block that has its own defaults where it is left out; ``value`` is the block to start from."""
+    return Field({} if value is None else value, validate_default=True, description=description or None)
+
+
+def broken(what: str, key: str = "", *, found: Any = None, expected: str | None = None, mend: str | None = None) -> Exception:
+    """Return the error of a rule that types cannot state, to be raised by a validator.
+
+    Args:
+        what: is wrong, in a few words.
+        key: path from the block that is checked to the key, such as ``stages[0].name``; empty for the block itself.
+        found: as in ``TokalignError``; so are ``expected`` and ``mend``.
+        expected: what would have been right.
+        mend: what the user can do.
+    """
+    return PydanticCustomError(RULE, "{what}", {"what": what, "key": key, "found": found, "expected": expected, "mend": mend})
+
+
+class Block(BaseModel):
+    """A block of keys: unknown keys are refused, types are not converted, and it does not change."""
+
+    model_config = ConfigDict(extra="forbid", strict=True, frozen=True, allow_inf_nan=False, defer_build=True)
+
+    @model_validator(mode="wrap")
+    @classmethod
+    def _keep_whole_numbers(cls, values: Any, handler: Callable[[Any], Self]) -> Self:
+        """Let ``10`` stay ``10`` in a field for any number, so that a block's JSON is what was written."""
+        block = handler(values)
+        if isinstance(values, Mapping):
+            block.__dict__.update({key: value for key, value in values.items() if type(value) is int and key in block.__dict__})
+        return block
+
+    @classmethod
+    def of(cls, values: Mapping[str, Any], place: str = "") -> Self:
+        """Check values as read from YAML or JSON, and fill in the defaults.
+
+        Args:
+            values: by key.
+            place: what the block is called in messages; empty for the whole configuration.
+
+        Raises:
+            ConfigurationError: the first thing that is wrong.
+        """
+        text = json.dumps(values)  # no YAML-only types below this line
+        try:
+            return cls.model_validate_json(text)
+        except ValidationError as error:
+            from tokalign.config.messages import explain  # needed only now, and slow to import
+
+            raise explain(error, cls, json.loads(text), place) from None
+
+    def part(self, kind: type[Part]) -> Part:
+        """Return the keys that make a block of another kind, such as the settings of a training without trust in code."""
+        return kind.model_construct(**{name: getattr(self, name) for name in kind.model_fields})
+
+    def plain(self, *without: str) -> dict[str, Any]:
+        """Return the block as JSON has it: keys that were left out and have no default are not there.
+
+        Args:
+            without: keys to leave out.
+        """
+        fields = type(self).model_fields
+        return {
+            key: _plain(value)
+            for key, value in self.__dict__.items()
+            if key not in without and (value is not None or not any(isinstance(mark, _LeftOut) for mark in fields[key].metadata))
+        }
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, Block):
+        return value.plain()
+    if isinstance(value, dict):
+        return {key: _plain(item) for key, item in value.items()}
+    return [_plain(item) for item in value] if isinstance(value, list) else value
