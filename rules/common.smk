@@ -26,10 +26,10 @@ from tokalign.common.digests import DigestCache
 from tokalign.common.errors import TokalignError
 from tokalign.common.versions import VERSIONS
 from tokalign.config.experiments import canonical
-from tokalign.config.validation import check_files, load_schema, validate
+from tokalign.config.validation import check_files, validate
 
 try:
-    validated = validate(config, load_schema(ROOT / "workflow/schemas/config.schema.yaml"))
+    validated = validate(config)
     check_files(validated)
 except TokalignError as error:
     raise WorkflowError(f"the configuration cannot be used:\n{error}")

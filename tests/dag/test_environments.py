@@ -103,7 +103,7 @@ def test_what_an_environment_lacks_is_found_missing(tmp_path: Path):
 INDIRECT = {
     "evaluate": {"accelerate"},  # models of lm_eval
     "report": {"jinja2", "tabulate"},  # tables of pandas: LaTeX, Markdown
-    "train": {"accelerate"},  # the Trainer of transformers
+    "train": {"accelerate", "jinja2"},  # the Trainer of transformers; the model card of huggingface_hub
 }
 """Distributions that a library imports only in functions that our commands call."""
 

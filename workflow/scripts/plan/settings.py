@@ -13,20 +13,13 @@ from typing import Any
 
 from tokalign.common.digests import DigestCache
 from tokalign.common.errors import ConfigurationError
+from tokalign.config.evaluations import Measured
 from tokalign.config.experiments import canonical
 from tokalign.config.lookup import local_files
+from tokalign.config.recipes import Execution, Placement
 
 from plan.evaluations import Evaluations
 from plan.study import Block, Study
-
-EXECUTION = (
-    "device_sequences", "gradient_checkpointing", "zero", "loss", "attention", "compile", "quantization", "save_steps", "log_steps",
-    "heldout_steps", "heldout_bytes", "max_loss_rise",
-)  # fmt: skip
-PLACEMENT = ("gpus", "nodes", "processes")
-"""Keys of a stage that say where it runs."""
-NOT_OF_THE_SUITE = ("checkpoints", "reference_tokenizer")
-"""Keys of a suite that choose its inputs."""
 
 
 def options(*names: str) -> Callable[[Any, Any], str]:
@@ -205,7 +198,7 @@ class Settings:
     def stage(self, names: Any) -> str:
         """Return what a stage computes."""
         block = self.study.stage(names.recipe, names.stage)
-        chosen = _without(block, *EXECUTION, *PLACEMENT)
+        chosen = _without(block, *Execution.model_fields, *Placement.model_fields)
         if block["train"] != "lora":
             chosen.pop("lora")
         if block["publish"] == "best":  # then it matters when and on what was measured
@@ -214,7 +207,7 @@ class Settings:
 
     def execution(self, names: Any) -> str:
         """Return how a stage runs; as a resource, so that a change does not make a finished stage run again."""
-        return canonical(_chosen(self.study.stage(names.recipe, names.stage), *EXECUTION))
+        return canonical(_chosen(self.study.stage(names.recipe, names.stage), *Execution.model_fields))
 
     def stage_labels(self, names: Any) -> str:
         """Return the names of a stage."""
@@ -228,7 +221,7 @@ class Settings:
         def look_up(names: Any) -> str:
             model = self.evaluations.checkpoint_names(names.checkpoint)["model"]
             block = self.evaluations.suite(names.evaluation, suite)
-            return canonical({**_without(block, *NOT_OF_THE_SUITE), **self._trust(model)})
+            return canonical({**_without(block, *Measured.model_fields, "reference_tokenizer"), **self._trust(model)})
 
         return look_up
 
