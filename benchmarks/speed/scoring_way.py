@@ -42,7 +42,7 @@ def requests(kind: str, texts: list[tuple[str, ...]]) -> list[Any]:
 
 def documents_ours(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, texts: list[str], window: int) -> float:
     """Score as evaluate_perplexity does; return nats."""
-    settings = PerplexitySettings(window, window, BATCH_TOKENS, "float32", "eos", trust_remote_code=False)
+    settings = PerplexitySettings(window=window, stride=window, batch_tokens=BATCH_TOKENS, precision="float32")
     return float(score_documents(model, tokenizer, [str(number) for number in range(len(texts))], texts, settings)[0].sum())
 
 

@@ -45,9 +45,9 @@ def refused(monkeypatch, capsys):
 def test_all_commands_with_settings_check_them():
     for module in MODULES:
         for action in module.arguments()._actions:
-            if {"--settings", "--execution"} & set(action.option_strings) and "evaluation" not in module.__name__:
+            if {"--settings", "--execution", "--plan"} & set(action.option_strings):
                 assert isinstance(action.type, cli.BlockOption), module.__name__
-    assert len(OPTIONS) >= 15
+    assert len(OPTIONS) >= 28
 
 
 @pytest.mark.parametrize(("module", "option", "kind"), OPTIONS)

@@ -5,6 +5,7 @@ import pyarrow.parquet as pq
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from support.settings import unchecked
 from tokalign.common.errors import ArtifactError
 from tokalign.evaluation.data.heldout import HeldoutSettings, cut, sample, write_heldout
 
@@ -39,20 +40,26 @@ def test_cut_is_a_prefix_within_the_limit(text, size):
 
 def test_takes_by_id_until_there_is_enough():
     documents = [document("c", "x" * 10), document("a", "y" * 10), document("b", "z" * 10), document("d", "é" * 6, "fr")]
-    chosen = sample(documents, HeldoutSettings(bytes_per_group=15, max_document_bytes=100))
+    chosen = sample(documents, unchecked(HeldoutSettings, bytes_per_group=15, max_document_bytes=100))
     assert [(row["id"], row["bytes"]) for row in chosen] == [("a", 10), ("b", 10), ("d", 12)]
-    assert sample(documents[::-1], HeldoutSettings(15, 100)) == chosen
+    assert sample(documents[::-1], unchecked(HeldoutSettings, bytes_per_group=15, max_document_bytes=100)) == chosen
 
 
 def test_a_group_without_text_is_a_warning(caplog):
-    chosen = sample([document("a", " \n"), document("b", "text", "fr")], HeldoutSettings(4, 100))
+    chosen = sample(
+        [document("a", " \n"), document("b", "text", "fr")], unchecked(HeldoutSettings, bytes_per_group=4, max_document_bytes=100)
+    )
     assert [row["id"] for row in chosen] == ["b"]
     assert "en, web: no validation document" in caplog.text
 
 
 def test_written_file(tmp_path):
     pq.write_table(pa.Table.from_pylist([document("a", "über alles hinweg")]), tmp_path / "validation.parquet")
-    write_heldout(tmp_path / "validation.parquet", HeldoutSettings(100, 11), tmp_path / "out.parquet")
+    write_heldout(
+        tmp_path / "validation.parquet",
+        unchecked(HeldoutSettings, bytes_per_group=100, max_document_bytes=11),
+        tmp_path / "out.parquet",
+    )
     table = pq.read_table(tmp_path / "out.parquet")
     assert table.to_pylist() == [{"id": "a", "text": "über alles", "language": "en", "domain": "web", "bytes": 11}]
     assert table.schema.field("bytes").type == pa.int32()
@@ -62,7 +69,15 @@ def test_no_documents_is_an_error(tmp_path):
     empty = pa.Table.from_pylist([document("a", "b")]).slice(0, 0)
     pq.write_table(empty, tmp_path / "validation.parquet")
     with pytest.raises(ArtifactError, match="no validation documents"):
-        write_heldout(tmp_path / "validation.parquet", HeldoutSettings(1, 1), tmp_path / "out.parquet")
+        write_heldout(
+            tmp_path / "validation.parquet",
+            unchecked(HeldoutSettings, bytes_per_group=1, max_document_bytes=1),
+            tmp_path / "out.parquet",
+        )
     assert not (tmp_path / "out.parquet").exists()
     with pytest.raises(ArtifactError, match="no such file"):
-        write_heldout(tmp_path / "absent.parquet", HeldoutSettings(1, 1), tmp_path / "out.parquet")
+        write_heldout(
+            tmp_path / "absent.parquet",
+            unchecked(HeldoutSettings, bytes_per_group=1, max_document_bytes=1),
+            tmp_path / "out.parquet",
+        )

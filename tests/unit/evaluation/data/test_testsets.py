@@ -4,24 +4,25 @@ from __future__ import annotations
 
 import gzip
 import json
-from dataclasses import asdict, replace
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 import zstandard
 from commands.evaluation import prepare_testset as script
+from support.settings import altered
 from tokalign.common.errors import ArtifactError, InputError
 from tokalign.common.files import sha256_file
-from tokalign.evaluation.data.testset_preparation import DatasetSettings, answer_index, field_of, prepare_testset
+from tokalign.config.testsets import TestsetSettings
+from tokalign.evaluation.data.testset_preparation import answer_index, field_of, prepare_testset
 from tokalign.evaluation.data.testsets import read_testset
 
-CHOICES = DatasetSettings(
+CHOICES = TestsetSettings(
     kind="choices", fields={"question": "question", "choices": "choices", "answer": "answer"}, answers="number0", language="en",
     domain="bio", min_characters=1, max_characters=None, limit=None, license="CC0-1.0",
 )  # fmt: skip
-PROMPTS = replace(CHOICES, kind="prompts", fields={"text": "text"})
-PARALLEL = replace(CHOICES, kind="parallel", fields={"en": "en", "es": "es"})
+PROMPTS = altered(CHOICES, kind="prompts", fields={"text": "text"})
+PARALLEL = altered(CHOICES, kind="parallel", fields={"en": "en", "es": "es"})
 QUESTION = {"question": "Which is red?", "choices": ["a cherry", "a lime"], "answer": 0}
 
 
@@ -75,13 +76,13 @@ def test_choices(prepare, tmp_path):
     assert manifest["bytes"] == 2 * (2 * 13 + 8 + 6)  # the question is read with each of its choices
     file = tmp_path / "items.jsonl"
     assert manifest["files"] == {str(file): {"bytes": file.stat().st_size, "sha256": sha256_file(file)}}
-    assert (manifest["license"], manifest["settings"]) == ("CC0-1.0", asdict(CHOICES))
+    assert (manifest["license"], manifest["settings"]) == ("CC0-1.0", CHOICES.plain())
 
 
 def test_questions_with_the_first_answer_are_kept(prepare):
     """Defect 16.3: `get("cop") or ...` takes index 0 for no answer."""
     rows = [{"question": f"{i}?", "opa": "x", "opb": "y", "cop": 0} for i in range(5)]
-    settings = replace(CHOICES, fields={"question": "question", "choices": ["opa", "opb"], "answer": "cop"})
+    settings = altered(CHOICES, fields={"question": "question", "choices": ["opa", "opb"], "answer": "cop"})
     assert prepare(settings, rows)[0]["answer"].to_pylist() == [0] * 5
 
 
@@ -106,19 +107,18 @@ def test_ways_to_write_an_answer(answers, value, index):
 def test_answers_outside_of_the_choices(refused, answers, value):
     rows = [QUESTION, {"question": "?", "choices": ["one", "two", "three"], "answer": value}]
     rows[0] = {**QUESTION, "answer": {"number0": 0, "number1": 1, "letter": "A", "text": "a cherry"}[answers]}
-    text = refused(replace(CHOICES, answers=answers), rows)
+    text = refused(altered(CHOICES, answers=answers), rows)
     assert "items.jsonl line 2: the answer in field 'answer' is none of the 3 choices" in text
     assert f"found:    {value!r}" in text
 
 
 def test_an_answer_that_two_choices_have(refused):
-    settings = replace(CHOICES, answers="text")
+    settings = altered(CHOICES, answers="text")
     assert "twice among the choices" in refused(settings, [{**QUESTION, "choices": ["x", "x"], "answer": "x"}])
 
 
 def test_context_and_fields_within_fields(prepare):
-    settings = replace(
-        CHOICES,
+    settings = altered(CHOICES,
         fields={"question": "q.text", "choices": "q.choices.text", "answer": "key", "context": "passage"}, answers="letter",
     )  # fmt: skip
     row = {"q": {"text": "Why?", "choices": {"text": ["x", "y"], "label": ["A", "B"]}}, "key": "B", "passage": "Because."}
@@ -153,7 +153,7 @@ def test_a_missing_field(refused, field):
 
 
 def test_fields_of_languages(prepare):
-    settings = replace(PARALLEL, fields={"es": "translation.es", "en": "translation.en"})
+    settings = altered(PARALLEL, fields={"es": "translation.es", "en": "translation.en"})
     items, manifest = prepare(settings, [{"translation": {"en": "One.", "es": "Uno."}}])
     assert items.column_names == ["id", "es", "en"]
     assert items.to_pylist()[0] | {"id": ""} == {"id": "", "es": "Uno.", "en": "One."}
@@ -174,7 +174,7 @@ def test_a_field_with_a_dot_in_its_name():
     ],
 )
 def test_segments_that_are_refused(refused, row, message):
-    settings = replace(PARALLEL, fields={"es": "translation.es", "en": "translation.en"})
+    settings = altered(PARALLEL, fields={"es": "translation.es", "en": "translation.en"})
     assert message in refused(settings, [row])
 
 
@@ -192,7 +192,7 @@ def test_line_aligned_text(prepare, tmp_path):
 def test_unequal_numbers_of_lines(refused, tmp_path):
     (tmp_path / "en.txt").write_text("One.\nTwo.\nThree.\n")
     (tmp_path / "es.txt").write_text("Uno.\nDos.\n")
-    text = refused(replace(PARALLEL, limit=1), text_files={"en": tmp_path / "en.txt", "es": tmp_path / "es.txt"})
+    text = refused(altered(PARALLEL, limit=1), text_files={"en": tmp_path / "en.txt", "es": tmp_path / "es.txt"})
     assert "unequal numbers of lines" in text
     assert "3 of en, 2 of es" in text
 
@@ -211,19 +211,19 @@ def test_an_empty_line(refused, tmp_path):
 
 def test_prompts_left_out_by_length_are_counted(prepare):
     texts = ["four", "three", "eleven chars", "日本"]
-    items, manifest = prepare(replace(PROMPTS, min_characters=4, max_characters=5), [{"text": text} for text in texts])
+    items, manifest = prepare(altered(PROMPTS, min_characters=4, max_characters=5), [{"text": text} for text in texts])
     assert items["text"].to_pylist() == ["four", "three"]
     assert manifest["left_out"] == {"fewer than min_characters": 1, "more than max_characters": 1}
     assert (manifest["read"], manifest["items"]) == (4, 2)
 
 
 def test_the_limit_counts_what_is_kept(prepare):
-    settings = replace(PROMPTS, min_characters=2, limit=2)
+    settings = altered(PROMPTS, min_characters=2, limit=2)
     assert prepare(settings, [{"text": text} for text in ("a", "bb", "cc", "dd")])[0]["text"].to_pylist() == ["bb", "cc"]
 
 
 def test_nothing_left(refused):
-    text = refused(replace(PROMPTS, min_characters=9), [{"text": "short"}, {"text": "too"}])
+    text = refused(altered(PROMPTS, min_characters=9), [{"text": "short"}, {"text": "too"}])
     assert "no items" in text
     assert "2 read, 2 with fewer than min_characters" in text
     assert "0 read" in refused(PROMPTS, [])
@@ -275,7 +275,7 @@ def test_fetched_rows_with_their_provenance(prepare, tmp_path):
     for i in (1, 0):
         pq.write_table(pa.table({"t": [{"en": f"One {i}.", "es": f"Uno {i}."}]}), folder / f"{i:05d}.parquet")
     (folder / "provenance.json").write_text('{"commit": "c0ffee"}')
-    items, manifest = prepare(replace(PARALLEL, fields={"en": "t.en", "es": "t.es"}), fetched=folder)
+    items, manifest = prepare(altered(PARALLEL, fields={"en": "t.en", "es": "t.es"}), fetched=folder)
     assert items["en"].to_pylist() == ["One 0.", "One 1."]
     assert manifest["provenance"] == {"commit": "c0ffee"}
     assert len(manifest["files"]) == 2
@@ -329,7 +329,7 @@ def test_command(tmp_path, run_script):
     (tmp_path / "en.txt").write_text("One.\n")
     (tmp_path / "es.txt").write_text("Uno.\n")
     out = ["--name", "set", "--items", tmp_path / "out.parquet", "--manifest", tmp_path / "out.json"]
-    words = [*out, "--settings", json.dumps(asdict(PARALLEL))]
+    words = [*out, "--settings", json.dumps(PARALLEL.plain())]
     texts = ["--text-files", f"es={tmp_path}/es.txt", f"en={tmp_path}/en.txt"]
     assert run_script(script, *words, *texts) == (0, "")
     assert read_testset(tmp_path / "out.parquet", "parallel").items["es"].to_pylist() == ["Uno."]

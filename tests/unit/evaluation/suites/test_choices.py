@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import math
 import random
-from dataclasses import asdict, replace
 
 import numpy as np
 import pytest
@@ -13,9 +12,11 @@ import torch
 import yaml
 from commands.evaluation import answer_choices
 from support.project import write_tokenizer
+from support.settings import altered
 from support.writing import load_both
 from tokalign.common.errors import ArtifactError, ConfigurationError
-from tokalign.evaluation.data.testset_preparation import DatasetSettings, prepare_testset
+from tokalign.config.testsets import TestsetSettings
+from tokalign.evaluation.data.testset_preparation import prepare_testset
 from tokalign.evaluation.data.testsets import read_testset
 from tokalign.evaluation.results import read_items, read_result
 from tokalign.evaluation.suite import evaluate
@@ -64,7 +65,7 @@ def make_testset(folder, rows, name="animals"):
     file = folder / f"{name}.jsonl"
     file.write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
     fields = {key: key for key in rows[0] if key != "id"}
-    settings = DatasetSettings("choices", fields, "number0", "en", "zoo", 1, None, None, "CC0-1.0")
+    settings = TestsetSettings(kind="choices", fields=fields, domain="zoo", license="CC0-1.0")
     prepare_testset(name, settings, folder / f"{name}.parquet", folder / f"{name}.json", files=[file])
     return folder / f"{name}.parquet"
 
@@ -104,7 +105,7 @@ def test_equals_lm_eval(folder, tmp_path, prompt):
         HFLM(str(folder), dtype="float32", device="cpu", batch_size=4), tasks=["animals"], log_samples=True, bootstrap_iters=0,
         task_manager=TaskManager(include_path=str(tmp_path / "tasks"), include_defaults=False),
     )  # fmt: skip
-    settings = replace(SETTINGS, document_start="none", prompt=prompt, separator=separator)
+    settings = altered(SETTINGS, document_start="none", prompt=prompt, separator=separator)
     ours = evaluate("choices", folder, folder, {"testsets": [testset]}, settings, {}, tmp_path / "out.json")
     accuracy = {metric["condition"]: metric["value"] for metric in ours if metric["metric"] == "accuracy"}
     expected = theirs["results"]["animals"]
@@ -238,7 +239,7 @@ def test_predictions_by_hand():
 def test_result(folder, tmp_path):
     rows = questions(12)
     places = [make_testset(tmp_path, rows), make_testset(tmp_path, [{**rows[0], "choices": rows[0]["choices"][:2]}], "pair")]
-    settings = replace(SETTINGS, testsets=["animals", "pair"])
+    settings = altered(SETTINGS, testsets=["animals", "pair"])
     returned = evaluate("choices", folder, folder, {"testsets": places}, settings, {"stage": "source"}, tmp_path / "out.json")
     result, items = read_result(tmp_path / "out.json"), read_items(tmp_path / "out.json").to_pylist()
     assert result["metrics"] == returned
@@ -277,7 +278,7 @@ def test_equal_choices_tie_exactly_and_the_first_is_taken(loaded, tmp_path):
 def test_context_is_part_of_the_prompt(loaded, tmp_path, caplog):
     rows = [{**row, "context": f"{row['id']} sat on a mat."} for row in questions(3)]
     testset = read_testset(make_testset(tmp_path, rows), "choices")
-    settings = replace(SETTINGS, prompt="{context}\n{question}")
+    settings = altered(SETTINGS, prompt="{context}\n{question}")
     found, _ = answer(*loaded, testset, settings)
     prompt = f"{rows[0]['context']}\n{rows[0]['question']}"
     assert found[0]["choice_nats"][2] == pytest.approx(-by_hand(*loaded, prompt, f" {rows[0]['choices'][2]}"), rel=1e-5)
@@ -303,13 +304,13 @@ def test_nan_is_an_error_that_names_the_question(folder, tmp_path):
 
 def test_wrong_settings(folder, loaded, tmp_path):
     with pytest.raises(ConfigurationError, match="question"):
-        replace(SETTINGS, prompt="Answer:")
+        ChoicesSettings.of({**SETTINGS.plain(), "prompt": "Answer:"})
     testset = make_testset(tmp_path, questions(2))
     with pytest.raises(ConfigurationError, match="no bos token"):
-        answer(*loaded, read_testset(testset, "choices"), replace(SETTINGS, document_start="bos"))
+        answer(*loaded, read_testset(testset, "choices"), altered(SETTINGS, document_start="bos"))
     with pytest.raises(ArtifactError, match="other test sets than the settings name"):
         evaluate(
-            "choices", folder, folder, {"testsets": [testset]}, replace(SETTINGS, testsets=["plants"]), {}, tmp_path / "out.json"
+            "choices", folder, folder, {"testsets": [testset]}, altered(SETTINGS, testsets=["plants"]), {}, tmp_path / "out.json"
         )
     assert not (tmp_path / "out.json").exists()
 
@@ -317,8 +318,8 @@ def test_wrong_settings(folder, loaded, tmp_path):
 def test_command(folder, tmp_path, run_script):
     testset = make_testset(tmp_path, questions(3))
     words = ["--model", folder, "--testsets", testset, "--labels", '{"stage": "source"}', "--output", tmp_path / "out.json"]
-    assert run_script(answer_choices, *words, "--settings", json.dumps(asdict(SETTINGS)))[0] == 0
+    assert run_script(answer_choices, *words, "--settings", json.dumps(SETTINGS.plain()))[0] == 0
     assert read_result(tmp_path / "out.json")["suite"] == "choices"
-    status, shown = run_script(answer_choices, *words, "--settings", json.dumps({**asdict(SETTINGS), "document_start": "bos"}))
+    status, shown = run_script(answer_choices, *words, "--settings", json.dumps({**SETTINGS.plain(), "document_start": "bos"}))
     assert status == 1
     assert "has no bos token" in shown

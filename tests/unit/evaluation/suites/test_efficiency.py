@@ -194,7 +194,7 @@ def test_all_systems_read_the_same_text(ending, tokenizer):
 
 
 def test_more_than_the_context(ending, tokenizer):
-    settings = EfficiencySettings([1], 40, 12, 0, 2, "float32", False)
+    settings = EfficiencySettings(batch_sizes=[1], prompt_bytes=40, new_bytes=12, warmup=0, repetitions=2, precision="float32")
     model = LlamaForCausalLM(LlamaConfig(vocab_size=304, **SIZES, max_position_embeddings=16))
     with pytest.raises(ConfigurationError, match="too many for the model"):
         measure_system(System(model, tokenizer), HELDOUT, settings)
@@ -205,7 +205,7 @@ def test_command(ending, tokenizer, tmp_path, run_script):
     ending.save_pretrained(tmp_path / "model")
     tokenizer.save_pretrained(tmp_path / "tokenizer")
     pq.write_table(HELDOUT, tmp_path / "documents.parquet")
-    settings = json.dumps({**SETTINGS.__dict__})
+    settings = json.dumps(SETTINGS.plain())
     status, _ = run_script(
         measure_efficiency, "--model", tmp_path / "model", "--tokenizer", tmp_path / "tokenizer", "--settings", settings,
         "--documents", tmp_path / "documents.parquet", "--threads", "1", "--labels", '{"stage": "source"}',

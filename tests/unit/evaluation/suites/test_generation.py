@@ -12,6 +12,7 @@ from commands.evaluation import generate_text
 from hypothesis import given
 from hypothesis import strategies as st
 from sacrebleu.metrics import BLEU
+from support.settings import altered, unchecked
 from support.writing import TEXTS, write_writer
 from tokalign.common.errors import ArtifactError
 from tokalign.evaluation.data.testsets import Testset, write_testset
@@ -32,8 +33,8 @@ from tokalign.evaluation.suites.generation import (
 from tokalign.models.writing import Written
 from tokalign.text.languages import words_of
 
-SETTINGS = GenerationSettings(
-    testset=None, prompts=1000, prompt_characters=40, max_new_tokens=8, self_bleu_references=5, batch_tokens=2000,
+SETTINGS = unchecked(
+    GenerationSettings, testset=None, prompts=1000, prompt_characters=40, max_new_tokens=8, self_bleu_references=5, batch_tokens=2000,
     decodings={}, document_start="eos", precision="float32", trust_remote_code=False,
 )  # fmt: skip
 SENTENCES = st.lists(st.text("abc ", max_size=30), min_size=1, max_size=12)
@@ -169,7 +170,7 @@ def test_reading_prompts(tmp_path, caplog):
         rows = read_prompts(tmp_path / "documents.parquet", SETTINGS)
     assert "30 prompts: results are exploratory below 1000" in caplog.text  # nine prompts once made a headline
     assert all(len(row["text"]) <= 40 and TEXTS[int(row["id"][1:]) % 20].startswith(row["text"]) for row in rows)
-    named = GenerationSettings(**{**vars(SETTINGS), "testset": "questions"})
+    named = altered(SETTINGS, testset="questions")
     testset = Testset("questions", "prompts", "de", "news", pa.table({"id": ["a", "b"], "text": ["one", " "]}))
     write_testset(tmp_path / "items.parquet", testset)
     assert read_prompts(tmp_path / "items.parquet", named) == [{"id": "a", "text": "one", "language": "de", "domain": "news"}]
@@ -185,7 +186,7 @@ def test_script(tmp_path, run_script):
     write_writer(tmp_path / "model")
     write_documents(tmp_path / "documents.parquet")
     decodings = {"greedy": {"temperature": 0, "top_p": 1, "seed": 1}, "nucleus": {"temperature": 1, "top_p": 0.9, "seed": 1}}
-    settings = {**vars(SETTINGS), "decodings": decodings, "prompts": 24}
+    settings = {**SETTINGS.plain(), "decodings": decodings, "prompts": 24}
     output = tmp_path / "out/result.json"
     words = ["--model", tmp_path / "model", "--prompts", tmp_path / "documents.parquet", "--settings", json.dumps(settings)]
     assert run_script(generate_text, *words, "--output", output)[0] == 0

@@ -4,7 +4,6 @@ import json
 import math
 import random
 import shutil
-from dataclasses import replace
 
 import numpy as np
 import pyarrow as pa
@@ -15,6 +14,7 @@ from commands.evaluation import evaluate_perplexity
 from hypothesis import given
 from hypothesis import strategies as st
 from support.project import write_tokenizer
+from support.settings import altered
 from support.writing import load_both
 from tokalign.common.errors import ArtifactError, ConfigurationError
 from tokalign.evaluation.results import read_items, read_result
@@ -74,7 +74,7 @@ def encode(tokenizer, text):
 
 def test_equals_one_token_at_a_time(loaded):
     model, tokenizer = loaded
-    nll, tokens, unknown = score_documents(model, tokenizer, IDS, TEXTS, replace(SETTINGS, window=128, stride=128))
+    nll, tokens, unknown = score_documents(model, tokenizer, IDS, TEXTS, altered(SETTINGS, window=128, stride=128))
     sequences = [encode(tokenizer, text) for text in TEXTS]
     assert max(map(len, sequences)) <= 128
     assert tokens.tolist() == [len(s) - 1 for s in sequences]
@@ -85,7 +85,7 @@ def test_equals_one_token_at_a_time(loaded):
 def test_strided_windows_equal_their_definition(loaded):
     model, tokenizer = loaded
     window, stride = 16, 6
-    nll, _, _ = score_documents(model, tokenizer, IDS, TEXTS, replace(SETTINGS, window=window, stride=stride))
+    nll, _, _ = score_documents(model, tokenizer, IDS, TEXTS, altered(SETTINGS, window=window, stride=stride))
 
     def context(i):  # the first window that reads the token before i: it begins at a multiple of stride
         return 0 if i <= window else -(-(i - window) // stride) * stride
@@ -117,16 +117,16 @@ def test_batches_hold_every_window_within_the_limit(lengths, limit):
 @pytest.mark.parametrize("bounded", [True, False])
 def test_batching_and_chunks_do_not_matter(loaded, monkeypatch, batch_tokens, bounded):
     model, tokenizer = loaded
-    settings = replace(SETTINGS, window=20, stride=10)
+    settings = altered(SETTINGS, window=20, stride=10)
     reference, _, _ = score_documents(model, tokenizer, IDS, TEXTS, settings)
     monkeypatch.setattr(perplexity, "Scorer", lambda model: Scorer(model, bounded=bounded, chunk_bytes=4 * 304 * 7))
-    changed, _, _ = score_documents(model, tokenizer, IDS[::-1], TEXTS[::-1], replace(settings, batch_tokens=batch_tokens))
+    changed, _, _ = score_documents(model, tokenizer, IDS[::-1], TEXTS[::-1], altered(settings, batch_tokens=batch_tokens))
     assert changed[::-1] == pytest.approx(reference, rel=1e-5)
 
 
 def test_without_start_token_the_first_token_costs_the_uniform_code(loaded):
     model, tokenizer = loaded
-    settings = replace(SETTINGS, window=128, stride=128, document_start="none")
+    settings = altered(SETTINGS, window=128, stride=128, document_start="none")
     nll, tokens, _ = score_documents(model, tokenizer, IDS, TEXTS, settings)
     expected = [math.log(304) + one_by_one(model, encode(tokenizer, text)[1:], lambda i: 0) for text in TEXTS]
     assert nll == pytest.approx(expected, rel=1e-5)
@@ -200,11 +200,11 @@ def test_command(folder, tmp_path, run_script):
     write_documents(tmp_path / "documents.parquet", TEXTS[:2])
     words = ["--model", folder, "--documents", tmp_path / "documents.parquet", "--output", tmp_path / "out.json"]
     words += ["--labels", '{"stage": "source"}', "--settings"]
-    status, shown = run_script(evaluate_perplexity, *words, json.dumps({**vars(SETTINGS), "document_start": "bos"}))
+    status, shown = run_script(evaluate_perplexity, *words, json.dumps({**SETTINGS.plain(), "document_start": "bos"}))
     assert status == 1
     assert "has no bos token" in shown
     assert not (tmp_path / "out.json").exists()
-    assert run_script(evaluate_perplexity, *words, json.dumps(vars(SETTINGS)))[0] == 0
+    assert run_script(evaluate_perplexity, *words, json.dumps(SETTINGS.plain()))[0] == 0
     assert json.loads((tmp_path / "out.json").read_text())["metrics"][0]["n"] == 2
 
 
@@ -232,7 +232,7 @@ def test_tokenizer_larger_than_the_model(folder):
 def test_wrong_settings(loaded):
     for change in ({"stride": 65}, {"stride": 0}, {"precision": "float8"}, {"document_start": "unk"}):
         with pytest.raises(ConfigurationError):
-            replace(SETTINGS, **change)
+            PerplexitySettings.of({**SETTINGS.plain(), **change})
     for change in ({"document_start": "bos"}, {"window": 129}):
         with pytest.raises(ConfigurationError):
-            score_documents(*loaded, IDS, TEXTS, replace(SETTINGS, **change))
+            score_documents(*loaded, IDS, TEXTS, altered(SETTINGS, **change))

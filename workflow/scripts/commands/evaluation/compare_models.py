@@ -6,24 +6,15 @@ import argparse
 from pathlib import Path
 
 from tokalign.common import cli
+from tokalign.config.evaluations import ComparisonPlan, ComparisonSettings
 
 
 def arguments() -> argparse.ArgumentParser:
     """Return the parser of the command line."""
     parser = cli.parser(__doc__)
     parser.add_argument("--evaluation", required=True, help="its name")
-    parser.add_argument(
-        "--plan",
-        type=cli.settings,
-        required=True,
-        help='JSON, "-" for standard input: {"entries": [{"path": RESULT, "role": ROLE, "baseline": RESULT or null}, ...]}',
-    )
-    parser.add_argument(
-        "--settings",
-        type=cli.settings,
-        required=True,
-        help="JSON: resamples, seed, significance, criteria, references, merge",
-    )
+    cli.add_settings(parser, ComparisonPlan, "--plan")
+    cli.add_settings(parser, ComparisonSettings)
     parser.add_argument("--output", type=Path, required=True, help="JSON file to write")
     return parser
 
@@ -34,19 +25,20 @@ def main(args: argparse.Namespace) -> None:
     from tokalign.evaluation import comparison
     from tokalign.evaluation.composite import composite_rows
 
-    entries = [comparison.Entry(**entry) for entry in args.plan["entries"]]
-    for folder in args.settings["merge"]:
+    settings = args.settings.plain()
+    entries = [comparison.Entry(**entry.plain()) for entry in args.plan.entries]
+    for folder in settings["merge"]:
         entries += comparison.merged_entries(folder, entries)
-    rows = comparison.compare(entries, args.evaluation, args.settings)
+    rows = comparison.compare(entries, args.evaluation, settings)
     rows += composite_rows(rows, entries)
-    criteria = comparison.judge(rows, args.settings["criteria"])
-    for file in args.settings["references"]:
+    criteria = comparison.judge(rows, settings["criteria"])
+    for file in settings["references"]:
         rows += comparison.published_rows(file, args.evaluation)
     write_json(
         args.output,
         {
             "evaluation": args.evaluation,
-            "settings": args.settings,
+            "settings": settings,
             "rows": rows,
             "seeds": comparison.over_seeds(rows),
             "criteria": criteria,

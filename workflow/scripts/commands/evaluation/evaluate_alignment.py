@@ -1,8 +1,4 @@
-"""Score an alignment on held-out documents: BLEU and likeness of text rewritten by it, coverage, unreachable tokens.
-
---settings {} or, with an embedder, {"embedder": {"folder": "..."}, "segment_words": 32, "pairs": 1000, "seed": 1,
-"layer": null, "batch_tokens": 4096}
-"""
+"""Score an alignment on held-out documents: BLEU and likeness of text rewritten by it, coverage, unreachable tokens."""
 
 from __future__ import annotations
 
@@ -10,6 +6,7 @@ import argparse
 from pathlib import Path
 
 from tokalign.common import cli
+from tokalign.config.evaluations import AlignmentScores, EmbedderSettings, PairSettings
 
 
 def arguments() -> argparse.ArgumentParser:
@@ -20,7 +17,7 @@ def arguments() -> argparse.ArgumentParser:
         parser.add_argument(f"--{side}-tokenizer", type=Path, required=True, help="resolved tokenizer folder")
         parser.add_argument(f"--{side}-vocabulary", type=Path, required=True, help="its vocabulary.parquet")
     parser.add_argument("--documents", type=Path, required=True, help="documents.parquet of the evaluation")
-    parser.add_argument("--settings", type=cli.settings, required=True, help="the alignment block of an evaluation")
+    cli.add_settings(parser, AlignmentScores)
     parser.add_argument("--fetched", type=Path, help="folder of the fetch rule, for an embedder from a wheel or the hub")
     parser.add_argument("--labels", type=cli.settings, default={}, help="JSON object copied into the result")
     parser.add_argument("--threads", type=int, default=1, help="CPU threads of the embedder")
@@ -32,20 +29,18 @@ def main(args: argparse.Namespace) -> None:
     """Score and write."""
     from tokalign.alignment.align import Side
     from tokalign.common.files import write_json
-    from tokalign.evaluation.suites.alignment.rewriting import PairSettings
     from tokalign.evaluation.suites.alignment.scores import evaluate_alignment
 
     embedder = None
-    if "embedder" in args.settings:
+    if args.settings.embedder:
         import torch
-        from tokalign.evaluation.suites.alignment.embedder import EmbedderSettings, load_embedder
+        from tokalign.evaluation.suites.alignment.embedder import load_embedder
         from tokalign.fetch.sources import locate
 
         torch.set_num_threads(args.threads)
-        values = dict(args.settings)
-        folder = locate(values.pop("embedder"), args.fetched).path
-        how = EmbedderSettings(**{key: values.pop(key) for key in ("layer", "batch_tokens")})
-        embedder = (load_embedder(folder, how.layer), how, PairSettings(**values))
+        folder = locate(args.settings.embedder.plain(), args.fetched).path
+        how, pairs = args.settings.part(EmbedderSettings), args.settings.part(PairSettings)
+        embedder = (load_embedder(folder, how.layer), how, pairs)
     target, source = (
         Side.read(folder, vocabulary)
         for folder, vocabulary in (

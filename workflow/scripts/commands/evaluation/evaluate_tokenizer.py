@@ -6,7 +6,8 @@ import argparse
 from pathlib import Path
 
 from tokalign.common import cli
-from tokalign.evaluation.suites.tokenizer.metrics import TokenizerSettings, evaluate_tokenizer
+from tokalign.config.evaluations import TokenizerSettings
+from tokalign.evaluation.suites.tokenizer.metrics import evaluate_tokenizer
 
 
 def arguments() -> argparse.ArgumentParser:
@@ -16,9 +17,7 @@ def arguments() -> argparse.ArgumentParser:
     parser.add_argument("--vocabulary", type=Path, required=True, help="vocabulary.parquet of the tokenizer")
     parser.add_argument("--tokenizer", type=Path, required=True, help="folder of the tokenizer")
     parser.add_argument("--testset", type=Path, help="items.parquet of a parallel test set")
-    parser.add_argument(
-        "--settings", type=cli.settings, required=True, help="JSON: renyi_alpha, and with a test set parity_language"
-    )
+    cli.add_settings(parser, TokenizerSettings)
     parser.add_argument("--labels", type=cli.settings, default={}, help="JSON object copied into the result")
     parser.add_argument("--output", type=Path, required=True, help="JSON file to write; its items go beside it (.parquet)")
     return parser
@@ -26,9 +25,7 @@ def arguments() -> argparse.ArgumentParser:
 
 def main(args: argparse.Namespace) -> None:
     """Measure and write."""
-    evaluate_tokenizer(
-        args.shard, args.vocabulary, args.tokenizer, TokenizerSettings(**args.settings), args.labels, args.output, args.testset
-    )
+    evaluate_tokenizer(args.shard, args.vocabulary, args.tokenizer, args.settings, args.labels, args.output, args.testset)
 
 
 if __name__ == "__main__":

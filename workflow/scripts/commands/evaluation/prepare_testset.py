@@ -9,7 +9,8 @@ import argparse
 from pathlib import Path
 
 from tokalign.common import cli
-from tokalign.evaluation.data.testset_preparation import DatasetSettings, prepare_testset
+from tokalign.config.testsets import TestsetSettings
+from tokalign.evaluation.data.testset_preparation import prepare_testset
 
 
 def language_file(text: str) -> tuple[str, Path]:
@@ -34,12 +35,7 @@ def arguments() -> argparse.ArgumentParser:
         "--text-files", type=language_file, nargs="+", metavar="LANGUAGE=FILE", help="plain text, line n of each the same segment"
     )
     origin.add_argument("--fetched", type=Path, help="folder that fetch_testset made")
-    parser.add_argument(
-        "--settings",
-        type=cli.settings,
-        required=True,
-        help="JSON: kind, fields, answers, language, domain, min_characters, max_characters, limit, license",
-    )
+    cli.add_settings(parser, TestsetSettings)
     parser.add_argument("--items", type=Path, required=True, help="Parquet file to write")
     parser.add_argument("--manifest", type=Path, required=True, help="JSON file to write")
     return parser
@@ -49,7 +45,7 @@ def main(args: argparse.Namespace) -> None:
     """Check and write."""
     prepare_testset(
         args.name,
-        DatasetSettings(**args.settings),
+        args.settings,
         args.items,
         args.manifest,
         files=args.files or (),

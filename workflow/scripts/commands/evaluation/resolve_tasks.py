@@ -6,12 +6,13 @@ import argparse
 from pathlib import Path
 
 from tokalign.common import cli
+from tokalign.config.evaluations import NamedTasks
 
 
 def arguments() -> argparse.ArgumentParser:
     """Return the parser of the command line."""
     parser = cli.parser(__doc__)
-    parser.add_argument("--settings", type=cli.settings, required=True, help="JSON: names, include, shots")
+    cli.add_settings(parser, NamedTasks)
     parser.add_argument(
         "--output", type=Path, required=True, help="JSON file to write: the tasks, their versions, data and metrics"
     )
@@ -23,7 +24,7 @@ def main(args: argparse.Namespace) -> None:
     from tokalign.common.files import write_json
     from tokalign.evaluation.suites.tasks.resolve import resolve
 
-    write_json(args.output, resolve(**args.settings))
+    write_json(args.output, resolve(**args.settings.plain()))
 
 
 if __name__ == "__main__":

@@ -6,21 +6,22 @@ import argparse
 from pathlib import Path
 
 from tokalign.common import cli
-from tokalign.evaluation.data.heldout import HeldoutSettings, write_heldout
+from tokalign.config.evaluations import HeldoutSettings
+from tokalign.evaluation.data.heldout import write_heldout
 
 
 def arguments() -> argparse.ArgumentParser:
     """Return the parser of the command line."""
     parser = cli.parser(__doc__)
     parser.add_argument("--validation", type=Path, required=True, help="validation.parquet of a prepared corpus")
-    parser.add_argument("--settings", type=cli.settings, required=True, help="JSON: bytes_per_group, max_document_bytes")
+    cli.add_settings(parser, HeldoutSettings)
     parser.add_argument("--output", type=Path, required=True, help="Parquet file of documents to write")
     return parser
 
 
 def main(args: argparse.Namespace) -> None:
     """Choose and write."""
-    write_heldout(args.validation, HeldoutSettings(**args.settings), args.output)
+    write_heldout(args.validation, args.settings, args.output)
 
 
 if __name__ == "__main__":

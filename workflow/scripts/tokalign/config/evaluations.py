@@ -328,6 +328,20 @@ class ComparisonSettings(Block):
     merge: list[str] = Field([], description="Folders results/evaluations/NAME of other runs whose results are compared, too.")
 
 
+class PlannedEntry(Block):
+    """A result that is compared."""
+
+    path: str = Field(description="JSON file of the result.")
+    role: str = Field(description="What it measured: source, baseline, initialized, stage, adapted or tokenizer.")
+    baseline: str | None = Field(description="JSON file of the result that it is compared with; null for none.")
+
+
+class ComparisonPlan(Block):
+    """Which results are compared with which."""
+
+    entries: list[PlannedEntry] = Field(description="All results.")
+
+
 class PairSettings(Block):
     """Which texts an embedder compares."""
 

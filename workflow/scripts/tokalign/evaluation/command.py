@@ -21,12 +21,7 @@ def parser(name: str, description: str | None) -> argparse.ArgumentParser:
     made.add_argument("--tokenizer", type=Path, help="folder of its tokenizer, if it is not in the model's folder")
     for each in SUITES[name].inputs:
         made.add_argument(f"--{each.option}", type=Path, nargs="+" if each.many else None, required=each.required, help=each.help)
-    made.add_argument(
-        "--settings",
-        type=cli.settings,
-        required=True,
-        help=f"JSON: evaluations: NAME: {name} of the configuration without checkpoints, with precision and trust_remote_code",
-    )
+    cli.add_settings(made, SUITES[name].settings)
     made.add_argument("--labels", type=cli.settings, default={}, help="JSON object copied into the result")
     made.add_argument("--threads", type=int, default=1, help="CPU threads")
     made.add_argument("--output", type=Path, required=True, help="JSON file to write; its items go beside it (.parquet)")
@@ -42,10 +37,9 @@ def run(name: str, args: argparse.Namespace) -> None:
     """
     import torch
 
-    from tokalign.evaluation.suite import evaluate, settings_of
+    from tokalign.evaluation.suite import evaluate
 
     torch.set_num_threads(args.threads)
     entry = SUITES[name]
-    settings = settings_of(entry.load().settings, args.settings, name)
     inputs = {each.key: getattr(args, each.key) for each in entry.inputs}
-    evaluate(name, args.model, args.tokenizer or args.model, inputs, settings, args.labels, args.output)
+    evaluate(name, args.model, args.tokenizer or args.model, inputs, args.settings, args.labels, args.output)

@@ -6,6 +6,17 @@ import importlib
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from tokalign.config.base import Block
+from tokalign.config.evaluations import (
+    ChoicesSettings,
+    EfficiencySettings,
+    GenerationSettings,
+    PerplexitySettings,
+    TasksSettings,
+    TokenizerSettings,
+    TranslationSettings,
+)
+
 if TYPE_CHECKING:
     from tokalign.evaluation.suite import Suite
 
@@ -39,6 +50,7 @@ class SuiteEntry:
     Attributes:
         command: name of its command and of its rule.
         module: of the library; of a suite of models it holds ``SUITE``.
+        settings: type of what its command reads.
         content: columns of its items that say what was asked and not what a system made of it: equal for all systems.
         inputs: what a model is measured on.
         how_it_runs: settings that say how it is run, and change no result.
@@ -48,6 +60,7 @@ class SuiteEntry:
 
     command: str
     module: str
+    settings: type[Block]
     content: tuple[str, ...]
     inputs: tuple[Input, ...] = ()
     how_it_runs: tuple[str, ...] = ()
@@ -62,11 +75,16 @@ class SuiteEntry:
 
 SUITES = {
     "tokenizers": SuiteEntry(
-        "evaluate_tokenizer", "tokalign.evaluation.suites.tokenizer.metrics", ("bytes", "characters"), of_models=False
+        "evaluate_tokenizer",
+        "tokalign.evaluation.suites.tokenizer.metrics",
+        TokenizerSettings,
+        ("bytes", "characters"),
+        of_models=False,
     ),
     "perplexity": SuiteEntry(
         "evaluate_perplexity",
         "tokalign.evaluation.suites.perplexity",
+        PerplexitySettings,
         content=("bytes", "characters", "reference_tokens"),
         inputs=(
             Input("documents", "documents.parquet of the evaluation"),
@@ -77,6 +95,7 @@ SUITES = {
     "tasks": SuiteEntry(
         "answer_tasks",
         "tokalign.evaluation.suites.tasks.answers",
+        TasksSettings,
         content=("question_hash", "prompt_hash"),
         inputs=(
             Input("tasks", "tasks.json of resolve_tasks.py"),
@@ -87,6 +106,7 @@ SUITES = {
     "choices": SuiteEntry(
         "answer_choices",
         "tokalign.evaluation.suites.choices",
+        ChoicesSettings,
         content=("question", "choices", "answer"),
         inputs=(Input("testsets", "items.parquet of each test set", many=True),),
         how_it_runs=("trust_remote_code", "batch_tokens"),
@@ -94,6 +114,7 @@ SUITES = {
     "translation": SuiteEntry(
         "translate_segments",
         "tokalign.evaluation.suites.translation",
+        TranslationSettings,
         content=("source", "reference"),
         inputs=(Input("testsets", "items.parquet of each test set", many=True),),
         how_it_runs=("trust_remote_code", "batch_tokens"),
@@ -101,6 +122,7 @@ SUITES = {
     "generation": SuiteEntry(
         "generate_text",
         "tokalign.evaluation.suites.generation",
+        GenerationSettings,
         content=("prompt",),
         inputs=(Input("prompts", "items.parquet of a test set, or documents.parquet of the evaluation"),),
         how_it_runs=("trust_remote_code", "batch_tokens"),
@@ -108,6 +130,7 @@ SUITES = {
     "efficiency": SuiteEntry(
         "measure_efficiency",
         "tokalign.evaluation.suites.efficiency",
+        EfficiencySettings,
         content=("prompt_bytes",),
         inputs=(Input("documents", "documents.parquet of the evaluation"),),
         how_it_runs=("trust_remote_code",),

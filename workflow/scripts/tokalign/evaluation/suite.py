@@ -1,6 +1,6 @@
 """The skeleton of all suites: load a model, let the suite measure it, time it, write the result.
 
-A suite of models is a module of ``suites/`` with its settings, three functions and a ``SUITE`` that names them; the line of
+A suite of models is a module of ``suites/`` with three functions and a ``SUITE`` that names them; the line of
 :mod:`tokalign.evaluation.registry` says where it is.
 """
 
@@ -10,21 +10,19 @@ import logging
 import time
 from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager, nullcontext
-from dataclasses import MISSING, asdict, dataclass, fields
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 import pyarrow as pa
 
-from tokalign.common.errors import ConfigurationError
+from tokalign.config.base import Block
 from tokalign.evaluation.registry import SUITES
 from tokalign.evaluation.results import circumstances, digest_of, write_result
 from tokalign.models.loading import check_fit, load_for_evaluation
 from tokalign.tokenizers.loading import load_tokenizer
 
 log = logging.getLogger(__name__)
-
-Settings = TypeVar("Settings")
 
 
 @dataclass(frozen=True)
@@ -51,7 +49,6 @@ class Suite:
     """How a suite measures a model.
 
     Attributes:
-        settings: dataclass of its settings; ``precision`` and ``trust_remote_code`` are among them.
         read: takes the settings, and the paths of its inputs by name; returns what is measured on, and SHA-256 by name. It is
             called first: what is missing is known before a model is loaded.
         measure: takes model (in evaluation mode, on its device), tokenizer, what ``read`` returned first, and settings; this is
@@ -61,36 +58,11 @@ class Suite:
         within: takes the paths of the inputs; returns a context that all three functions run in.
     """
 
-    settings: type[Any]
     read: Callable[..., tuple[Any, dict[str, str]]]
     measure: Callable[..., Any]
     report: Callable[..., Findings]
     libraries: tuple[str, ...] = ()
     within: Callable[..., AbstractContextManager[None]] = _no_surroundings
-
-
-def settings_of(kind: type[Settings], values: Mapping[str, Any], where: str) -> Settings:
-    """Make the settings of a suite from JSON.
-
-    Args:
-        kind: a dataclass.
-        values: of its fields.
-        where: the suite, for messages.
-
-    Raises:
-        ConfigurationError: a key is unknown or missing, or the dataclass refuses a value.
-    """
-    known = {field.name: field for field in fields(kind)}  # type: ignore[arg-type]
-    unknown = [key for key in values if key not in known]
-    missing = [name for name, field in known.items() if field.default is MISSING and name not in values]
-    if unknown or missing:
-        raise ConfigurationError(
-            f"{where}: settings: {'unknown' if unknown else 'missing'} key {(unknown or missing)[0]}",
-            found=", ".join(values) or "none",
-            expected=", ".join(known),
-            mend=f"remove {unknown[0]}" if unknown else f"add {missing[0]}",
-        )
-    return kind(**values)
 
 
 def write_findings(
@@ -99,7 +71,7 @@ def write_findings(
     findings: Findings,
     *,
     labels: Mapping[str, Any],
-    settings: Any,
+    settings: Block,
     digests: Mapping[str, str],
     how: Mapping[str, Any],
     seconds: float,
@@ -111,13 +83,13 @@ def write_findings(
         suite: its name.
         findings: what it found.
         labels: what was evaluated.
-        settings: a dataclass.
+        settings: how it measured.
         digests: SHA-256 of what was measured and what it was measured on.
         how: ``versions``, ``device`` and ``precision``.
         seconds: that the measuring took.
     """
     write_result(
-        output, suite=suite, labels=labels, settings=asdict(settings), items=findings.items, metrics=findings.metrics,
+        output, suite=suite, labels=labels, settings=settings.plain(), items=findings.items, metrics=findings.metrics,
         digests=digests, seconds=seconds, more=findings.more, **how,
     )  # fmt: skip
 
@@ -138,7 +110,7 @@ def evaluate(
         folder: of the model.
         tokenizer: folder of its tokenizer; that of the model if both lie together.
         inputs: paths by name (``Input.key``); a list of paths for an input of many.
-        settings: of the suite's type.
+        settings: of the type in the registry; ``precision`` and ``trust_remote_code`` are among them.
         labels: what this is, copied into the result.
         output: JSON file to write, with its items beside it.
 

@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from support.settings import unchecked
 from tokalign.common.errors import ConfigurationError, InputError
 from tokalign.evaluation.suites.alignment.embedder import EmbedderSettings, compare, greedy_matching, load_embedder, mean_pooled
 
@@ -53,7 +54,9 @@ def cosine(a: np.ndarray, b: np.ndarray) -> float:
 @pytest.mark.parametrize("layer", [None, 1])
 @pytest.mark.parametrize("batch_tokens", [8, 4096])
 def test_as_by_loops(folder, layer, batch_tokens):
-    found = compare(load_embedder(folder, layer), CANDIDATES, REFERENCES, EmbedderSettings(layer, batch_tokens))
+    found = compare(
+        load_embedder(folder, layer), CANDIDATES, REFERENCES, unchecked(EmbedderSettings, layer=layer, batch_tokens=batch_tokens)
+    )
     for row, texts in enumerate(zip(CANDIDATES, REFERENCES, strict=True)):
         (ours, our_ids, our_mean), (theirs, their_ids, their_mean) = (
             alone(folder, t, 2 if layer is None else layer) for t in texts
@@ -86,7 +89,7 @@ def test_matching_by_hand():
 
 
 def test_nothing_to_compare(folder):
-    found = compare(load_embedder(folder, None), [], [], EmbedderSettings(None, 64))
+    found = compare(load_embedder(folder, None), [], [], EmbedderSettings(batch_tokens=64))
     assert (len(found.cosine), found.truncated) == (0, 0)
 
 

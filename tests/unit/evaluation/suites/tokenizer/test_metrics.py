@@ -19,7 +19,7 @@ from tokalign.tokenizers.loading import load_backend, load_tokenizer
 from tokalign.tokenizers.vocabulary import Vocabulary, describe, read_vocabulary, write_vocabulary
 from tokalign.tokens.tokenize import tokenize_shard
 
-SETTINGS = TokenizerSettings(2.5)
+SETTINGS = TokenizerSettings(renyi_alpha=2.5)
 VOCABULARY = Vocabulary(
     ["<unk>", "The", "Ġcat", "Ġsat", "<eos>", "."], [b"<unk>", b"The", b" cat", b" sat", b"<eos>", b"."],
     ["special", "text", "text", "text", "special", "text"], {"unk": 0, "eos": 4},

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +11,7 @@ import pyarrow.parquet as pq
 
 from tokalign.common.errors import ArtifactError
 from tokalign.common.files import atomic_file
+from tokalign.config.evaluations import HeldoutSettings
 
 log = logging.getLogger(__name__)
 
@@ -19,19 +19,6 @@ COLUMNS = ("id", "text", "language", "domain")
 SCHEMA = pa.schema(
     [("id", pa.string()), ("text", pa.string()), ("language", pa.string()), ("domain", pa.string()), ("bytes", pa.int32())]
 )
-
-
-@dataclass(frozen=True)
-class HeldoutSettings:
-    """How much text is held out.
-
-    Attributes:
-        bytes_per_group: UTF-8 bytes to reach in each group of language and domain.
-        max_document_bytes: a longer document is cut to at most this many UTF-8 bytes.
-    """
-
-    bytes_per_group: int
-    max_document_bytes: int
 
 
 def cut(text: str, max_bytes: int) -> str:

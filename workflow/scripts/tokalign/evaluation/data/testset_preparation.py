@@ -10,14 +10,14 @@ from __future__ import annotations
 import logging
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import pyarrow as pa
 
 from tokalign.common.errors import InputError
 from tokalign.common.files import read_json, sha256_file, sha256_json, write_json
+from tokalign.config.testsets import TestsetSettings
 from tokalign.evaluation.data.testsets import Testset, write_testset
 from tokalign.text.documents import COMPRESSIONS, file_format, read_lines, read_records, read_rows, shorten
 
@@ -32,42 +32,16 @@ Record = tuple[str, Mapping[str, Any]]
 """Where it stands (file and line, for messages), and its fields."""
 
 
-@dataclass(frozen=True)
-class DatasetSettings:
-    """What a test set is made of; see the schema for the meaning of the fields.
-
-    Attributes:
-        kind: ``parallel``, ``choices`` or ``prompts``.
-        fields: field for each language, or for ``question``, ``choices``, ``answer``, ``context``, or for ``text``.
-        answers: ``number0``, ``number1``, ``letter`` or ``text``.
-        language: of choices and prompts.
-        domain: kind of text.
-        min_characters: of prompts.
-        max_characters: of prompts; ``None`` for no bound.
-        limit: most items; ``None`` for all.
-        license: SPDX identifier.
-    """
-
-    kind: Literal["parallel", "choices", "prompts"]
-    fields: Mapping[str, str | list[str]]
-    answers: Literal["number0", "number1", "letter", "text"]
-    language: str
-    domain: str
-    min_characters: int
-    max_characters: int | None
-    limit: int | None
-    license: str
-
-    def schema(self) -> pa.Schema:
-        """Return the columns of the items."""
-        if self.kind == "parallel":
-            columns = [(language, pa.string()) for language in self.fields]
-        elif self.kind == "choices":
-            columns = [("question", pa.string()), ("context", pa.string())]
-            columns += [("choices", pa.list_(pa.string())), ("answer", pa.int32())]
-        else:
-            columns = [("text", pa.string())]
-        return pa.schema([(ID, pa.string()), *columns])
+def columns(settings: TestsetSettings) -> pa.Schema:
+    """Return the columns of the items of a test set."""
+    if settings.kind == "parallel":
+        found = [(language, pa.string()) for language in settings.fields]
+    elif settings.kind == "choices":
+        found = [("question", pa.string()), ("context", pa.string())]
+        found += [("choices", pa.list_(pa.string())), ("answer", pa.int32())]
+    else:
+        found = [("text", pa.string())]
+    return pa.schema([(ID, pa.string()), *found])
 
 
 # ---- reading ----
@@ -235,7 +209,7 @@ def answer_index(value: Any, choices: list[str], answers: str, field: str, where
     return index
 
 
-def item_of(record: Mapping[str, Any], where: str, settings: DatasetSettings) -> dict[str, Any]:
+def item_of(record: Mapping[str, Any], where: str, settings: TestsetSettings) -> dict[str, Any]:
     """Return the columns of an item but its id.
 
     Raises:
@@ -255,7 +229,7 @@ def item_of(record: Mapping[str, Any], where: str, settings: DatasetSettings) ->
     return {name: text_of(field_of(record, field, where), field, where) for name, field in fields.items()}
 
 
-def _too_long_or_short(item: Mapping[str, Any], settings: DatasetSettings) -> str | None:
+def _too_long_or_short(item: Mapping[str, Any], settings: TestsetSettings) -> str | None:
     """Say why a prompt is left out, or ``None`` where an item is kept."""
     if settings.kind != "prompts":
         return None
@@ -297,15 +271,15 @@ def bytes_read(item: Mapping[str, Any]) -> int:
     return sum(len(text.encode()) for text in item.values())
 
 
-def make_items(records: Iterator[Record], settings: DatasetSettings) -> tuple[pa.Table, dict[str, Any]]:
+def make_items(records: Iterator[Record], settings: TestsetSettings) -> tuple[pa.Table, dict[str, Any]]:
     """Check records and bring them into the form of their kind.
 
     Args:
         records: in the order of the files.
-        settings: see the schema.
+        settings: what it is made of.
 
     Returns:
-        The items, with the columns of ``settings.schema()``, and figures for the manifest: ``read``, ``items``, ``left_out`` (number
+        The items, with the columns of ``columns(settings)``, and figures for the manifest: ``read``, ``items``, ``left_out`` (number
         for each reason), ``repeated`` (items that say the same as one before), ``ids`` (``field`` or ``hash``), ``bytes`` (see
         :func:`bytes_read`).
 
@@ -338,12 +312,12 @@ def make_items(records: Iterator[Record], settings: DatasetSettings) -> tuple[pa
         "read": read, "items": len(items), "left_out": dict(left_out), "repeated": repeated, "ids": "field" if own else "hash",
         "bytes": sum(map(bytes_read, items)),
     }  # fmt: skip
-    return pa.Table.from_pylist(rows, schema=settings.schema()), figures
+    return pa.Table.from_pylist(rows, schema=columns(settings)), figures
 
 
 def prepare_testset(
     name: str,
-    settings: DatasetSettings,
+    settings: TestsetSettings,
     items: Path,
     manifest: Path,
     *,
@@ -355,7 +329,7 @@ def prepare_testset(
 
     Args:
         name: of the test set.
-        settings: see the schema.
+        settings: what it is made of.
         items: Parquet file to write.
         manifest: JSON file to write.
         files: JSONL or Parquet files.
@@ -378,7 +352,7 @@ def prepare_testset(
     testset = Testset(name, settings.kind, language, settings.domain, table)
     write_testset(items, testset)
     record = {
-        **testset.about(), **figures, "license": settings.license, "settings": asdict(settings), "provenance": provenance,
+        **testset.about(), **figures, "license": settings.license, "settings": settings.plain(), "provenance": provenance,
         "files": {str(path): {"bytes": Path(path).stat().st_size, "sha256": sha256_file(path)} for path in inputs},
     }  # fmt: skip
     write_json(manifest, record)

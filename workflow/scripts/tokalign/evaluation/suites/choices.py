@@ -21,8 +21,9 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
-from tokalign.common.errors import ArtifactError, ConfigurationError
+from tokalign.common.errors import ArtifactError
 from tokalign.common.progress import Progress
+from tokalign.config.evaluations import ChoicesSettings
 from tokalign.evaluation.data.testsets import Testset, digest_of_testsets, read_testset
 from tokalign.evaluation.results import Measure, metrics_of
 from tokalign.evaluation.suite import Findings, Suite
@@ -35,38 +36,6 @@ HOLE = re.compile(r"\{(question|context)\}")
 CONDITIONS = ("raw", "bytes", "characters")
 """What a choice's log-likelihood is divided by before they are compared: nothing (``acc`` of lm-evaluation-harness), the UTF-8 bytes
 of the choice (``acc_bytes``), its characters (``acc_norm``)."""
-
-
-@dataclass(frozen=True)
-class ChoicesSettings:
-    """How questions are put and choices scored.
-
-    Attributes:
-        testsets: names of the test sets.
-        prompt: what stands before a choice, with ``{question}`` and perhaps ``{context}``.
-        separator: between prompt and choice; part of what is scored, but not of the length that a score is divided by.
-        batch_tokens: most tokens, padding included, in one forward pass (a single question may have more).
-        document_start: token before the prompt: ``eos``, ``bos`` or ``none``.
-        precision: of weights and activations: ``float32``, ``bfloat16`` or ``auto``.
-        trust_remote_code: whether code that comes with the model may run.
-    """
-
-    testsets: Sequence[str]
-    prompt: str
-    separator: str
-    batch_tokens: int
-    document_start: str
-    precision: str
-    trust_remote_code: bool
-
-    def __post_init__(self) -> None:
-        """Check the prompt.
-
-        Raises:
-            ConfigurationError: nothing of the question is in it.
-        """
-        if "{question}" not in self.prompt:
-            raise ConfigurationError("choices: prompt", found=repr(self.prompt), expected="a text with {question}")
 
 
 @dataclass(frozen=True)
@@ -334,4 +303,4 @@ def report(
     return Findings(items, metrics, {"testsets": summaries})
 
 
-SUITE = Suite(ChoicesSettings, read, measure, report)
+SUITE = Suite(read, measure, report)

@@ -23,6 +23,7 @@ from transformers import GenerationConfig, LogitsProcessor, PreTrainedModel, Pre
 
 from tokalign.common.errors import ArtifactError, ConfigurationError
 from tokalign.common.progress import Progress
+from tokalign.config.evaluations import EfficiencySettings
 from tokalign.evaluation.columns import ALL
 from tokalign.evaluation.data.heldout import cut, read_heldout
 from tokalign.evaluation.results import digest_of
@@ -37,29 +38,6 @@ DATASET = "heldout"
 PERCENTILES = (50, 95, 99)
 LEAST_NEW_TOKENS = 2
 """The first token is made by reading the prompt; only those after it are decoded."""
-
-
-@dataclass(frozen=True)
-class EfficiencySettings:
-    """What is measured.
-
-    Attributes:
-        batch_sizes: texts processed at once, each a condition of its own.
-        prompt_bytes: most UTF-8 bytes of a prompt.
-        new_bytes: UTF-8 bytes that are written for each prompt, in as many tokens as the system needs for so much held-out text.
-        warmup: runs of each batch size before the measured ones.
-        repetitions: measured runs of each batch size, at least 2.
-        precision: of weights and activations: ``auto``, ``float32`` or ``bfloat16``.
-        trust_remote_code: whether code that comes with the model may run.
-    """
-
-    batch_sizes: Sequence[int]
-    prompt_bytes: int
-    new_bytes: int
-    warmup: int
-    repetitions: int
-    precision: str
-    trust_remote_code: bool
 
 
 @dataclass(frozen=True)
@@ -421,4 +399,4 @@ def report(measured: Measured, documents: pa.Table, settings: EfficiencySettings
     return Findings(items, metrics, more)
 
 
-SUITE = Suite(EfficiencySettings, read, measure, report)
+SUITE = Suite(read, measure, report)

@@ -7,7 +7,6 @@ import itertools
 import logging
 from collections import Counter
 from collections.abc import Hashable, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +16,7 @@ from sacrebleu.metrics import BLEU
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from tokalign.common.errors import ArtifactError
+from tokalign.config.evaluations import GenerationSettings
 from tokalign.evaluation.data.heldout import read_heldout
 from tokalign.evaluation.data.testsets import read_testset
 from tokalign.evaluation.results import Measure, digest_of, groups_of, metrics_of
@@ -35,35 +35,6 @@ BLEU_ORDERS = 4
 REFERENCES_SEED = 42
 """Of the draw of texts that each one is compared with."""
 HELD_OUT = "heldout"
-
-
-@dataclass(frozen=True)
-class GenerationSettings:
-    """How text is written and judged.
-
-    Attributes:
-        testset: name of the prompts' test set; ``None`` for beginnings of held-out documents.
-        prompts: most prompts.
-        prompt_characters: longest beginning of a document.
-        max_new_tokens: longest text.
-        decodings: name to ``temperature``, ``top_p`` and ``seed``.
-        self_bleu_references: other texts that each one is compared with.
-        batch_tokens: tokens of prompts and texts in a batch.
-        document_start: token before the prompt: ``eos``, ``bos`` or ``none``.
-        precision: ``float32``, ``bfloat16`` or ``auto``.
-        trust_remote_code: whether code that comes with the model may run.
-    """
-
-    testset: str | None
-    prompts: int
-    prompt_characters: int
-    max_new_tokens: int
-    decodings: dict[str, dict[str, Any]]
-    self_bleu_references: int
-    batch_tokens: int
-    document_start: str
-    precision: str
-    trust_remote_code: bool
 
 
 # ---- prompts ----
@@ -354,7 +325,7 @@ def measure(
     columns: dict[str, list[Any]] = {}
     for condition, values in settings.decodings.items():
         log.info("%s: %d prompts", condition, len(prompts))
-        written = writer([row["id"] for row in prompts], [row["text"] for row in prompts], Decoding(**values))
+        written = writer([row["id"] for row in prompts], [row["text"] for row in prompts], Decoding(**values.plain()))
         found = items_of(settings.testset or HELD_OUT, condition, prompts, written, settings.self_bleu_references)
         for name, measured in found.items():
             columns.setdefault(name, []).extend(measured)
@@ -373,4 +344,4 @@ def report(items: pa.Table, prompts: list[dict[str, str]], settings: GenerationS
     return Findings(items, pooled_metrics(items) + metrics_of(items, MEASURES, "outputs"), more)
 
 
-SUITE = Suite(GenerationSettings, read, measure, report, libraries=("sacrebleu",))
+SUITE = Suite(read, measure, report, libraries=("sacrebleu",))

@@ -13,6 +13,7 @@ from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from tokalign.common.errors import ArtifactError, ConfigurationError
 from tokalign.common.progress import Progress
+from tokalign.config.evaluations import PerplexitySettings
 from tokalign.evaluation.data.heldout import read_heldout
 from tokalign.evaluation.results import Measure, digest_of, metrics_of
 from tokalign.evaluation.suite import Findings, Suite
@@ -22,49 +23,6 @@ from tokalign.models.windows import batches, score_batch, windows
 from tokalign.tokenizers.loading import load_tokenizer
 
 log = logging.getLogger(__name__)
-
-
-@dataclass(frozen=True)
-class PerplexitySettings:
-    """How documents are scored.
-
-    Attributes:
-        window: most tokens that the model reads at once, the document start token among them.
-        stride: tokens between the beginnings of two windows of a longer document; at most ``window``. A token after
-            the first window sees at least ``window - stride`` tokens before it.
-        batch_tokens: most tokens, padding included, in one forward pass (a single window may have more); fewer where
-            the logits of a batch must exist and would take more than ``scoring.LOGITS_BYTES``.
-        precision: of weights and activations: ``float32``, ``bfloat16``, or ``auto``: bfloat16 on a device that has
-            it, else float32. The log-softmax is always float32, sums are float64.
-        document_start: what the first token is conditioned on: ``eos`` (the model's end-of-text token, which comes
-            before every document in packed training text), ``bos``, or ``none``: then the first token is charged
-            log(vocabulary) nats, as there is nothing to predict it from.
-        trust_remote_code: whether code that comes with the model may run.
-    """
-
-    window: int
-    stride: int
-    batch_tokens: int
-    precision: str
-    document_start: str
-    trust_remote_code: bool
-
-    def __post_init__(self) -> None:
-        """Check the values against each other.
-
-        Raises:
-            ConfigurationError: a value is out of range.
-        """
-        if not 1 <= self.stride <= self.window:
-            raise ConfigurationError(
-                "evaluation: stride",
-                found=f"stride {self.stride}, window {self.window}",
-                expected="1 <= stride <= window, or tokens between two windows are never scored",
-                mend="set stride to half the window",
-            )
-        for key, values in (("precision", ("auto", "float32", "bfloat16")), ("document_start", ("eos", "bos", "none"))):
-            if getattr(self, key) not in values:
-                raise ConfigurationError(f"evaluation: {key}", found=getattr(self, key), expected=" or ".join(values))
 
 
 def score_documents(
@@ -205,4 +163,4 @@ def report(
     return Findings(items, metrics, {"unknown_tokens": unknown, "bytes_per_second": size / seconds})
 
 
-SUITE = Suite(PerplexitySettings, read, measure, report)
+SUITE = Suite(read, measure, report)

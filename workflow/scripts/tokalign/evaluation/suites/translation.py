@@ -19,6 +19,7 @@ from sacrebleu.metrics import BLEU, CHRF, TER
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from tokalign.common.errors import ArtifactError, ConfigurationError
+from tokalign.config.evaluations import TranslationSettings
 from tokalign.evaluation.data.testsets import Testset, digest_of_testsets, read_testset
 from tokalign.evaluation.results import Measure, metrics_of
 from tokalign.evaluation.suite import Findings, Suite
@@ -36,33 +37,6 @@ COPIED = 0.5
 """A translation of which a greater share of words is in the source and not in the reference was left in the source language."""
 CHARACTERS_OF_A_PIECE = 4
 """Of languages without spaces, repetition is that of pieces of so many characters."""
-
-
-@dataclass(frozen=True)
-class TranslationSettings:
-    """How test sets are translated.
-
-    Attributes:
-        directions: dictionaries with ``testset``, ``source`` and ``target``.
-        prompt: what the model continues, with {source_language}, {target_language} and {text}.
-        shots: translated examples before it, the last segments of the test set, which are not translated themselves.
-        max_new_tokens: longest translation.
-        decodings: name to ``temperature``, ``top_p`` and ``seed``.
-        batch_tokens: tokens of prompts and translations in a batch.
-        document_start: token before the prompt: ``eos``, ``bos`` or ``none``.
-        precision: ``float32``, ``bfloat16`` or ``auto``.
-        trust_remote_code: whether code that comes with the model may run.
-    """
-
-    directions: list[dict[str, str]]
-    prompt: str
-    shots: int
-    max_new_tokens: int
-    decodings: dict[str, dict[str, Any]]
-    batch_tokens: int
-    document_start: str
-    precision: str
-    trust_remote_code: bool
 
 
 @dataclass(frozen=True)
@@ -296,11 +270,11 @@ def read(settings: TranslationSettings, testsets: Sequence[str | Path]) -> tuple
     """
     found = [read_testset(path, "parallel") for path in testsets]
     named = {testset.name: testset for testset in found}
-    missing = [direction["testset"] for direction in settings.directions if direction["testset"] not in named]
+    missing = [direction.testset for direction in settings.directions if direction.testset not in named]
     if missing:
         raise ArtifactError(f"translation: no items of test set {missing[0]}", found=", ".join(named), mend="give its file")
     parts = [
-        read_segments(named[direction["testset"]], direction["source"], direction["target"], settings.shots)
+        read_segments(named[direction.testset], direction.source, direction.target, settings.shots)
         for direction in settings.directions
     ]
     return parts, {"data": digest_of_testsets(found, testsets)}
@@ -329,7 +303,7 @@ def measure(
         names = [f"{segments.dataset} {name}" for name in segments.ids]
         for condition, values in settings.decodings.items():
             log.info("%s, %s: %d segments", segments.dataset, condition, len(prompts))
-            written = writer(names, prompts, Decoding(**values))
+            written = writer(names, prompts, Decoding(**values.plain()))
             found, signatures[segments.dataset] = items_of(segments, condition, written)
             for name, values_of in found.items():
                 columns.setdefault(name, []).extend(values_of)
@@ -353,4 +327,4 @@ def report(
     return Findings(items, metrics, more)
 
 
-SUITE = Suite(TranslationSettings, read, measure, report, libraries=("sacrebleu",))
+SUITE = Suite(read, measure, report, libraries=("sacrebleu",))

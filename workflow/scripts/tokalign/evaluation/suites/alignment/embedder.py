@@ -12,22 +12,9 @@ from transformers import AutoModel, AutoTokenizer, PreTrainedModel, PreTrainedTo
 
 from tokalign.common.errors import ArtifactError, ConfigurationError, InputError
 from tokalign.common.progress import Progress
+from tokalign.config.evaluations import EmbedderSettings
 
 log = logging.getLogger(__name__)
-
-
-@dataclass(frozen=True)
-class EmbedderSettings:
-    """How an embedder compares texts.
-
-    Attributes:
-        layer: whose token embeddings BERTScore compares: 0 is the embedding layer, 1 the first; ``None`` is the last.
-            Sentence embeddings are always of the last.
-        batch_tokens: most tokens, padding included, that the embedder reads at once; a single pair may have more.
-    """
-
-    layer: int | None
-    batch_tokens: int
 
 
 @dataclass(frozen=True)

@@ -14,6 +14,7 @@ import numpy as np
 from tokalign.alignment.align import Side
 from tokalign.alignment.table import NO_SOURCE, Tokens
 from tokalign.common.progress import Progress
+from tokalign.config.evaluations import PairSettings
 from tokalign.evaluation.statistics.token_bleu import count_matches
 from tokalign.evaluation.suites.alignment.segments import sample_segments
 from tokalign.tokenizers.loading import encode
@@ -21,21 +22,6 @@ from tokalign.tokenizers.vocabulary import Vocabulary
 
 BATCH_BYTES = 4_000_000
 """UTF-8 bytes of text whose tokens are in memory at a time."""
-
-
-@dataclass(frozen=True)
-class PairSettings:
-    """Which texts an embedder compares.
-
-    Attributes:
-        segment_words: documents are cut into segments of at most so many words (``tokalign/segments.py``).
-        pairs: segments that are compared at the most, drawn over all documents.
-        seed: of the draw.
-    """
-
-    segment_words: int
-    pairs: int
-    seed: int
 
 
 def text_of(vocabulary: Vocabulary, ids: Sequence[int]) -> str:

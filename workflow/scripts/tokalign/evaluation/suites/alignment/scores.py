@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -183,7 +182,7 @@ def evaluate_alignment(
         model, how, pairs = embedder
         candidates, references, owner = rewritten_segments(texts, target, source, best, pairs)
         likeness = compare(model, candidates, references, how)
-        settings = {**asdict(pairs), **asdict(how), "segment_characters": CHARACTERS_PER_WORD * pairs.segment_words}
+        settings = {**pairs.plain(), **how.plain(), "segment_characters": CHARACTERS_PER_WORD * pairs.segment_words}
     metrics = [*metrics_of(scored, np.ones(len(texts), dtype=bool)), *similarity_metrics(likeness, owner)]
     for row in metrics:
         if row["value"] is not None:

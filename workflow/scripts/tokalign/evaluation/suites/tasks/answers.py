@@ -25,6 +25,7 @@ from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from tokalign.common.errors import ArtifactError
 from tokalign.common.files import read_json, sha256_json
+from tokalign.config.evaluations import TasksSettings
 from tokalign.evaluation.results import Measure, digest_of, metrics_of
 from tokalign.evaluation.statistics.bootstrap import JACKKNIFE_GROUPS, SEED, jackknife_interval
 from tokalign.evaluation.suite import Findings, Suite
@@ -38,29 +39,6 @@ QUESTIONS = "questions"
 BETTER = {True: "higher", False: "lower", None: "neither"}
 AGREEMENT = 1e-9
 """Largest relative difference between our value of a metric and that of the harness; only the order of the additions differs."""
-
-
-@dataclass(frozen=True)
-class TasksSettings:
-    """How tasks are run.
-
-    Attributes:
-        names: of tasks, groups and tags.
-        include: folder of tasks of the user's own, or ``None``.
-        shots: examples in the prompt; ``None`` as each task says, which those that say 0 keep.
-        limit: only so many questions of each task, the first ones; ``None`` takes all.
-        batch_size: sequences in a forward pass.
-        precision: of weights and activations: ``float32``, ``bfloat16`` or ``auto``.
-        trust_remote_code: whether code that comes with the model may run.
-    """
-
-    names: list[str]
-    include: str | None
-    shots: int | None
-    limit: int | None
-    batch_size: int
-    precision: str
-    trust_remote_code: bool
 
 
 @dataclass(frozen=True)
@@ -424,4 +402,4 @@ def report(found: Findings, tasks: LoadedTasks, settings: TasksSettings, seconds
     return found
 
 
-SUITE = Suite(TasksSettings, read, measure, report, libraries=("datasets", "lm_eval"), within=within)
+SUITE = Suite(read, measure, report, libraries=("datasets", "lm_eval"), within=within)

@@ -6,7 +6,6 @@ import logging
 import math
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -16,6 +15,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from tokalign.common.errors import ArtifactError
+from tokalign.config.evaluations import TokenizerSettings
 from tokalign.evaluation.results import Measure, digest_of, groups_of, metrics_of
 from tokalign.evaluation.statistics.bootstrap import JACKKNIFE_GROUPS, jackknife_interval
 from tokalign.evaluation.suite import Findings, write_findings
@@ -50,19 +50,6 @@ MEASURES = (
 """The last two are means over documents, as tokalign-baseline publishes them; the others are of the corpus."""
 PARITY = Measure("parity", "ratio", ("tokens", "parity_tokens"), "tokens/token", "lower")
 TOTALS = ("bytes", "characters", "words", "tokens", "unknown")
-
-
-@dataclass(frozen=True)
-class TokenizerSettings:
-    """What is measured.
-
-    Attributes:
-        renyi_alpha: order of the Renyi efficiency.
-        parity_language: language of the parallel test set that the others are compared with; ``None`` without a test set.
-    """
-
-    renyi_alpha: float
-    parity_language: str | None = None
 
 
 def read_counts(shard: str | Path, vocabulary: Vocabulary) -> dict[str, np.ndarray]:
