@@ -33,11 +33,12 @@ rule make_tables:
         "../envs/report.yaml"
     params:
         results=lambda w: canonical(evaluations.tabled()),
+        benchmarks=paths.BENCHMARKS,
         folder=lambda w, output: os.path.dirname(output[0]),
         version=VERSIONS["tables"],
     # The list of results is as long as the study is large, and an argument may be 128 kB long.
     shell:
-        'python "$SCRIPTS"/report/make_tables.py --results - --folder {params.folder:q}'
+        'python "$SCRIPTS"/report/make_tables.py --results - --benchmarks {params.benchmarks:q} --folder {params.folder:q}'
         ' --captions "$SCRIPTS"/../../report/tables 2>&1 <<< {params.results:q} | tee {log:q}'
 
 

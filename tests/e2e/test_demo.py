@@ -24,7 +24,7 @@ RESULTS = ROOT / "results"
 SNAKEMAKE = [sys.executable, "-m", "snakemake", "--profile", "profiles/local"]
 ADAPTED = RESULTS / "adapted/smollm2-135m--demo-16k/demo/fitted/demo/s1/stage2"
 TABLES = (
-    "results", "criteria", "comparison", "runs", "perplexity", "bits_per_byte", "tokenizers", "alignments", "alignment_scores", "training",
+    "results", "criteria", "comparison", "runs", "durations", "perplexity", "bits_per_byte", "tokenizers", "alignments", "alignment_scores", "training",
 )  # fmt: skip
 CONFIGURATION = validate(yaml.safe_load((ROOT / "config/config.yaml").read_text(encoding="utf-8")))
 FIGURES = figures_of(CONFIGURATION["evaluations"].values())

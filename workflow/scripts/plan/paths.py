@@ -93,6 +93,10 @@ class Pattern(str):
         return "/".join(parts)
 
 
+BENCHMARKS = "logs/benchmarks"
+"""Folder of the time and memory of each job."""
+
+
 def log(rule: str, made: Pattern) -> str:
     """Return the log file of a rule that makes files of a pattern."""
     return f"logs/{rule}/{made.key}.log"
@@ -100,7 +104,7 @@ def log(rule: str, made: Pattern) -> str:
 
 def benchmark(rule: str, made: Pattern) -> str:
     """Return the file with time and memory of a rule that makes files of a pattern."""
-    return f"logs/benchmarks/{rule}/{made.key}.tsv"
+    return f"{BENCHMARKS}/{rule}/{made.key}.tsv"
 
 
 # ---- what the network brings ----

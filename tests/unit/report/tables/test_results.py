@@ -163,7 +163,7 @@ def test_command_writes_all_tables(tmp_path):
     (stage / "training.json").write_text(json.dumps({"labels": {"stage": "warm", "seed": 3}}))
     captions = ROOT / "workflow/report/tables"
     given["stages"] = [str(stage)]
-    command += ["--results", "-", "--captions", captions, "--folder", tmp_path / "made"]
+    command += ["--results", "-", "--captions", captions, "--benchmarks", tmp_path / "none", "--folder", tmp_path / "made"]
     subprocess.run(command, check=True, capture_output=True, text=True, input=json.dumps(given))
     made = {path.stem: files.read_csv(path) for path in (tmp_path / "made").glob("*.csv")}
     assert {"comparison", "criteria", "perplexity", "results", "runs", "seeds"} <= set(made)

@@ -16,6 +16,9 @@ def arguments() -> argparse.ArgumentParser:
         help='JSON, "-" for standard input: a list of files for each of perplexity, tokenizers, alignments, alignment_scores, '
         "stages (folders of checkpoints) and comparisons; those that are left out are empty",
     )  # fmt: skip
+    parser.add_argument(
+        "--benchmarks", type=Path, required=True, help="folder of the files with the time of each job (logs/benchmarks)"
+    )
     parser.add_argument("--captions", type=Path, required=True, help="folder of what the report says of each table")
     parser.add_argument("--folder", type=Path, required=True, help="folder to write into")
     return parser
@@ -25,6 +28,7 @@ def main(args: argparse.Namespace) -> None:
     """Read results, write tables."""
     from tokalign.common.files import read_json
     from tokalign.report.tables import comparison, results
+    from tokalign.report.tables.durations import duration_rows
     from tokalign.report.tables.files import caption, write_table
 
     read = {
@@ -54,6 +58,7 @@ def main(args: argparse.Namespace) -> None:
         "criteria": comparison.criteria_rows(comparisons),
         "seeds": comparison.seed_rows(comparisons),
         "runs": comparison.run_rows(comparisons),
+        "durations": duration_rows(args.benchmarks),
     }
     for name, (columns, rows) in made.items():
         write_table(args.folder, name, caption(args.captions, name), columns, rows)

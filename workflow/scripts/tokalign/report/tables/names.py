@@ -12,5 +12,6 @@ TABLES = {
     "alignment_scores": "Alignments: scores on held-out text, without a model",
     "training": "Training: every logged step",
     "runs": "Results: seconds, devices, digests",
+    "durations": "How long each rule took",
 }
 """Title in the report by name; workflow/report/tables/NAME.rst says more of each."""
