@@ -9,8 +9,8 @@ import pytest
 import yaml
 from tokalign.common.errors import InputError
 from tokalign.config.experiments import expand
-from tokalign.config.reference import BEGIN, END, documented, named_blocks, reference, tables
-from tokalign.config.schema import json_schema, resolved, schema_text
+from tokalign.config.reference import BEGIN, END, documented, named_blocks, reference, schema_text, tables
+from tokalign.config.schema import json_schema, resolved
 from tokalign.config.validation import validate
 
 ROOT = Path(__file__).resolve().parents[3]

@@ -396,6 +396,8 @@ def test_whole_numbers_stay_whole_numbers_and_nothing_is_converted(config):
     assert canonical([stage["max_loss_rise"], stage["weight_decay"], stage["max_grad_norm"]]) == "[3,0,0.3]"
     config["recipes"]["short"]["stages"][0]["compile"] = 1
     assert message(config).startswith("recipes.short.stages[0].compile: wrong type\n  found:    1 (a whole number)")
+    config["recipes"]["short"]["stages"][0] |= {"compile": True, "zero": False}
+    assert message(config).startswith("recipes.short.stages[0].zero: not one of the choices\n  found:    False")
 
 
 @pytest.mark.parametrize(

@@ -13,8 +13,8 @@ from pathlib import Path
 from tokalign.common import cli
 from tokalign.common.errors import InputError
 from tokalign.common.files import atomic_file
-from tokalign.config.reference import documented
-from tokalign.config.schema import json_schema, schema_text
+from tokalign.config.reference import documented, schema_text
+from tokalign.config.schema import json_schema
 
 
 def arguments() -> argparse.ArgumentParser:

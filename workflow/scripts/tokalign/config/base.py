@@ -41,6 +41,20 @@ class _Unique:
         return items
 
 
+class _NotSwitch:
+    """Marks a choice of numbers, which Python would also take from false (0) and true (1)."""
+
+    def __get_pydantic_core_schema__(self, source: Any, handler: GetCoreSchemaHandler) -> core_schema.CoreSchema:
+        return core_schema.no_info_before_validator_function(self._check, handler(source))
+
+    @staticmethod
+    def _check(value: Any) -> Any:
+        if isinstance(value, bool):
+            raise PydanticCustomError("literal_error", "a switch is no number")
+        return value
+
+
+NumberChoice = Annotated[Value, _NotSwitch()]
 LeftOut = Annotated[Value | None, _LeftOut()]
 Unique = Annotated[list[Value], _Unique()]
 Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9](?:-?[A-Za-z0-9._])*$")]

@@ -7,7 +7,7 @@ from typing import Annotated, Any, Literal, Self
 from pydantic import Field, model_validator
 
 from tokalign.common.errors import ConfigurationError
-from tokalign.config.base import Block, LeftOut, Name, Precision, broken, filled
+from tokalign.config.base import Block, LeftOut, Name, NumberChoice, Precision, broken, filled
 from tokalign.config.models import RemoteCode
 from tokalign.config.stages import stage_steps
 
@@ -112,7 +112,7 @@ class Execution(Block):
     )
     compile: bool = Field(False, description="Whether torch.compile is used.")
     gradient_checkpointing: bool = Field(True, description="Recompute activations to save memory.")
-    zero: Literal[0, 2, 3] = Field(
+    zero: NumberChoice[Literal[0, 2, 3]] = Field(
         0,
         description=(
             "Stage of DeepSpeed's ZeRO - 2 shares out gradients and optimizer states over the devices, 3 also weights; 0 uses no "

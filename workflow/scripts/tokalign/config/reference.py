@@ -1,4 +1,4 @@
-"""Tables of all keys of the configuration, made from its JSON schema, for the documentation."""
+"""The tables of all keys for the documentation and the schema for editors, both made from the types of the configuration."""
 
 from __future__ import annotations
 
@@ -9,15 +9,18 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
+import yaml
+
 from tokalign.common.errors import InputError
-from tokalign.config.schema import resolved
+from tokalign.config.schema import json_schema, resolved
 
 BEGIN, END = "<!-- schema:begin -->", "<!-- schema:end -->"
 """Lines between which the tables stand in a page."""
 
 UNIT = re.compile(r"\s*\[([^\[\]]+)\]$")
 TYPES = {"integer": "whole number", "number": "number", "string": "text", "boolean": "true or false"}
-HEADER = ("key", "type", "unit", "default", "meaning")
+HEADER = "# Made from the types in workflow/scripts/tokalign/config by `make docs`, for editors; do not edit.\n"
+COLUMNS = ("key", "type", "unit", "default", "meaning")
 
 
 @dataclass(frozen=True)
@@ -134,7 +137,7 @@ def tables(root: dict[str, Any]) -> str:
         lines = [f"### {', '.join(f'`{place}`' for place in places)}", ""]
         if "description" in block:
             lines += [str(block["description"]).strip(), ""]
-        lines += ["| " + " | ".join(HEADER) + " |", "|" + "---|" * len(HEADER)]
+        lines += ["| " + " | ".join(COLUMNS) + " |", "|" + "---|" * len(COLUMNS)]
         for row in rows(block, root):
             cells = (f"`{row.key}`", row.type, row.unit, row.default, row.meaning)
             lines.append("| " + " | ".join(" ".join(cell.split()).replace("|", "\\|") for cell in cells) + " |")
@@ -162,3 +165,13 @@ def documented(page: str, root: dict[str, Any], where: str) -> str:
         )
     before, rest = page.split(BEGIN)
     return f"{before}{BEGIN}\n\n{tables(root)}\n\n{END}{rest.split(END)[1]}"
+
+
+def schema_text() -> str:
+    """Return the text of the schema's file, as YAML so that people can read it."""
+
+    class Dumper(yaml.SafeDumper):
+        def ignore_aliases(self, data: Any) -> bool:
+            return True
+
+    return HEADER + yaml.dump(json_schema(), Dumper=Dumper, sort_keys=False, allow_unicode=True, width=120)

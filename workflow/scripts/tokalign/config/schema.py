@@ -10,8 +10,6 @@ from pydantic_core import core_schema
 from tokalign.config.base import Block
 from tokalign.config.configuration import Configuration
 
-HEADER = "# Made from the types in workflow/scripts/tokalign/config by `make docs`, for editors; do not edit.\n"
-
 
 class _Generator(GenerateJsonSchema):
     """Pydantic's schema with fewer words: no titles, a list of types for what may be null, and named blocks by their names."""
@@ -67,14 +65,3 @@ def resolved(schema: dict[str, Any], root: dict[str, Any]) -> dict[str, Any]:
             target = target | {"type": [target["type"], "null"]}
         schema = {**target, **beside}
     return schema
-
-
-def schema_text() -> str:
-    """Return the text of the schema's file, as YAML so that people can read it."""
-    import yaml
-
-    class Dumper(yaml.SafeDumper):
-        def ignore_aliases(self, data: Any) -> bool:
-            return True
-
-    return HEADER + yaml.dump(json_schema(), Dumper=Dumper, sort_keys=False, allow_unicode=True, width=120)
