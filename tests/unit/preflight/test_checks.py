@@ -228,7 +228,7 @@ def test_cluster_that_does_not_fit(monkeypatch: pytest.MonkeyPatch):
     assert [check.ok for check in results] == [False, False, True, False, False]
     assert (found["partition cpu"].found, found["partition h100"].found) == ("not up", "not there")
     assert found["room for train_stage"].found == "partition cpu: it is not up"
-    assert "resources.train_stage" in found["room for train_stage"].mend
+    assert "set-resources: train_stage" in found["room for train_stage"].mend
     assert found["account research"].found == "other"
     (*_, room, _) = checks.check_slurm([JobRequest("train_stage", 64000, 8, 60)], 70000, {**SITE, "partitions": {"big": 0}})
     assert room.found == "partition big: 70000 MB, a node has 64000"

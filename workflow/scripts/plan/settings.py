@@ -13,6 +13,7 @@ from typing import Any
 
 from tokalign.common.digests import DigestCache
 from tokalign.common.errors import ConfigurationError
+from tokalign.config.alignments import read_by_methods
 from tokalign.config.evaluations import Measured
 from tokalign.config.experiments import canonical
 from tokalign.config.lookup import local_files
@@ -176,8 +177,7 @@ class Settings:
 
     def alignment(self, names: Any) -> str:
         """Return what the methods of an alignment read."""
-        block = self.config["alignments"][names.alignment]
-        return canonical(_chosen(block, "methods", "seed", *(method for method in block["methods"] if block.get(method))))
+        return canonical(read_by_methods(self.config["alignments"][names.alignment]))
 
     def alignment_content(self, names: Any) -> str:
         """Return the digest of an imported alignment; empty where there is none."""
