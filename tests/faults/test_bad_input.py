@@ -251,7 +251,7 @@ def test_copy_of_the_source_tokenizer_under_another_path(project: Project):
     )
     size = len(pq.read_table(project.folder / "results/tokenizers/own/vocabulary.parquet"))
     found = f"found:    the same {size} tokens with the same ids"
-    assert_refused(result, "results/tokenizers/same/hf: the tokenizer that the model shall get", found, "to mend:  name another")
+    assert_refused(result, "results/tokenizers/same/hf: the new tokenizer has the vocabulary", found, "to mend:  name another")
     assert left(project) == before
 
 

@@ -63,7 +63,7 @@ def test_no_more_than_max_bytes(hub, tmp_path):
     assert provenance["bytes"] == sum(len(text.encode()) for text in texts)
 
 
-@pytest.mark.parametrize(("field", "message"), [("text", "documents without text"), ("other", "the text is not a text")])
+@pytest.mark.parametrize(("field", "message"), [("text", "documents without text"), ("other", "the text is not a string")])
 def test_a_field_that_is_not_the_text(hub, tmp_path, field, message):
     with pytest.raises(InputError, match=message):
         fetched(tmp_path, "a", text_field=field)

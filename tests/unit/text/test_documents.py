@@ -106,8 +106,8 @@ def test_bad_lines_are_named(tmp_path, suffix):
         '["text"]': "not a JSON object",
         '{"txt": "x", "id": 1}': "a document without text\n  found:    the fields 'txt', 'id'\n  expected: a field \"text\"",
         "{}": "a document without text\n  found:    the fields none",
-        '{"text": 5}': "the text of the document is not a text\n  found:    5",
-        '{"text": ["x"]}': "the text of the document is not a text",
+        '{"text": 5}': "the text of the document is not a string\n  found:    5",
+        '{"text": ["x"]}': "the text of the document is not a string",
     }.items():
         path.write_bytes(COMPRESS[suffix](f'{{"text": "good"}}\n\n{line}\n{{"text": "good"}}\n'.encode()))
         assert error(path).startswith(f"{path} line 3: {expected}")
@@ -165,7 +165,7 @@ def test_parquet_that_cannot_be_read(tmp_path):
     pq.write_table(pa.table({"txt": ["x"], "id": [1]}), path)
     assert error(path).startswith(f"{path}: documents without text\n  found:    the columns txt, id\n  expected: a column 'text'")
     pq.write_table(pa.table({"text": [[1], [2]]}), path)
-    assert error(path).startswith(f"{path} row 1: the text of the document is not a text")
+    assert error(path).startswith(f"{path} row 1: the text of the document is not a string")
 
 
 def test_parquet_damaged_within(tmp_path):

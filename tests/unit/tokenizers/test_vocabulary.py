@@ -143,5 +143,5 @@ def test_a_tokenizer_that_loses_plain_text_is_refused():
     tokenizer = Tokenizer(models.BPE({"</s>": 0, "▁": 1, "T": 2, "h": 3}, []))
     tokenizer.pre_tokenizer, tokenizer.decoder = pre_tokenizers.Metaspace(), decoders.Metaspace()
     fast = PreTrainedTokenizerFast(tokenizer_object=tokenizer, eos_token="</s>")
-    with pytest.raises(InputError, match="does not give a text back"):
+    with pytest.raises(InputError, match="does not reproduce a text"):
         check_usable(fast, describe(fast), "mine")

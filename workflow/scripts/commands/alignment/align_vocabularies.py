@@ -18,9 +18,9 @@ def arguments() -> argparse.ArgumentParser:
     for side in ("source", "target"):
         parser.add_argument(f"--{side}-tokenizer", type=Path, required=True, help="resolved tokenizer folder")
         parser.add_argument(f"--{side}-vocabulary", type=Path, required=True, help="its vocabulary.parquet")
-        parser.add_argument(f"--{side}-vectors", type=Path, help="its vectors, where a method reads them")
+        parser.add_argument(f"--{side}-vectors", type=Path, help="its vectors, if a method reads them")
     cli.add_settings(parser, AlignmentSettings)
-    parser.add_argument("--threads", type=int, required=True, metavar="N", help="threads to compare tokens with")
+    parser.add_argument("--threads", type=int, required=True, metavar="N", help="number of threads")
     parser.add_argument("--matrix", type=Path, required=True, help="safetensors file to write")
     parser.add_argument("--table", type=Path, required=True, help="Parquet file to write")
     return parser

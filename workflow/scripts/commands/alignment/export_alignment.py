@@ -1,4 +1,4 @@
-"""Write an alignment as the original TokAlign does: a JSON object of target id to source id."""
+"""Export an alignment as JSON in the format of the original TokAlign: target id to source id."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ def arguments() -> argparse.ArgumentParser:
     """Return the parser of this command."""
     parser = cli.parser(__doc__)
     parser.add_argument("--matrix", type=Path, required=True, help="matrix of the alignment")
-    parser.add_argument("--output", type=Path, required=True, help="JSON file to write; -1 where a row has no source token")
+    parser.add_argument("--output", type=Path, required=True, help="JSON file to write; -1 for rows without a source token")
     return parser
 
 

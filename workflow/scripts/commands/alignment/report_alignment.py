@@ -1,4 +1,4 @@
-"""Describe an alignment: tokens by category, scores, most-used source tokens, examples to read."""
+"""Describe an alignment: tokens by category, scores, most-used source tokens, examples."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from tokalign.common.files import write_json
 
 
 def arguments() -> argparse.ArgumentParser:
-    """Return the parser of the command line."""
+    """Return the parser of this command."""
     parser = cli.parser(__doc__)
     parser.add_argument("--tokens", type=Path, required=True, help="tokens.parquet of the alignment")
     parser.add_argument("--source-vocabulary", type=Path, required=True, help="vocabulary.parquet of the source")

@@ -1,7 +1,7 @@
-"""List or cancel the Slurm jobs that a killed snakemake left behind, and say how to go on.
+"""List or cancel the Slurm jobs that a killed snakemake left behind.
 
-Snakemake does not know the jobs of a run that was killed: it would submit them again while they still write. Jobs belong to this
-workflow if they run in this folder and their comment names a rule, as Snakemake writes it.
+Snakemake does not know the jobs of a killed run: it would submit them again while they are still writing. Jobs belong to this
+workflow if they run in this folder and their comment names a rule as Snakemake writes it.
 """
 
 from __future__ import annotations
@@ -15,13 +15,13 @@ from tokalign.common import cli
 
 
 def arguments() -> argparse.ArgumentParser:
-    """Return the parser of the command line."""
+    """Return the parser of this command."""
     parser = cli.parser(__doc__)
     parser.add_argument("--cancel", action="store_true", help="cancel the jobs and wait until they have ended")
     parser.add_argument(
-        "--folder", type=Path, default=Path.cwd(), help="folder in which snakemake was started; without it, the current one"
+        "--folder", type=Path, default=Path.cwd(), help="folder in which snakemake was started; by default the current one"
     )
-    parser.add_argument("--wait", type=float, default=180, help="seconds to wait for the end of the jobs")
+    parser.add_argument("--wait", type=float, default=180, help="seconds to wait for the jobs to end")
     return parser
 
 

@@ -1,6 +1,6 @@
-"""Write the JSON schema of the configuration, for editors, and the tables of all its keys, both made from its types.
+"""Write the configuration's JSON schema, for editors, and its tables of keys from its types.
 
-The tables replace what stands between the lines <!-- schema:begin --> and <!-- schema:end --> of a page of the documentation.
+The tables replace the text between the lines <!-- schema:begin --> and <!-- schema:end --> of a documentation page.
 With --check nothing is written, and the exit status is 1 if a file is out of date.
 """
 
@@ -22,7 +22,7 @@ def arguments() -> argparse.ArgumentParser:
     parser = cli.parser(__doc__)
     parser.add_argument("--schema", type=Path, required=True, help="YAML file for the JSON schema")
     parser.add_argument("--readme", type=Path, required=True, help="Markdown page with the two markers")
-    parser.add_argument("--check", action="store_true", help="only say whether the files are up to date")
+    parser.add_argument("--check", action="store_true", help="only report whether the files are up to date")
     return parser
 
 

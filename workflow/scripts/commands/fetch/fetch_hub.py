@@ -11,13 +11,13 @@ from tokalign.fetch.sources import fetch_hub
 
 
 def arguments() -> argparse.ArgumentParser:
-    """Return the options of this command."""
+    """Return the parser of this command."""
     parser = cli.parser(__doc__)
     cli.add_settings(parser, HubSettings)
     parser.add_argument(
-        "--kind", choices=("model", "tokenizer", "embedder"), required=True, help="a tokenizer comes without weights"
+        "--kind", choices=("model", "tokenizer", "embedder"), required=True, help="a tokenizer is fetched without weights"
     )
-    parser.add_argument("--output", type=Path, required=True, help="folder that shall appear")
+    parser.add_argument("--output", type=Path, required=True, help="folder to create")
     return parser
 
 

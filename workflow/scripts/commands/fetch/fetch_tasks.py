@@ -1,4 +1,4 @@
-"""Download the data of tasks of lm-evaluation-harness into a folder that they are run from without network."""
+"""Download the data of lm-evaluation-harness tasks, to run them without network."""
 
 from __future__ import annotations
 
@@ -12,15 +12,15 @@ from tokalign.common.files import atomic_directory, read_json
 
 
 def arguments() -> argparse.ArgumentParser:
-    """Return the parser of the command line."""
+    """Return the parser of this command."""
     parser = cli.parser(__doc__)
     parser.add_argument("--tasks", type=Path, required=True, help="tasks.json of resolve_tasks.py")
-    parser.add_argument("--output", type=Path, required=True, help="folder to make: datasets/ and provenance.json")
+    parser.add_argument("--output", type=Path, required=True, help="folder to create: datasets/ and provenance.json")
     return parser
 
 
 def main(args: argparse.Namespace) -> None:
-    """Download. What is only needed on the way stays out of the user's cache; the user's token is used where there is one."""
+    """Download with caches in a temporary folder, and with the user's token if there is one."""
     with tempfile.TemporaryDirectory(prefix="fetch-tasks-") as scratch, atomic_directory(args.output) as folder:
         os.environ.update(
             HF_HUB_CACHE=f"{scratch}/hub", HF_MODULES_CACHE=f"{scratch}/modules", HF_DATASETS_CACHE=f"{scratch}/datasets"

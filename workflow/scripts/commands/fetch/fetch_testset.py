@@ -15,7 +15,7 @@ def arguments() -> argparse.ArgumentParser:
     """Return the parser of this command."""
     parser = cli.parser(__doc__)
     cli.add_settings(parser, TestsetSource)
-    parser.add_argument("--output", type=Path, required=True, help="folder that shall appear")
+    parser.add_argument("--output", type=Path, required=True, help="folder to create")
     return parser
 
 

@@ -11,10 +11,10 @@ from tokalign.fetch.sources import fetch_wheel
 
 
 def arguments() -> argparse.ArgumentParser:
-    """Return the options of this command."""
+    """Return the parser of this command."""
     parser = cli.parser(__doc__)
     cli.add_settings(parser, WheelSettings)
-    parser.add_argument("--output", type=Path, required=True, help="folder that shall appear")
+    parser.add_argument("--output", type=Path, required=True, help="folder to create")
     return parser
 
 

@@ -1,4 +1,4 @@
-"""Prepare a corpus: sample, de-duplicate, split and shuffle the documents of its sources into Parquet shards.
+"""Prepare a corpus: sample, de-duplicate, split and shuffle documents into Parquet shards.
 
 Settings: a `corpora` block of the configuration. Fetched data sets are given as --fetched NAME=FOLDER.
 """

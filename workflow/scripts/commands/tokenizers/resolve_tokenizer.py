@@ -1,4 +1,4 @@
-"""Bring a tokenizer into the form that all later steps read."""
+"""Convert a tokenizer to the form that all later steps read."""
 
 from __future__ import annotations
 
@@ -12,10 +12,10 @@ from tokalign.tokenizers.resolve import read_source_tokenizer, save_tokenizer, s
 
 
 def arguments() -> argparse.ArgumentParser:
-    """Return the options of this command."""
+    """Return the parser of this command."""
     parser = cli.parser(__doc__)
     cli.add_settings(parser, ResolvedSettings)
-    parser.add_argument("--fetched", type=Path, help="folder of the fetch rule, for wheels and hub repositories")
+    parser.add_argument("--fetched", type=Path, help="output of the fetch rule, for wheels and hub repositories")
     parser.add_argument("--hf", type=Path, required=True, help="folder for AutoTokenizer.from_pretrained")
     parser.add_argument("--vocabulary", type=Path, required=True, help="parquet: one row per id")
     parser.add_argument("--info", type=Path, required=True, help="JSON: size, roles, sha256, source")

@@ -12,7 +12,7 @@ from tokalign.tokenizers.resolve import save_tokenizer
 
 
 def arguments() -> argparse.ArgumentParser:
-    """Return the options of this command."""
+    """Return the parser of this command."""
     parser = cli.parser(__doc__)
     cli.add_settings(parser, TrainedSettings)
     parser.add_argument("--text", type=Path, required=True, help="folder with train-*.parquet")

@@ -16,7 +16,7 @@ def arguments() -> argparse.ArgumentParser:
     parser = cli.parser(__doc__)
     parser.add_argument("--shards", type=Path, nargs="+", required=True, help="training token shards, in order")
     parser.add_argument("--tokenizer-info", type=Path, required=True, help="info.json of the tokenizer")
-    parser.add_argument("--block", type=int, required=True, help="tokens in a block")
+    parser.add_argument("--block", type=int, required=True, help="tokens per block")
     parser.add_argument("--output", type=Path, required=True, help="Arrow file to write")
     parser.add_argument("--manifest", type=Path, required=True, help="JSON file to write")
     return parser

@@ -1,4 +1,4 @@
-"""Read vectors of tokens from GloVe's text format (`id v1 ... vn` a line), or write them in it."""
+"""Import vectors from GloVe's text format (a line `id v1 ... vn` per token), or export them."""
 
 from __future__ import annotations
 
@@ -13,16 +13,16 @@ from tokalign.vectors.vectors import Vectors, read_vectors, write_vectors
 
 
 def arguments() -> argparse.ArgumentParser:
-    """Describe the command line."""
+    """Return the parser of this command."""
     parser = cli.parser(__doc__)
     commands = parser.add_subparsers(dest="command", required=True)
     reading = commands.add_parser("import", help="text to safetensors", allow_abbrev=False)
     reading.add_argument("--text", type=Path, required=True, metavar="FILE", help="vectors in GloVe's text format")
     reading.add_argument("--tokenizer-info", type=Path, required=True, metavar="FILE", help="info.json with 'size'")
     reading.add_argument(
-        "--shards", type=Path, nargs="+", required=True, metavar="FILE", help="tokens, Arrow IPC files, to count the tokens in"
+        "--shards", type=Path, nargs="+", required=True, metavar="FILE", help="token shards, Arrow IPC files, for the counts"
     )
-    reading.add_argument("--threads", type=int, required=True, metavar="N", help="threads to count with")
+    reading.add_argument("--threads", type=int, required=True, metavar="N", help="number of threads")
     reading.add_argument("--vectors", type=Path, required=True, metavar="FILE", help="vectors to write, safetensors")
     reading.add_argument("--objective", type=Path, required=True, metavar="FILE", help="record of the vectors, JSON")
     writing = commands.add_parser("export", help="safetensors to text", allow_abbrev=False)

@@ -15,13 +15,13 @@ log = logging.getLogger(__name__)
 
 
 def arguments() -> argparse.ArgumentParser:
-    """Describe the command line."""
+    """Return the parser of this command."""
     parser = cli.parser(__doc__)
-    parser.add_argument("--shards", type=Path, nargs="+", required=True, metavar="FILE", help="tokens, Arrow IPC files")
+    parser.add_argument("--shards", type=Path, nargs="+", required=True, metavar="FILE", help="token shards, Arrow IPC files")
     parser.add_argument("--tokenizer-info", type=Path, required=True, metavar="FILE", help="info.json with 'size'")
     cli.add_settings(parser, Counting)
-    parser.add_argument("--memory-mb", type=int, required=True, metavar="N", help="bound of the memory for counting [MB]")
-    parser.add_argument("--threads", type=int, required=True, metavar="N", help="threads to count with")
+    parser.add_argument("--memory-mb", type=int, required=True, metavar="N", help="memory limit for counting [MB]")
+    parser.add_argument("--threads", type=int, required=True, metavar="N", help="number of threads")
     parser.add_argument("--output", type=Path, required=True, metavar="FILE", help="counts, safetensors")
     return parser
 
@@ -29,7 +29,7 @@ def arguments() -> argparse.ArgumentParser:
 def main(args: argparse.Namespace) -> None:
     """Count and write."""
     size = read_json(args.tokenizer_info)["size"]
-    settings = CountSettings.model_construct(**args.settings.plain(), memory_gb=args.memory_mb / 1000)  # any memory will do
+    settings = CountSettings.model_construct(**args.settings.plain(), memory_gb=args.memory_mb / 1000)  # any amount is valid
     cooccurrences = count_cooccurrences(args.shards, size, settings, args.threads)
     log.info("%d tokens kept of %d, %d non-zeros", len(cooccurrences.token_ids), size, len(cooccurrences.indices))
     write_cooccurrences(args.output, cooccurrences)

@@ -13,9 +13,9 @@ from tokalign.vectors.vectors import Vectors, write_vectors
 
 
 def arguments() -> argparse.ArgumentParser:
-    """Describe the command line."""
+    """Return the parser of this command."""
     parser = cli.parser(__doc__)
-    parser.add_argument("--shards", type=Path, nargs="+", required=True, metavar="FILE", help="tokens, Arrow IPC files")
+    parser.add_argument("--shards", type=Path, nargs="+", required=True, metavar="FILE", help="token shards, Arrow IPC files")
     parser.add_argument("--tokenizer-info", type=Path, required=True, metavar="FILE", help="info.json with 'size'")
     cli.add_settings(parser, FastTextSettings)
     parser.add_argument("--vectors", type=Path, required=True, metavar="FILE", help="vectors to write, safetensors")
@@ -24,7 +24,7 @@ def arguments() -> argparse.ArgumentParser:
 
 
 def main(args: argparse.Namespace) -> None:
-    """Train and write; the library does not tell its loss, so the record has none."""
+    """Train and write; the library does not report its loss, so the record has none."""
     settings = args.settings
     size = read_json(args.tokenizer_info)["size"]
     vectors, token_ids, counts = train_fasttext(args.shards, size, settings)

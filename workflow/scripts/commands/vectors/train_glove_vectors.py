@@ -18,11 +18,11 @@ log = logging.getLogger(__name__)
 
 
 def arguments() -> argparse.ArgumentParser:
-    """Describe the command line."""
+    """Return the parser of this command."""
     parser = cli.parser(__doc__)
     parser.add_argument("--cooccurrences", type=Path, required=True, metavar="FILE", help="counts, safetensors")
     cli.add_settings(parser, GloveSettings)
-    parser.add_argument("--threads", type=int, required=True, metavar="N", help="threads to train with")
+    parser.add_argument("--threads", type=int, required=True, metavar="N", help="number of threads")
     parser.add_argument("--vectors", type=Path, required=True, metavar="FILE", help="vectors to write, safetensors")
     parser.add_argument("--objective", type=Path, required=True, metavar="FILE", help="objective per iteration, JSON")
     return parser

@@ -1,4 +1,4 @@
-"""The alignment: a sparse matrix from source to target vocabulary, and how each of its rows was found."""
+"""The alignment: a sparse matrix between vocabularies, and how its rows were found."""
 
 from __future__ import annotations
 
@@ -23,12 +23,12 @@ log = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class Side:
-    """A tokenizer, what its tokens are, and their vectors.
+    """A tokenizer, its vocabulary, and its vectors.
 
     Attributes:
         vocabulary: canonical bytes, kinds and roles of all ids.
         tokenizer: the fast tokenizer itself.
-        vectors: of its tokens; ``None`` if nothing reads them.
+        vectors: vectors of its tokens; ``None`` if nothing reads them.
     """
 
     vocabulary: Vocabulary
@@ -37,7 +37,7 @@ class Side:
 
     @classmethod
     def read(cls, folder: str | Path, vocabulary: str | Path, vectors: str | Path | None = None) -> Side:
-        """Load a resolved tokenizer's folder, its vocabulary.parquet, and perhaps its vectors."""
+        """Load a resolved tokenizer's folder, its vocabulary.parquet and, if given, its vectors."""
         return cls(read_vocabulary(vocabulary), load_tokenizer(folder), read_vectors(vectors) if vectors else None)
 
 
@@ -47,13 +47,13 @@ class Rows:
 
     Attributes:
         ids: target ids, int64, shape (n,).
-        indptr: where each row begins in ``sources``, int64, shape (n + 1,).
-        sources: source ids, int64; one that comes twice in a row counts twice.
-        weights: of the source ids, float32, finite; most methods make them sum to 1 in a row.
-        category: how these rows were found, one of ``categories.CATEGORIES`` for all, or a string array with one for each.
-        scores: float32, shape (n,), NaN where there is none.
-        output_weights: of the same source ids for the LM head, float32, where they differ; ``None``: the same.
-        fill: code of ``fills.FILLS`` for rows that have no source ids.
+        indptr: start of each row in ``sources``, int64, shape (n + 1,).
+        sources: source ids, int64; the weights of an id repeated in a row are added.
+        weights: weights of the source ids, float32, finite; in most methods they sum to 1 per row.
+        category: how these rows were found, one of ``categories.CATEGORIES`` for all, or a string array with one per row.
+        scores: float32, shape (n,), NaN for none.
+        output_weights: weights of the source ids for the LM head, float32, if they differ; ``None``: the same.
+        fill: code of ``fills.FILLS`` for rows without source ids.
     """
 
     ids: np.ndarray
@@ -67,7 +67,7 @@ class Rows:
 
     @classmethod
     def single(cls, ids: np.ndarray, sources: np.ndarray, category: str | np.ndarray, scores: np.ndarray | None = None) -> Rows:
-        """Return rows with a single 1 each."""
+        """Return rows with one source token of weight 1 each."""
         n = len(ids)
         scores = np.full(n, np.nan, np.float32) if scores is None else scores.astype(np.float32)
         indptr = np.arange(n + 1, dtype=np.int64)
@@ -75,7 +75,7 @@ class Rows:
 
     @classmethod
     def filled(cls, ids: np.ndarray, name: str) -> Rows:
-        """Return empty rows that the initialization fills; ``name`` of ``fills.FILLS`` is their category, too."""
+        """Return empty rows that the initialization fills; ``name`` is their fill and category."""
         n = len(ids)
         nothing, scores = np.empty(0, np.int64), np.full(n, np.nan, np.float32)
         indptr = np.zeros(n + 1, np.int64)
@@ -87,14 +87,14 @@ Method = Callable[[Side, Side, np.ndarray, dict[str, Any]], Rows]
 
 
 def check_different(target: Vocabulary, source: Vocabulary, where: str) -> None:
-    """Check that the vocabularies of two tokenizers are not the same one under two names or paths.
+    """Check that two tokenizers do not have the same vocabulary.
 
     Raises:
         InputError: every id stands for the same bytes on both sides.
     """
     if target.token_bytes == source.token_bytes:
         raise InputError(
-            f"{where}: the tokenizer that the model shall get has the vocabulary that the model already has",
+            f"{where}: the new tokenizer has the vocabulary that the model already has",
             found=f"the same {target.size} tokens with the same ids",
             expected="another vocabulary",
             mend="name another tokenizer in the experiment, or another source in its tokenizer block",
@@ -102,19 +102,19 @@ def check_different(target: Vocabulary, source: Vocabulary, where: str) -> None:
 
 
 def align(target: Side, source: Side, methods: dict[str, Method], settings: dict[str, Any]) -> Alignment:
-    """Ask each method in turn about the target tokens that have no row yet.
+    """Apply each method in turn to the target tokens that have no row yet.
 
     Args:
         target: the vocabulary that gets rows.
         source: the vocabulary whose rows are used.
-        methods: by name, in the order in which they are asked.
+        methods: methods by name, in the order of their use.
         settings: the alignment block of the configuration.
 
     Returns:
         A row for every target id.
 
     Raises:
-        ConfigurationError: a token was found by none of the methods.
+        ConfigurationError: none of the methods found a row for some token.
     """
     size = target.vocabulary.size
     open_ids = np.arange(size, dtype=np.int64)
@@ -145,7 +145,7 @@ def align(target: Side, source: Side, methods: dict[str, Method], settings: dict
 
 
 def assemble(parts: list[Rows], shape: tuple[int, int]) -> tuple[sparse.csr_matrix, sparse.csr_matrix | None]:
-    """Put the rows of several methods together; weights of one source token in one row are added, zeros kept.
+    """Combine the rows of several methods; add weights of repeated source tokens, keep zeros.
 
     Args:
         parts: rows of different target ids.

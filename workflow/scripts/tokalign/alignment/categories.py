@@ -1,3 +1,3 @@
-"""How a target token's row can have been found; apart from the alignment, so that tables and figures need none of its packages."""
+"""Ways to find a target token's row, in a module that imports nothing, for tables and figures."""
 
 CATEGORIES = ("special", "exact", "imported", "aligned", "mined", "decomposed", "mean", "normal", "zero", "random")

@@ -1,4 +1,4 @@
-"""Rows that no source token stands behind: the mean, zero, or a draw from the distribution of the source rows.
+"""Rows without source tokens: mean, zero, or drawn from the source rows' distribution.
 
 Such a row would be a dense row of A, so the alignment stores a code instead and the initialization makes the row.
 """
@@ -14,14 +14,14 @@ BLOCK_ROWS = 4096
 
 
 def moments(source_rows: np.ndarray, ordinary: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Return the mean and the standard deviation (of the population) of each dimension over the ordinary rows.
+    """Return mean and population standard deviation of each dimension over the ordinary rows.
 
     Args:
         source_rows: float32, shape (at least |V_source|, d).
         ordinary: bool, shape (|V_source|,), at least one of them true.
 
     Returns:
-        Two arrays float64, shape (d,). Sums run in blocks of rows, in float64, so memory stays bounded.
+        Two float64 arrays, shape (d,). Sums run in blocks of rows, in float64, so memory stays bounded.
     """
     chosen = np.flatnonzero(ordinary)
     blocks = [chosen[start : start + BLOCK_ROWS] for start in range(0, len(chosen), BLOCK_ROWS)]
@@ -33,19 +33,19 @@ def moments(source_rows: np.ndarray, ordinary: np.ndarray) -> tuple[np.ndarray, 
 def fill_block(
     rows: np.ndarray, ids: np.ndarray, fill: np.ndarray, of_source: tuple[np.ndarray, np.ndarray], seed: int, stream: int
 ) -> None:
-    """Write the rows that an alignment leaves to the initialization, for some target tokens, in place.
+    """Fill the rows that an alignment leaves to the initialization, in place.
 
     ``mean`` is the mean of the ordinary source rows, ``zero`` zeros, ``normal`` a draw from N(mean, std) of each dimension over
-    the ordinary source rows (FVT's fallback, Gee et al. 2022 and tokenkit). A token's draw depends on the seed, the stream and
-    its id alone, so it is the same whichever other tokens are drawn.
+    the ordinary source rows (FVT's fallback, Gee et al. 2022 and tokenkit). A draw depends only on the seed, the stream and the
+    token's id, not on the other tokens.
 
     Args:
-        rows: of these tokens, float32, shape (n, d), or (n,) for a bias; written to.
-        ids: of the tokens, int64, shape (n,).
+        rows: rows of some target tokens, float32, shape (n, d), or (n,) for a bias; written to.
+        ids: ids of these tokens, int64, shape (n,).
         fill: codes of ``FILLS`` of these tokens, int8, shape (n,).
         of_source: mean and standard deviation of the source rows, from ``moments``.
-        seed: of the alignment.
-        stream: another number for each matrix of a model (0 input embedding, 1 LM head, 2 its bias).
+        seed: seed of the alignment.
+        stream: a different number for each matrix of a model (0 input embedding, 1 LM head, 2 its bias).
     """
     mean, std = of_source
     rows[fill == FILLS["zero"]] = 0

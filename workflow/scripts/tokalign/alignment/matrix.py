@@ -1,4 +1,4 @@
-"""The matrix of an alignment (A): weights of source tokens for each target token, as a file and in memory."""
+"""The alignment matrix A: weights of source tokens for each target token."""
 
 from __future__ import annotations
 
@@ -23,11 +23,11 @@ TENSORS = {
     "fill": ("int8", 1),
     "ordinary": ("bool", 1),
 }
-"""The arrays of the matrix's file: type and number of dimensions."""
+"""Arrays of the matrix file: type and number of dimensions."""
 
 
 OUTPUT = {"output_data": ("float32", 1)}
-"""An array that is there only where the LM head has weights of its own."""
+"""Array that exists only if the LM head has separate weights."""
 
 
 TABLE = pa.schema(
@@ -43,17 +43,17 @@ TABLE = pa.schema(
 
 @dataclass(frozen=True)
 class Alignment:
-    """How target tokens are made of source tokens.
+    """How target tokens are composed of source tokens.
 
     Attributes:
         matrix: CSR, float32, shape (|V_target|, |V_source|); rows are empty where ``fill`` is not 0. Explicit zeros count
             as entries, so that ``output`` can have the same pattern.
         categories: one of ``categories.CATEGORIES`` for each target id.
-        scores: float32 for each target id, NaN where there is none.
+        scores: float32 for each target id, NaN for none.
         fill: code of ``fills.FILLS`` for each target id, int8; 0 for rows of the matrix.
         ordinary: whether each source token is of kind text or byte, bool, shape (|V_source|,); fills are made of these.
-        output: the matrix of the LM head where its weights differ, same pattern as ``matrix``; ``None``: the same matrix.
-        seed: of the rows that are drawn when a model is initialized.
+        output: the matrix of the LM head if its weights differ, same pattern as ``matrix``; ``None``: the same matrix.
+        seed: seed of the rows that are drawn when a model is initialized.
     """
 
     matrix: sparse.csr_matrix
@@ -67,7 +67,7 @@ class Alignment:
 
 @dataclass(frozen=True)
 class StoredAlignment:
-    """What an initialization reads; the attributes are those of ``Alignment``."""
+    """The part of an ``Alignment`` that an initialization reads."""
 
     matrix: sparse.csr_matrix
     output: sparse.csr_matrix | None
@@ -80,9 +80,9 @@ def write_alignment(alignment: Alignment, matrix_path: Path, table_path: Path, m
     """Write the matrix as safetensors and the table as Parquet.
 
     Args:
-        alignment: to write.
+        alignment: the alignment.
         matrix_path: gets ``indptr`` int64, ``indices`` int32, ``data`` float32, ``fill`` int8 (a code per target id),
-            ``ordinary`` bool (per source id) and, where the LM head has weights of its own, ``output_data`` float32 on
+            ``ordinary`` bool (per source id) and, if the LM head has separate weights, ``output_data`` float32 with
             the same pattern; the shape, the seed and ``metadata`` are in the header.
         table_path: gets a row per target id: ``id``, ``category``, ``score``, ``sources``, ``weights``.
         metadata: recorded in the header as JSON.
@@ -113,7 +113,7 @@ def write_alignment(alignment: Alignment, matrix_path: Path, table_path: Path, m
 
 
 def read_matrix(path: str | Path) -> sparse.csr_matrix:
-    """Read an alignment's matrix for the input embedding; its rows are empty where the initialization fills them.
+    """Read the input embedding's matrix; rows that the initialization fills are empty.
 
     Raises:
         ArtifactError: as ``read_alignment``.
@@ -122,7 +122,7 @@ def read_matrix(path: str | Path) -> sparse.csr_matrix:
 
 
 def read_alignment(path: str | Path) -> StoredAlignment:
-    """Read all that an initialization needs of an alignment.
+    """Read what an initialization needs of an alignment.
 
     Raises:
         ArtifactError: the file is missing, truncated, or its parts do not fit together.
@@ -161,7 +161,7 @@ def read_alignment(path: str | Path) -> StoredAlignment:
 
 
 def heaviest_sources(matrix: sparse.csr_matrix) -> np.ndarray:
-    """Return the source id of greatest weight of each row, the smallest of equal ones, -1 for empty rows; int64."""
+    """Return each row's source id of greatest weight (smallest if tied), -1 if empty; int64."""
     lengths = np.diff(matrix.indptr)
     rows = np.repeat(np.arange(matrix.shape[0]), lengths)
     order = np.lexsort((matrix.indices, -matrix.data, rows))

@@ -1,4 +1,4 @@
-"""What an alignment did: which tokens were found how, how sure, from which source tokens, with examples to read."""
+"""Report on an alignment: categories, scores, source tokens used, examples."""
 
 from __future__ import annotations
 
@@ -26,13 +26,13 @@ TOP = 10
 
 
 def gini(counts: np.ndarray) -> float | None:
-    """Return the Gini coefficient of counts: half the mean absolute difference of two of them, over their mean.
+    """Return the Gini coefficient of counts: half the mean absolute difference over the mean.
 
     Args:
-        counts: not negative, shape (n,).
+        counts: non-negative, shape (n,).
 
     Returns:
-        0 ... 1 - 1/n; ``None`` where all are 0.
+        0 ... 1 - 1/n; ``None`` if all are 0.
     """
     total = int(counts.sum())
     if not total:
@@ -42,11 +42,11 @@ def gini(counts: np.ndarray) -> float | None:
 
 
 def duplicated_rows(tokens: Tokens) -> dict[str, int]:
-    """Count target tokens whose rows of A are the same, so that they begin with the same embedding.
+    """Count target tokens with the same row of A, hence the same initial embedding.
 
     Returns:
-        ``groups`` of two or more target tokens with the same sources and weights, the ``tokens`` in them, and the tokens of
-        the ``largest`` group. Rows without sources are not counted.
+        Number of ``groups`` of two or more target tokens with the same sources and weights, of ``tokens`` in them, and of
+        tokens in the ``largest`` group. Rows without sources are not counted.
     """
     groups: dict[bytes, int] = {}
     for start, end in pairwise(tokens.offsets.tolist()):
@@ -59,11 +59,11 @@ def duplicated_rows(tokens: Tokens) -> dict[str, int]:
 
 
 def weight_spread(tokens: Tokens, category: str) -> dict[str, Any]:
-    """Return over how many source tokens the rows of a category spread, and how evenly.
+    """Return how many source tokens the rows of a category use, and how evenly.
 
     Args:
-        tokens: of the alignment.
-        category: whose rows count.
+        tokens: rows of the alignment.
+        category: category of the rows that count.
 
     Returns:
         Quantiles (percent to value) and mean of ``sources`` per row (those with a weight other than 0) and of
@@ -91,16 +91,16 @@ def hubs(tokens: Tokens, category: str, texts: list[str]) -> dict[str, Any]:
     """Return which source tokens the target tokens of a category use.
 
     A source token that very many target tokens use is a hub (Radovanovic et al. 2010): often a sign of vectors that
-    are near everything.
+    are close to everything.
 
     Args:
-        tokens: of the alignment.
-        category: whose tokens count.
-        texts: of the source vocabulary.
+        tokens: rows of the alignment.
+        category: category of the rows that count.
+        texts: texts of the source vocabulary.
 
     Returns:
         ``distinct`` source tokens used; ``top_share``: share of the category's target tokens that use one of the ``TOP`` most
-        used; ``gini`` of the uses over all source tokens (0: all are used equally often, toward 1: few take all); and the
+        used; ``gini`` of the uses over all source tokens (0: equally often; near 1: a few dominate); and the
         ``most_used``: ``id``, ``text``, ``targets`` (number of target tokens).
     """
     owner = np.repeat(np.arange(len(tokens.category)), np.diff(tokens.offsets))
@@ -118,11 +118,11 @@ def hubs(tokens: Tokens, category: str, texts: list[str]) -> dict[str, Any]:
 
 
 def examples(tokens: Tokens, source_texts: list[str], target_texts: list[str]) -> list[dict[str, Any]]:
-    """Return aligned tokens to read: those around quantiles of the score, always the same ones.
+    """Return examples of aligned tokens around quantiles of the score (not random).
 
     Returns:
-        Per quantile (5, 25, 50, 75, 95 %): ``quantile``, ``score`` there and ``tokens``: the ``EXAMPLES`` that are
-        next to it in order of score, each with ``target_id``, ``target``, ``score`` and ``sources`` (``id``,
+        Per quantile (5, 25, 50, 75, 95 %): ``quantile``, its ``score`` and ``tokens``: the ``EXAMPLES`` that are
+        nearest to it in order of score, each with ``target_id``, ``target``, ``score`` and ``sources`` (``id``,
         ``text``, ``weight``).
     """
     aligned = np.flatnonzero(tokens.category == "aligned")
@@ -167,18 +167,18 @@ def report_alignment(
         source_vocabulary: ``vocabulary.parquet`` of the source tokenizer.
         target_vocabulary: ``vocabulary.parquet`` of the target tokenizer.
         shards: token shards of the target tokenizer, to weight tokens by their frequency; may be empty.
-        labels: what this is, copied into the result.
+        labels: names of the alignment, copied into the result.
 
     Returns:
         ``labels``; ``target_tokens``, ``source_tokens`` (sizes); ``corpus_tokens`` (in the shards, ``None`` without);
         ``categories``: per category ``tokens``, ``share`` of the vocabulary and ``corpus_share`` of the corpus' tokens
         (``None`` without shards); ``scores`` of aligned tokens: ``quantiles`` (percent to cosine), ``mean``, and
         ``histogram`` (``edges``, ``counts``), ``None`` without aligned tokens; ``source_tokens_used`` by any target
-        token; ``weights`` by category (:func:`weight_spread`); ``duplicated_rows``; ``hubs`` by category but ``special`` and
+        token; ``weights`` by category (:func:`weight_spread`); ``duplicated_rows``; ``hubs`` by category except ``special`` and
         ``exact``; ``examples``.
 
     Raises:
-        ArtifactError: the files do not belong together, a score is missing or outside of [-1, 1].
+        ArtifactError: the files do not belong together, a score is missing or outside [-1, 1].
     """
     tokens = read_tokens(tokens_path)
     source_texts, target_texts = read_texts(source_vocabulary), read_texts(target_vocabulary)

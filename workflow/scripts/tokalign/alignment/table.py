@@ -19,7 +19,7 @@ class Tokens:
     Attributes:
         category: how each target token was found, str objects, shape (targets,).
         score: cosine of aligned tokens, float64, NaN elsewhere, shape (targets,).
-        sources: source ids of all target tokens, one after the other, int64, shape (entries,).
+        sources: concatenated source ids of all target tokens, int64, shape (entries,).
         weights: their weights, float64, shape (entries,).
         offsets: int64, shape (targets + 1,); target token i has the entries offsets[i] to offsets[i + 1].
     """
@@ -53,7 +53,7 @@ def read_tokens(path: str | Path) -> Tokens:
 
 
 TWINS = ("special", "exact")
-"""Categories of rows that are the row of the same token: of the same role or the same bytes."""
+"""Categories of rows that copy the row of the same source token, by role or by bytes."""
 
 
 def read_categories(path: str | Path) -> NDArray[np.str_]:
@@ -66,7 +66,7 @@ def read_categories(path: str | Path) -> NDArray[np.str_]:
         One of ``categories.CATEGORIES`` for each target id, shape (|V_target|,).
 
     Raises:
-        ArtifactError: the file is missing or has not one row per target id.
+        ArtifactError: the file is missing or does not have one row per target id.
     """
     return np.array(read_rows(path, ("id", "category"))["category"].to_pylist(), dtype=str)
 
@@ -75,9 +75,9 @@ NO_SOURCE = -1
 
 
 def best_sources(tokens: Tokens) -> np.ndarray:
-    """Return the source id with the largest weight of each target token.
+    """Return each target token's source id of largest weight.
 
-    Of equal weights the smallest id counts. A row without a weight above 0 has no source: ``NO_SOURCE``.
+    Ties go to the smallest id. A row without a positive weight gets ``NO_SOURCE``.
 
     Args:
         tokens: rows of the alignment.

@@ -1,1 +1,1 @@
-"""What is known of clusters: Slurm's formats and queue, GPUs, orphaned jobs."""
+"""Clusters: Slurm's formats and queue, known GPUs, orphaned jobs."""

@@ -1,4 +1,4 @@
-"""Known GPUs: peak speed and memory, by the names that Slurm and CUDA give them."""
+"""Peak speed and memory of known GPUs, by their names in Slurm and CUDA."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import re
 from collections.abc import Mapping
 
 CPU_THREAD_FLOPS = 1e11
-"""Peak of a thread of a CPU; with ``UTILIZATION`` half of what the demo reaches with bfloat16."""
+"""Peak of one CPU thread; times ``UTILIZATION`` it is half of what the demo reaches in bfloat16."""
 
 
 # Dense peaks [10**12 operations per second] without sparsity, from the vendors' data sheets: bfloat16 (V100: float16), float32.
@@ -27,7 +27,7 @@ PEAKS: Mapping[str, tuple[float, float]] = {
 }
 
 
-# Memory of a GPU of these models [GB]; of those that come in several sizes the smaller one.
+# Memory by GPU model [GB]; the smallest size if a model has several.
 GPU_GB: Mapping[str, int] = {
     "v100": 16,
     "a10": 24,
@@ -46,7 +46,7 @@ GPU_GB: Mapping[str, int] = {
 
 
 UNKNOWN_GPU = "a100"
-"""Whose speed is assumed where the model of the GPU is not known."""
+"""Model whose speed is assumed if the GPU is unknown."""
 
 
 def peak_flops(gpu: str | None, precision: str, threads: int = 8) -> float:
@@ -54,8 +54,8 @@ def peak_flops(gpu: str | None, precision: str, threads: int = 8) -> float:
 
     Args:
         gpu: model of the GPU as Slurm names it, such as ``h100`` or ``nvidia_a100-sxm4-80gb``; ``None`` for a CPU.
-        precision: ``float32``, or else the 16-bit peak is taken.
-        threads: of the CPU.
+        precision: ``float32``; any other value means the 16-bit peak.
+        threads: threads of the CPU.
     """
     if gpu is None:
         return threads * CPU_THREAD_FLOPS
@@ -64,7 +64,7 @@ def peak_flops(gpu: str | None, precision: str, threads: int = 8) -> float:
 
 
 def known_gpu(name: str) -> str | None:
-    """Return the model of ``PEAKS`` that a name of Slurm means, or ``None``: ``nvidia_a100-sxm4-80gb`` is ``a100``."""
+    """Return the key of ``PEAKS`` for a Slurm name, or ``None``: ``nvidia_a100-sxm4-80gb`` is ``a100``."""
     plain = re.sub(r"geforce|nvidia|amd|instinct", "", name.lower())
     words = [*re.split(r"[^a-z0-9]+", plain), re.sub(r"[^a-z0-9]", "", plain)]
     return next((model for model in sorted(PEAKS, key=len, reverse=True) if model in words), None)

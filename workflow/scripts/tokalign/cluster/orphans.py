@@ -1,4 +1,4 @@
-"""Jobs of Slurm that a killed snakemake left behind: found by their working folder, canceled, and waited for."""
+"""Slurm jobs that a killed snakemake left behind: find, cancel, and wait for them."""
 
 from __future__ import annotations
 
@@ -15,21 +15,21 @@ log = logging.getLogger(__name__)
 
 SEPARATOR = "|"
 FORMAT = SEPARATOR.join(("%A", "%T", "%j", "%Z", "%k"))
-"""Of squeue: number, state, name, working folder, comment (last, as it may hold anything)."""
+"""Output format of squeue: number, state, name, working folder, comment (last, as it may hold any character)."""
 COMMENT = "rule_"
-"""How the comment begins that Snakemake's Slurm executor gives a job; the rule follows, or the group and its rules."""
+"""Start of the comment that Snakemake's Slurm executor gives a job; the rule, or the group and its rules, follow."""
 
 
 @dataclass(frozen=True)
 class QueuedJob:
-    """A job in the queue of Slurm.
+    """A job in Slurm's queue.
 
     Attributes:
-        number: of the job; tasks of an array share it.
-        state: such as ``RUNNING``.
+        number: number of the job; tasks of an array share it.
+        state: state, such as ``RUNNING``.
         run: name of the job, which is the run ID of the snakemake that submitted it.
-        folder: where it runs.
-        comment: what its owner says about it.
+        folder: working folder.
+        comment: comment given at submission.
     """
 
     number: str
@@ -45,28 +45,31 @@ class QueuedJob:
 
 
 def parse_queue(text: str) -> list[QueuedJob]:
-    """Read what squeue prints in ``FORMAT``."""
+    """Parse squeue's output in ``FORMAT``."""
     return [QueuedJob(*line.split(SEPARATOR, 4)) for line in text.splitlines() if line.count(SEPARATOR) >= 4]
 
 
 def own_jobs(jobs: list[QueuedJob], folder: Path) -> list[QueuedJob]:
-    """Return the jobs that a snakemake started in this folder has submitted."""
+    """Return the jobs submitted by a snakemake that was started in this folder."""
     return [job for job in jobs if job.comment.startswith(COMMENT) and Path(job.folder).resolve() == folder.resolve()]
 
 
 def queued(folder: Path) -> list[QueuedJob]:
-    """Return this user's jobs of this workflow that are in the queue."""
+    """Return this user's queued jobs that a snakemake in this folder submitted."""
     return own_jobs(parse_queue(slurm("squeue", "--noheader", "--user", getpass.getuser(), "--format", FORMAT)), folder)
 
 
 def drivers(folder: Path, processes: Path = Path("/proc")) -> dict[int, str]:
-    """Return the snakemakes of this host that work in a folder and were started by a user: number and command line.
+    """Return the snakemakes on this host that a user started in a folder.
 
-    Those that run inside of jobs are told by ``--mode``, which snakemake gives to its own helpers.
+    Those that run inside jobs are left out; they have the option ``--mode``, which snakemake gives to its helpers.
 
     Args:
         folder: working folder.
-        processes: where the system describes its processes.
+        processes: folder in which the system describes its processes.
+
+    Returns:
+        Command line by process number.
     """
     found = {}
     for entry in processes.iterdir():
@@ -75,7 +78,7 @@ def drivers(folder: Path, processes: Path = Path("/proc")) -> dict[int, str]:
         try:
             words = (entry / "cmdline").read_text(errors="replace").split("\0")
             where = (entry / "cwd").resolve(strict=True)
-        except OSError:  # ended meanwhile, or belongs to somebody else
+        except OSError:  # has ended, or belongs to another user
             continue
         program = [Path(word).name for word in words[:3]]
         if where == folder.resolve() and "snakemake" in program and "--mode" not in words:
@@ -84,14 +87,14 @@ def drivers(folder: Path, processes: Path = Path("/proc")) -> dict[int, str]:
 
 
 def check_no_driver(folder: Path, processes: Path = Path("/proc")) -> None:
-    """Check that no snakemake of this host works in a folder.
+    """Check that no snakemake on this host works in a folder.
 
     Raises:
-        TokalignError: one does; its jobs are no orphans.
+        TokalignError: one does, so its jobs are not orphans.
     """
     for number, command in drivers(folder, processes).items():
         raise TokalignError(
-            f"{folder}: a snakemake is still at work here, so its jobs are no orphans",
+            f"{folder}: a snakemake is still at work here, so its jobs are not orphans",
             found=f"process {number}: {command}",
             expected="none",
             mend=f"wait for it, or end it with: kill -INT {number} (it cancels its jobs itself)",
@@ -104,11 +107,11 @@ def cancel(jobs: list[QueuedJob], folder: Path, *, wait: float, poll: float = 2.
     Args:
         jobs: at least one.
         folder: working folder.
-        wait: seconds to wait at the most; a training saves its state first.
-        poll: seconds between two looks at the queue.
+        wait: longest time to wait in seconds; a training saves its state first.
+        poll: seconds between two queries of the queue.
 
     Raises:
-        TokalignError: some are still there.
+        TokalignError: some are still in the queue.
     """
     numbers = {job.number for job in jobs}
     slurm("scancel", *sorted(numbers))

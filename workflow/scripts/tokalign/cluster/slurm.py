@@ -10,10 +10,10 @@ from tokalign.common.errors import InputError
 
 
 def slurm(*command: str) -> str:
-    """Run a command of Slurm and return what it prints.
+    """Run a Slurm command and return its output.
 
     Raises:
-        InputError: there is no such program, or it failed.
+        InputError: the program is missing, fails or does not answer within a minute.
     """
     try:
         result = subprocess.run(command, text=True, capture_output=True, timeout=60)
@@ -29,20 +29,20 @@ def slurm(*command: str) -> str:
 
 
 UNLIMITED = ("infinite", "n/a", "UNLIMITED", "NOT_SET", "INVALID")
-"""What sinfo and squeue write where there is no limit, or none is known."""
+"""What sinfo and squeue print for no limit or an unknown one."""
 
 
 @dataclass(frozen=True)
 class JobRequest:
-    """What a job asks for on each of its nodes.
+    """What a job requests on each of its nodes.
 
     Attributes:
-        rule: of the job, or the name of a group.
+        rule: rule of the job, or name of a group.
         mem_mb: main memory. [MB]
         threads: CPU threads.
-        minutes: time limit.
+        minutes: time limit. [min]
         gpus: number of GPUs.
-        gpu_model: their model, if one is asked for.
+        gpu_model: GPU model, if the job requests one.
         nodes: number of nodes.
     """
 
@@ -62,12 +62,12 @@ class Nodes:
     Attributes:
         partition: its name.
         up: whether jobs can be submitted to it.
-        minutes: longest time limit; ``None`` is no limit.
-        number: of such nodes.
-        threads: of each.
-        mem_mb: of each. [MB]
-        gpus: number by model; the model is "" where the site names none.
-        max_gpu: GPUs that a job may have on all its nodes, as the profile says; ``None`` where it lists no partitions.
+        minutes: longest time limit, ``None`` for no limit. [min]
+        number: number of such nodes.
+        threads: CPU threads of each node.
+        mem_mb: main memory of each node. [MB]
+        gpus: number of GPUs of each node by model; the model is "" if the site names none.
+        max_gpu: most GPUs of a job on all its nodes, from the profile; ``None`` if it lists no partitions.
     """
 
     partition: str
@@ -80,7 +80,7 @@ class Nodes:
     max_gpu: int | None = None
 
     def lacks(self, request: JobRequest) -> list[str]:
-        """Say what a job asks for that these nodes do not have."""
+        """Return what a job requests that these nodes do not have."""
         lacking = []
         if not self.up:
             lacking.append("it is not up")
@@ -102,11 +102,11 @@ class Nodes:
 
 
 SINFO = "%R|%a|%l|%D|%c|%m|%G"
-"""Of sinfo: partition, availability, time limit, nodes, CPUs, memory, generic resources."""
+"""Output format of sinfo: partition, availability, time limit, nodes, CPUs, memory, generic resources."""
 
 
 def parse_sinfo(text: str) -> list[Nodes]:
-    """Read what sinfo prints in the format ``SINFO``.
+    """Parse sinfo's output in the format ``SINFO``.
 
     Raises:
         InputError: a line is not in this format.
@@ -124,12 +124,12 @@ def parse_sinfo(text: str) -> list[Nodes]:
 
 
 def plain(number: str) -> int:
-    """Return a number of sinfo, which writes ``96+`` where nodes differ: the least."""
+    """Parse a number of sinfo, which writes ``96+`` if nodes have 96 or more."""
     return int(number.rstrip("+"))
 
 
 def seconds_of(limit: str) -> int | None:
-    """Return a time of Slurm in seconds: ``1-12:00:00`` is 129600, ``30:00`` is 1800, ``infinite`` is ``None``."""
+    """Convert a Slurm time to seconds: ``1-12:00:00`` is 129600, ``30:00`` is 1800, ``infinite`` is ``None``."""
     if limit in UNLIMITED:
         return None
     days, _, clock = limit.rpartition("-")
@@ -141,13 +141,13 @@ def seconds_of(limit: str) -> int | None:
 
 
 def minutes_of(limit: str) -> int | None:
-    """Return a time limit of Slurm in minutes: ``1-12:00:00`` is 2160, ``infinite`` is ``None``."""
+    """Convert a Slurm time limit to minutes: ``1-12:00:00`` is 2160, ``infinite`` is ``None``."""
     seconds = seconds_of(limit)
     return None if seconds is None else seconds // 60
 
 
 def gpus_of(gres: str) -> dict[str, int]:
-    """Return the GPUs in generic resources by model: ``gpu:h100:4(S:0-1),lscratch:100`` has 4 of h100, ``gpu:2`` 2 of ''."""
+    """Parse GPUs by model from generic resources: ``gpu:h100:4(S:0-1),lscratch:100`` is {'h100': 4}, ``gpu:2`` is {'': 2}."""
     found: dict[str, int] = {}
     for part in re.sub(r"\([^)]*\)", "", gres).split(","):
         words = part.split(":")

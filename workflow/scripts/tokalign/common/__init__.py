@@ -1,1 +1,1 @@
-"""What all packages use: errors, files, digests, progress, command lines, versions, arrays."""
+"""Shared by all packages: errors, files, digests, progress, command lines, versions, arrays."""

@@ -17,11 +17,11 @@ from tokalign.common.errors import ArtifactError
 from tokalign.common.files import atomic_file
 
 METADATA = "tokalign"
-"""The one key of the header's metadata, since the order of several is not the same in every run."""
+"""The only key of the header's metadata: with several keys, their order would differ between runs."""
 
 
 def write_tensors(path: str | Path, tensors: Mapping[str, NDArray[Any]], metadata: Mapping[str, Any]) -> None:
-    """Write arrays and metadata; equal content is equal bytes."""
+    """Write arrays and metadata; equal content gives equal bytes."""
     text = json.dumps(metadata, sort_keys=True, ensure_ascii=False, allow_nan=False)
     with atomic_file(path) as partial:
         save_file({name: np.ascontiguousarray(tensor) for name, tensor in tensors.items()}, partial, {METADATA: text})
@@ -37,9 +37,9 @@ def read_tensors(
 
     Args:
         path: the file.
-        expected: data type and number of dimensions by name.
-        keys: that the metadata must have.
-        optional: arrays that may be there, too.
+        expected: data type and number of dimensions by array name.
+        keys: required keys of the metadata.
+        optional: arrays that may also be present.
 
     Returns:
         The arrays by name, and the metadata.
@@ -47,10 +47,10 @@ def read_tensors(
     Raises:
         ArtifactError: the file is missing, damaged, or has other arrays or metadata.
     """
-    mend = "delete it and run again the step that makes it"
+    mend = "delete it and rerun the step that makes it"
     try:
         with safe_open(str(path), framework="np") as file:
-            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (no mapping)
+            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (not a mapping)
             metadata = json.loads((file.metadata() or {}).get(METADATA, "{}"))
     except FileNotFoundError as error:
         raise ArtifactError(f"{path}: no such file", mend="run the step that makes it") from error

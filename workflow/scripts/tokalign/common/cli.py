@@ -1,4 +1,4 @@
-"""What the command lines of all rules share: settings, log lines, and errors that end in one message."""
+"""Shared by all commands: settings options, logging, and errors shown as one message."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ FULL_DISK = (errno.ENOSPC, errno.EDQUOT)
 
 
 class Block(Protocol):
-    """A kind of settings block: the types of ``tokalign.config`` are such."""
+    """Interface of a settings block; the types of ``tokalign.config`` implement it."""
 
     model_fields: ClassVar[dict[str, Any]]
 
@@ -30,10 +30,10 @@ class Block(Protocol):
 
 
 def settings(text: str) -> dict[str, Any]:
-    """Parse the value of an option: JSON, the name of a JSON file, or ``-`` for JSON on the standard input.
+    """Parse an option's value: JSON, a JSON file, or ``-`` for standard input.
 
     Raises:
-        argparse.ArgumentTypeError: it is neither.
+        argparse.ArgumentTypeError: it is none of these.
     """
     try:
         if text == "-":
@@ -49,11 +49,11 @@ def settings(text: str) -> dict[str, Any]:
 
 @dataclass(frozen=True)
 class BlockOption:
-    """The type of an option whose value is a block of settings, checked like the same block of the configuration.
+    """Type of an option for a settings block, checked as in the configuration.
 
     Attributes:
-        kind: of the block.
-        place: what errors call the block.
+        kind: type of the block.
+        place: name of the block in errors.
     """
 
     kind: type[Block]
@@ -63,7 +63,7 @@ class BlockOption:
         """Parse and check the value.
 
         Raises:
-            argparse.ArgumentTypeError: it is no JSON object.
+            argparse.ArgumentTypeError: it is not a JSON object.
             ConfigurationError: a key is unknown or missing, or a value is wrong.
         """
         return self.kind.of(settings(text), self.place)
@@ -74,8 +74,8 @@ def add_settings(command: argparse.ArgumentParser, kind: type[Block], option: st
 
     Args:
         command: the parser.
-        kind: of the block.
-        option: its name.
+        kind: type of the block.
+        option: name of the option.
     """
     words = f"JSON, a JSON file, or - for standard input: {', '.join(kind.model_fields)}"
     command.add_argument(option, type=BlockOption(kind, option.lstrip("-")), required=True, metavar="JSON", help=words)
@@ -89,9 +89,9 @@ def parser(description: str | None) -> argparse.ArgumentParser:
 
 
 def run(main: Callable[[argparse.Namespace], None], arguments: argparse.ArgumentParser) -> None:
-    """Run a script: parse, log to stderr, and turn errors that a user can mend into one message.
+    """Run a script, log to stderr, and print user errors as one message.
 
-    Exit status: 0 done; 1 an error; 75 (``EXIT_CONTINUE``) stopped in time with a state to continue from.
+    Exit status: 0 success; 1 error; 75 (``EXIT_CONTINUE``) stopped in time with a state to continue from.
     """
     name = Path(sys.argv[0]).stem
     logging.basicConfig(level=logging.INFO, stream=sys.stderr, format=f"%(asctime)s {name}: %(message)s", datefmt="%H:%M:%S")

@@ -1,4 +1,4 @@
-"""Content digests of the user's files, remembered like git's index does, so that a touched file is not a changed file."""
+"""Cached digests of the user's files: a touched file does not count as changed."""
 
 from __future__ import annotations
 
@@ -12,17 +12,17 @@ from tokalign.common.files import sha256_file, write_json
 
 
 class DigestCache:
-    """SHA-256 of files, kept in a JSON file with each file's size and time of change.
+    """SHA-256 digests of files, cached in a JSON file with size and modification time.
 
-    A file is read again only when its size, time of change or inode differs from what is remembered. A missing or
+    As with git's index, a file is read again only if its size, modification time or inode has changed. A missing or
     damaged cache costs time, never correctness.
 
     Args:
-        path: the JSON file; it is made when the first digest is added.
+        path: the JSON file; the first digest creates it.
     """
 
     def __init__(self, path: str | Path):
-        """Load what is remembered."""
+        """Load the cache."""
         self.path = Path(path)
         try:
             self.known: dict[str, list] = json.loads(self.path.read_text(encoding="utf-8"))

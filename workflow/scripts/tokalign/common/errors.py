@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 EXIT_CONTINUE = 75
-"""Exit status of a job that stopped in time with a usable state and wants to be continued (sysexits' EX_TEMPFAIL)."""
+"""Exit status of a job that stopped in time and can be continued (EX_TEMPFAIL of sysexits)."""
 
 
 class TokalignError(Exception):
-    """Something that the user can mend: says where it is, what was found, what was expected and how to mend it.
+    """An error that the user can fix; the message says how.
 
     Args:
-        where: the file, configuration key, line or token that is wrong, and in a few words what is wrong with it.
+        where: the faulty file, configuration key, line or token, and briefly what is wrong with it.
         found: what was found there.
-        expected: what would have been right.
+        expected: what should have been there.
         mend: what the user can do.
     """
 
@@ -42,4 +42,4 @@ class ArtifactError(TokalignError):
 
 
 class StageStoppedError(TokalignError):
-    """The job was asked to stop (time limit or signal) and left a state from which it can be continued."""
+    """The job was asked to stop (time limit or signal) and left a state to continue from."""

@@ -1,4 +1,4 @@
-"""Files that appear complete or not at all: write beside, fsync, rename."""
+"""Atomic writing: files appear complete or not at all (write a neighbor, fsync, rename)."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from tokalign.common.errors import ArtifactError
 
 
 def _partial(path: Path) -> Path:
-    """Name the place beside ``path`` where it is written before it is complete."""
+    """Return the temporary path beside ``path`` for incomplete content."""
     return path.with_name(f".{path.name}.partial-{os.getpid()}")
 
 
@@ -31,7 +31,10 @@ def _sync(path: Path) -> None:
 
 @contextlib.contextmanager
 def full_disk_named(path: Path) -> Iterator[None]:
-    """Raise the OSError of a full disk with its file: pyarrow names none, safetensors and torch raise errors of their own."""
+    """Raise any error of a full disk as an OSError that names the file.
+
+    pyarrow names no file; safetensors and torch raise other types of errors.
+    """
     try:
         yield
     except Exception as error:
@@ -44,17 +47,17 @@ def full_disk_named(path: Path) -> Iterator[None]:
 
 
 def link(source: str | Path, target: str | Path) -> None:
-    """Make a symbolic link at ``target`` to the file that ``source`` is in the end; the folder is made if need be."""
+    """Create the symbolic link ``target`` to the resolved ``source``, and its folder if needed."""
     Path(target).parent.mkdir(parents=True, exist_ok=True)
     Path(target).symlink_to(Path(source).resolve())
 
 
 @contextlib.contextmanager
 def atomic_file(path: str | Path) -> Iterator[Path]:
-    """Yield a path to write to; on success it becomes ``path``, on any error nothing is left.
+    """Yield a path to write to; success renames it to ``path``, an error removes it.
 
     Args:
-        path: the file that shall appear; its folder is made if need be.
+        path: the file to create; its folder is created if needed.
 
     Yields:
         A path in the same folder.
@@ -74,10 +77,10 @@ def atomic_file(path: str | Path) -> Iterator[Path]:
 
 @contextlib.contextmanager
 def atomic_directory(path: str | Path) -> Iterator[Path]:
-    """Yield a new folder to fill; on success it replaces ``path``, on any error nothing is left.
+    """Yield a folder to fill; success renames it to ``path``, an error removes it.
 
     Args:
-        path: the folder that shall appear. An existing one is replaced as a whole.
+        path: the folder to create; an existing one is replaced as a whole.
 
     Yields:
         An empty folder beside ``path``.
@@ -103,13 +106,13 @@ def atomic_directory(path: str | Path) -> Iterator[Path]:
 
 
 def remove_partial_directories(path: Path) -> None:
-    """Remove what processes that were killed left beside a folder that they were writing; nobody may be writing it now."""
+    """Remove partial folders that killed processes left; no process may be writing ``path``."""
     for folder in path.parent.glob(f".{path.name}.partial-*"):
         shutil.rmtree(folder)
 
 
 def publish_directory(finished: Path, path: Path) -> None:
-    """Move a finished folder to ``path``, in place of what is there; both lie on one file system."""
+    """Replace ``path`` with a finished folder on the same file system."""
     if path.is_dir() and not path.is_symlink():
         shutil.rmtree(path)
     os.replace(finished, path)
@@ -117,7 +120,7 @@ def publish_directory(finished: Path, path: Path) -> None:
 
 
 def write_json(path: str | Path, value: Any) -> None:
-    """Write JSON with sorted keys, so that equal values are equal bytes; NaN and infinity are refused."""
+    """Write JSON with sorted keys (equal values, equal bytes); refuse NaN and infinity."""
     text = json.dumps(value, indent=2, sort_keys=True, ensure_ascii=False, allow_nan=False) + "\n"
     with atomic_file(path) as partial:
         partial.write_text(text, encoding="utf-8")
@@ -127,7 +130,7 @@ def read_json(path: str | Path) -> Any:
     """Read a JSON file that an earlier step wrote.
 
     Raises:
-        ArtifactError: the file is missing or is no JSON.
+        ArtifactError: the file is missing or is not JSON.
     """
     path = Path(path)
     try:

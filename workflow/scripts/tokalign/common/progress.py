@@ -1,4 +1,4 @@
-"""Progress of long work: rate and remaining time, as lines that read well on a terminal and in a log."""
+"""Progress of long tasks: log lines with rate and remaining time."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ log = logging.getLogger(__name__)
 
 
 def duration(seconds: float) -> str:
-    """Write a number of seconds as people say it: ``42 s``, ``3:05 min``, ``2:07 h``."""
+    """Format seconds for readers: ``42 s``, ``3:05 min``, ``2:07 h``."""
     seconds = round(seconds)
     if seconds < 60:
         return f"{seconds} s"
@@ -19,7 +19,7 @@ def duration(seconds: float) -> str:
 
 
 def quantity(number: float) -> str:
-    """Write a number with three digits and a unit prefix: ``950``, ``12.3k``, ``4.56M``."""
+    """Format a number with three digits and a unit prefix: ``950``, ``12.3k``, ``4.56M``."""
     for unit in ("", "k", "M", "G"):
         if abs(number) < 999.5 or unit == "G":
             digits = 0 if unit == "" and number == int(number) else max(0, 2 - len(str(int(abs(number)))) + 1)
@@ -29,13 +29,13 @@ def quantity(number: float) -> str:
 
 
 class Progress:
-    """Logs how far a piece of work is, at most every ``interval`` seconds, and once at its end.
+    """Logger of progress, at most every ``interval`` seconds and once at the end.
 
     Args:
         what: what is being done, such as ``"tokens counted"``.
         total: the amount of work, in ``unit``; ``None`` if unknown.
-        unit: of the amounts.
-        interval: seconds between two lines.
+        unit: unit of the amounts.
+        interval: least number of seconds between two lines.
     """
 
     def __init__(self, what: str, total: float | None, unit: str, *, interval: float = 5.0):
@@ -53,7 +53,7 @@ class Progress:
             log.info("%s", self.line(now, note))
 
     def line(self, now: float, note: str = "") -> str:
-        """Return the line that says how far the work is."""
+        """Return the progress line."""
         elapsed = max(now - self.start, 1e-9)
         rate = self.done / elapsed
         text = f"{self.what}: {quantity(self.done)}"

@@ -1,4 +1,7 @@
-"""Version numbers of the steps: raise one when what its step computes changes, and only what depends on it runs again."""
+"""Version numbers of the steps.
+
+Raise a number if its step computes something else; only what depends on that step runs again.
+"""
 
 VERSIONS = {
     "fetch": 1,

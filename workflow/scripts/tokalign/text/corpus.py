@@ -1,9 +1,9 @@
-"""Corpora: documents of several sources, sampled, de-duplicated, split and shuffled by the hash of their text.
+"""Corpora: documents sampled, de-duplicated, split and shuffled by the hash of their text.
 
-Everything is decided by a document's 128-bit hash, so that the result depends on the documents and the seed alone, never on
-file order or on parallelism: equal texts meet in one place (exact de-duplication within and across splits), a document is
-held out in every corpus that uses the same fraction, and the order in a shard is a seeded shuffle. Memory grows with the
-number of documents (28 bytes each) and with one shard, not with the text.
+A document's 128-bit hash decides everything, so the result depends only on the documents and the seed, not on file order or
+parallelism: equal texts meet in one place (exact de-duplication within and across splits), a document is held out in every
+corpus that uses the same fraction, and the order in a shard is a seeded shuffle. Memory grows with the number of documents
+(28 bytes each) and the size of one shard, not with the size of the corpus.
 """
 
 from __future__ import annotations
@@ -40,13 +40,13 @@ class Source:
     """A named source of documents.
 
     Attributes:
-        name: of the source within its corpus.
+        name: name of the source within its corpus.
         files: paths in any order.
         text_field: field or column of the text.
         language: code of the language.
         domain: kind of text.
         license: SPDX identifier.
-        weight: share of the corpus's bytes relative to the other sources; ``None`` for by size.
+        weight: share of the corpus's bytes relative to the other sources; ``None`` weights by size.
     """
 
     name: str
@@ -60,7 +60,7 @@ class Source:
 
 @dataclass
 class _Scan:
-    """What the first pass knows of a source: one entry per document, in reading order."""
+    """Result of the first pass over a source: one entry per document, in reading order."""
 
     hashes: np.ndarray
     sizes: np.ndarray
@@ -106,7 +106,7 @@ def _scan(source: Source, settings: CorpusSettings, progress: Progress) -> _Scan
 
 
 def _mix(values: np.ndarray, seed: int) -> np.ndarray:
-    """Return a seeded pseudo-random uint64 for each uint64 (splitmix64), so that one hash serves several drawings."""
+    """Return a seeded pseudo-random uint64 per uint64 (splitmix64): one hash serves several draws."""
     with np.errstate(over="ignore"):
         z = values + np.uint64((0x9E3779B97F4A7C15 * (seed + 1)) & 0xFFFFFFFFFFFFFFFF)
         z = (z ^ (z >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
@@ -115,15 +115,15 @@ def _mix(values: np.ndarray, seed: int) -> np.ndarray:
 
 
 def share_budget(sizes: Mapping[str, int], weights: Mapping[str, float | None], budget: int | None) -> dict[str, int]:
-    """Say how many bytes to take from each source.
+    """Return how many bytes to take from each source.
 
-    With a budget, each source gets its share by weight; what a source is too small to give is shared by the others in the
-    same proportions. Without one, weights mean the largest corpus that has these proportions; without weights either,
+    With a budget, each source gets its share by weight; if a source is too small, the others share the rest in the same
+    proportions. Without a budget, weights give the largest corpus with these proportions; without weights as well,
     everything is taken.
 
     Args:
         sizes: bytes available in each source.
-        weights: relative weights, or ``None`` for all sources: by size.
+        weights: relative weights; ``None`` for all sources weights by size.
         budget: bytes in all, or ``None``.
 
     Returns:
@@ -150,7 +150,7 @@ def share_budget(sizes: Mapping[str, int], weights: Mapping[str, float | None], 
 
 
 def _choose(scans: dict[str, _Scan], sources: list[Source], settings: CorpusSettings) -> dict[str, np.ndarray]:
-    """Return for each source a mask of the documents to keep: first of their kind, and within the source's share."""
+    """Return a mask per source of documents to keep: first of equal texts, within its share."""
     names = [source.name for source in sources]
     every = np.concatenate([scans[name].hashes for name in names])
     _, first = np.unique(every, axis=0, return_index=True)
@@ -166,9 +166,9 @@ def _choose(scans: dict[str, _Scan], sources: list[Source], settings: CorpusSett
     empty = [name for name in names if not available[name]]
     if empty:
         raise InputError(
-            f"source {empty[0]!r}: every document is in the sources before it too",
+            f"source {empty[0]!r}: all its documents are also in earlier sources",
             found=f"{len(masks[empty[0]])} documents, all of them duplicates",
-            expected="text of its own",
+            expected="text that no earlier source has",
             mend="remove the source from the corpus",
         )
     shares = share_budget(available, {source.name: source.weight for source in sources}, settings.byte_budget)
@@ -192,7 +192,7 @@ def _place(hashes: np.ndarray, settings: CorpusSettings) -> np.ndarray:
 
 
 class _Spill:
-    """Documents on their way to their shards: one Arrow stream file per shard, in reading order."""
+    """Temporary storage of documents: one Arrow stream file per shard, in reading order."""
 
     def __init__(self, folder: Path, shards: int):
         """Open a file for each shard and one for validation."""
@@ -219,13 +219,13 @@ class _Spill:
             writer.close()
 
     def abandon(self) -> None:
-        """Let go of the files without completing them."""
+        """Close the files without writing what is buffered."""
         for writer in self.writers.values():
             writer.close()
 
 
 def _write_shards(spill: _Spill, out: Path, settings: CorpusSettings) -> dict[str, dict[str, Any]]:
-    """Shuffle each shard and write it as Parquet; return its figures by name."""
+    """Shuffle each shard, write it as Parquet, and return figures by shard name."""
     shards = {}
     for shard, path in spill.paths.items():
         name = VALIDATION if shard < 0 else f"train-{shard:05d}"
@@ -246,7 +246,7 @@ def prepare_corpus(sources: list[Source], settings: CorpusSettings, out: Path) -
 
     Args:
         sources: at least one; of equal texts the first in this order is kept.
-        settings: how they become a corpus.
+        settings: settings of the corpus.
         out: an existing empty folder; gets ``train-00000.parquet`` ... and ``validation.parquet``.
 
     Returns:

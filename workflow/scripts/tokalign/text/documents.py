@@ -1,4 +1,4 @@
-"""Reading documents out of the users' files: JSONL, Parquet and plain text, compressed or not."""
+"""Read documents from the user's files: JSONL, Parquet and plain text, compressed or not."""
 
 from __future__ import annotations
 
@@ -23,10 +23,10 @@ SUPPORTED = ".jsonl, .jsonl.gz, .jsonl.zst, .parquet, .txt, .txt.gz, .txt.zst"
 
 
 def file_format(path: Path) -> tuple[str, str | None]:
-    """Return the format and the compression that a file's name stands for.
+    """Return a file's format and compression by its name.
 
     Raises:
-        InputError: the name ends in none of the supported endings.
+        InputError: the name has none of the supported endings.
     """
     compression = COMPRESSIONS.get(path.suffix)
     form = Path(path.stem).suffix if compression else path.suffix
@@ -50,14 +50,14 @@ def _open(path: Path, compression: str | None) -> BinaryIO:
 
 
 def read_lines(path: Path, compression: str | None) -> Iterator[tuple[int, str]]:
-    """Yield (number, line) of a UTF-8 text file, with the line's end; a truncated compressed file is an error, not an early end.
+    """Yield (number, line including its line end) of a UTF-8 text file.
 
     Args:
-        path: of the file.
+        path: the file.
         compression: a value of ``COMPRESSIONS``, or ``None``.
 
     Raises:
-        InputError: the file is damaged, truncated or not UTF-8.
+        InputError: the file is damaged, truncated (if compressed) or not UTF-8.
     """
     for number, raw in _raw_lines(path, compression):
         yield number, _decode(raw, path, number)
@@ -72,17 +72,17 @@ def _raw_lines(path: Path, compression: str | None) -> Iterator[tuple[int, bytes
     except (EOFError, gzip.BadGzipFile, zlib.error, zstandard.ZstdError) as error:
         raise InputError(
             f"{path}: the compressed file is truncated or damaged after line {number}", found=error,
-            mend="copy or download the file again; `gzip -t` or `zstd -t` tells whether it is whole",
+            mend="copy or download the file again; `gzip -t` or `zstd -t` tells whether it is complete",
         ) from error  # fmt: skip
     if compression == "zstd" and not _zstd_complete(path):
         raise InputError(
             f"{path}: the compressed file is truncated after line {number}", found="the last zstd frame has no end",
-            mend="copy or download the file again; `zstd -t` tells whether it is whole",
+            mend="copy or download the file again; `zstd -t` tells whether it is complete",
         )  # fmt: skip
 
 
 def _zstd_complete(path: Path) -> bool:
-    """Say whether the last frame of a zstd file is complete (the stream reader ends silently at a cut)."""
+    """Return whether a zstd file's last frame is complete (the stream reader ignores truncation)."""
     complete = True
     with path.open("rb") as file:
         rest = b""
@@ -108,7 +108,7 @@ def _decode(raw: bytes, path: Path, number: int) -> str:
 
 
 def shorten(value: object, limit: int = 80) -> str:
-    """Return a value as messages show it: text in quotes, and only the beginning of what is long."""
+    """Format a value for messages: text in quotes, long values cut off."""
     if isinstance(value, str):
         return repr(value if len(value) <= limit else value[:limit] + "...")
     text = repr(value)
@@ -116,10 +116,10 @@ def shorten(value: object, limit: int = 80) -> str:
 
 
 def read_records(path: Path, compression: str | None, expected: str) -> Iterator[tuple[int, dict[str, Any]]]:
-    """Yield (number of the line, object) of a JSONL file; blank lines are passed over.
+    """Yield (line number, object) of a JSONL file; skip blank lines.
 
     Args:
-        path: of the file.
+        path: the file.
         compression: a value of ``COMPRESSIONS``, or ``None``.
         expected: what a line should be, for messages.
 
@@ -155,24 +155,24 @@ def _jsonl(path: Path, compression: str | None, field: str, dropped: Counter[str
 
 
 def _text(value: object, where: str, field: str, dropped: Counter[str]) -> Iterator[str]:
-    """Yield a document's text; empty ones are counted, other types than text are errors."""
+    """Yield a document's text; count empty texts, refuse other types."""
     if value is None or (isinstance(value, str) and not value.strip()):
         dropped["empty"] += 1
     elif isinstance(value, str):
         yield value
     else:
         raise InputError(
-            f"{where}: the text of the document is not a text", found=shorten(value), expected=f'a string under "{field}"',
+            f"{where}: the text of the document is not a string", found=shorten(value), expected=f'a string under "{field}"',
             mend="set `text_field` of this source to the right field, or correct the document",
         )  # fmt: skip
 
 
 def read_rows(path: Path, columns: list[str] | None = None) -> Iterator[tuple[int, dict[str, Any]]]:
-    """Yield (number from 1 on, row) of a Parquet file.
+    """Yield (number from 1, row) of a Parquet file.
 
     Args:
-        path: of the file.
-        columns: to read; ``None`` for all.
+        path: the file.
+        columns: columns to read; ``None`` for all.
 
     Raises:
         InputError: the file is damaged or has no such column.
@@ -223,13 +223,13 @@ def read_documents(path: str | Path, field: str, dropped: Counter[str]) -> Itera
         path: a ``.jsonl`` (one object a line), ``.parquet`` or ``.txt`` (a document per paragraph) file; the first and the
             last also ``.gz`` or ``.zst``.
         field: name of the field or column that holds the text.
-        dropped: documents without a character other than white space are counted here under ``empty``.
+        dropped: gets the number of documents that are empty or whitespace, under ``empty``.
 
     Yields:
-        The text of each document, as it is.
+        The unchanged text of each document.
 
     Raises:
-        InputError: the file is missing, truncated, not UTF-8, or a document is not what it should be; names file and line.
+        InputError: the file is missing, truncated or not UTF-8, or a document is wrong; the error names file and line.
     """
     path = Path(path)
     if not path.is_file():

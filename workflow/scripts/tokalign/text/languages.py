@@ -1,4 +1,4 @@
-"""What the evaluations know of languages: their English names, and whether spaces stand between words."""
+"""Languages: their codes, their English names, and whether spaces separate words."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ NAMES = {
     "th": "Thai", "tl": "Tagalog", "tr": "Turkish", "uk": "Ukrainian", "ur": "Urdu", "vi": "Vietnamese", "yo": "Yoruba",
     "yue": "Cantonese", "zh": "Chinese",
 }  # fmt: skip
-"""By ISO 639-1 code."""
+"""English names by ISO 639-1 code (639-3 if there is none)."""
 THREE_LETTERS = {
     "ara": "ar", "arb": "ar", "ben": "bn", "bul": "bg", "cat": "ca", "ces": "cs", "cmn": "zh", "dan": "da", "deu": "de",
     "ell": "el", "eng": "en", "est": "et", "eus": "eu", "fas": "fa", "fin": "fi", "fra": "fr", "glg": "gl", "heb": "he",
@@ -27,19 +27,19 @@ THREE_LETTERS = {
     "por": "pt", "ron": "ro", "rus": "ru", "slk": "sk", "slv": "sl", "spa": "es", "srp": "sr", "swe": "sv", "swh": "sw",
     "tam": "ta", "tel": "te", "tgl": "tl", "tha": "th", "tur": "tr", "ukr": "uk", "urd": "ur", "vie": "vi", "zho": "zh",
 }  # fmt: skip
-"""ISO 639-3 codes, as FLORES-200 and Belebele have them, to those of two letters."""
+"""ISO 639-3 code, as in FLORES-200 and Belebele -> two-letter code."""
 WITHOUT_SPACES = frozenset({"bo", "ja", "km", "lo", "my", "th", "yue", "zh"})
 """Languages whose words are not separated by spaces; their characters are counted instead."""
 
 
 def base_code(language: str) -> str:
-    """Return the code of a language without script and region, of two letters where known: ``pt-BR`` is pt, ``spa_Latn`` es."""
+    """Return a code without script and region, of two letters if known: ``pt-BR`` is pt, ``spa_Latn`` is es."""
     code = language.replace("_", "-").split("-")[0].lower()
     return THREE_LETTERS.get(code, code)
 
 
 def english_name(language: str) -> str:
-    """Return the English name of a language by its code, or with a warning the code itself."""
+    """Return a language's English name; if it is unknown, warn and return the code."""
     name = NAMES.get(base_code(language))
     if name is None:
         log.warning("warning: no English name known for language %s: prompts say %s", language, language)
@@ -47,16 +47,16 @@ def english_name(language: str) -> str:
 
 
 def has_spaces(language: str) -> bool:
-    """Say whether a language separates its words by spaces."""
+    """Return whether a language separates words by spaces."""
     return base_code(language) not in WITHOUT_SPACES
 
 
 def words_of(text: str, language: str) -> list[str]:
-    """Return what whitespace separates; of a language without spaces all characters but whitespace."""
+    """Split a text at whitespace, or into characters if the language has no spaces."""
     return text.split() if has_spaces(language) else [character for character in text if not character.isspace()]
 
 
 def bleu_tokenizer(language: str) -> str:
-    """Return the name of sacrebleu's tokenizer for a target language: one that needs no further package and no network."""
+    """Return sacrebleu's tokenizer for a target language; none needs extra packages or network."""
     code = base_code(language)
     return "zh" if code in ("zh", "yue") else "char" if code == "ko" or not has_spaces(language) else "13a"

@@ -20,7 +20,7 @@ from tokalign.tokenizers.vocabulary import ROLES
 log = logging.getLogger(__name__)
 
 DIGITS = {"individual": r"\p{N}", "groups_of_3": r"\p{N}{1,3}", "unlimited": r"\p{N}+"}
-"""How many digits a token may hold: setting -> regular expression."""
+"""Digits that a token may hold: setting -> regular expression."""
 
 WORDS = (
     r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{M}\p{N}]?[\p{L}\p{M}]+|%s"
@@ -33,17 +33,17 @@ vowel signs do not cut the words of Indic scripts. ``%s`` is the pattern of numb
 def train_bpe(texts: Iterable[str], settings: BpeSettings, special_tokens: Mapping[str, str | None]) -> PreTrainedTokenizerFast:
     """Train byte-level BPE: all 256 bytes, no normalization, no prefix space.
 
-    The result depends on the texts' content only, not on their order or on the number of threads.
+    The result depends only on the texts' content, not on their order or the number of threads.
 
     Args:
         texts: documents to train on.
-        settings: how to train.
+        settings: training settings.
         special_tokens: role -> token, or ``None`` for a role without a token. They get the first ids, in the order of
-            ``vocabulary.ROLES``; two roles may share a token. ``eos`` is needed.
+            ``vocabulary.ROLES``; two roles may share a token. ``eos`` is required.
 
     Raises:
         ConfigurationError: unknown roles, no EOS, or a vocabulary too small for bytes and special tokens.
-        InputError: the texts have fewer different pairs than the vocabulary asks for.
+        InputError: the texts have fewer different pairs than the vocabulary needs.
     """
     names = {role: special_tokens[role] for role in ROLES if special_tokens.get(role)}
     unknown = sorted(set(special_tokens) - set(ROLES))
@@ -86,13 +86,13 @@ def train_bpe(texts: Iterable[str], settings: BpeSettings, special_tokens: Mappi
 
 
 def read_texts(shards: Iterable[Path], max_bytes: int | None) -> Iterator[str]:
-    """Yield the documents of parquet shards, or a sample of them, reading one row group at a time.
+    """Yield documents of Parquet shards, or a sample, one row group at a time.
 
-    A sample takes the documents in the order of a hash of their text until the next one would exceed the limit. So it
-    comes from all shards alike and does not depend on the order of the documents.
+    A sample takes documents in the order of a hash of their text until the next one would exceed the limit. So it is drawn
+    evenly from all shards and does not depend on the order of the documents.
 
     Args:
-        shards: parquet files with a column ``text``; they are read in the order of their names.
+        shards: Parquet files with a column ``text``; they are read in the order of their names.
         max_bytes: upper limit for the UTF-8 bytes of all texts together; ``None`` reads everything.
 
     Raises:
@@ -115,7 +115,7 @@ def read_texts(shards: Iterable[Path], max_bytes: int | None) -> Iterator[str]:
 
 
 def _first_hash_beyond(shards: Iterable[Path], max_bytes: int) -> int | None:
-    """Return the hash of the first document, in the order of hashes, that exceeds ``max_bytes``; ``None`` if all fit."""
+    """Return the first hash, in order, at which texts exceed ``max_bytes``; ``None`` if all fit."""
     sizes = [(len(data), _hash(data)) for data in map(str.encode, _texts(shards))]
     lengths, hashes = np.array(sizes, dtype=np.uint64).reshape(-1, 2).T
     order = np.argsort(hashes, kind="stable")
@@ -132,5 +132,5 @@ def _texts(shards: Iterable[Path]) -> Iterator[str]:
 
 
 def _hash(data: bytes) -> int:
-    """Map a text to 64 bits that have nothing to do with the hashes that split corpora."""
+    """Hash a text to 64 bits, independently of the hashes that split corpora."""
     return int.from_bytes(hashlib.blake2b(data, digest_size=8, person=b"train_bpe").digest())

@@ -1,7 +1,7 @@
-"""The tokenizer inside a GGUF file, as a fast tokenizer that gives the same ids.
+"""Convert the tokenizer in a GGUF file to a fast tokenizer with the same ids.
 
-The converters of transformers leave out details of the pre-tokenizers (the digits of SmolLM2, for example), so the
-pre-tokenizers are spelled out here, after the names in `tokenizer.ggml.pre` (llama.cpp, src/llama-vocab.cpp).
+The converters of transformers omit details of the pre-tokenizers (the digits of SmolLM2, for example), so the
+pre-tokenizers are defined here, by their names in `tokenizer.ggml.pre` (llama.cpp, src/llama-vocab.cpp).
 """
 
 from __future__ import annotations
@@ -72,7 +72,7 @@ def read_gguf_tokenizer(path: Path) -> PreTrainedTokenizerFast:
 
     Raises:
         InputError: the file is damaged, holds no tokenizer or one of another type, or the converted tokenizer does not
-            give sample text back.
+            reproduce sample text.
     """
     fields = _metadata(path)
     model = fields.get("tokenizer.ggml.model")
@@ -139,7 +139,7 @@ def _byte_level(path: Path, fields: Mapping[str, Any]) -> Tokenizer:
     if pre not in PRE_TOKENIZERS:
         raise _unsupported(path, f"tokenizer.ggml.pre = {pre!r}")
     merges = [tuple(merge.split(" ")) for merge in fields["tokenizer.ggml.merges"]]
-    # Llama 3 takes a word that is itself a token without merging.
+    # Llama 3 uses a word that is itself a token directly, without merges.
     tokenizer = Tokenizer(models.BPE(_vocabulary(fields), merges, ignore_merges=pre == "llama-bpe"))
     split = PRE_TOKENIZERS[pre]
     steps: list[Any] = [pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=split in ("words", "digits"))]
@@ -155,13 +155,13 @@ def _byte_level(path: Path, fields: Mapping[str, Any]) -> Tokenizer:
 
 
 def _sentencepiece(path: Path, fields: Mapping[str, Any]) -> Tokenizer:
-    """Build SentencePiece BPE: a merge of two pieces ranks by the score of the piece that it makes."""
+    """Build SentencePiece BPE; a merge ranks by the score of the resulting piece."""
     types, scores = fields["tokenizer.ggml.token_type"], fields.get("tokenizer.ggml.scores")
     if scores is None or "tokenizer.ggml.unknown_token_id" not in fields or TokenType.BYTE not in types:
         raise _unsupported(path, "a SentencePiece vocabulary without scores, unknown token or byte tokens")
     vocabulary = _vocabulary(fields)
     pieces = [text for text, i in vocabulary.items() if types[i] in (TokenType.NORMAL, TokenType.USER_DEFINED)]
-    # Pieces of one score (runs of spaces): the longest first, as SentencePiece does.
+    # Among equal scores (runs of spaces) the longest piece comes first, as in SentencePiece.
     order = sorted(pieces, key=lambda text: (-scores[vocabulary[text]], -len(text), text))
     rank = {text: i for i, text in enumerate(order)}
     merges = []
@@ -182,7 +182,7 @@ def _sentencepiece(path: Path, fields: Mapping[str, Any]) -> Tokenizer:
 
 
 def _add_template(tokenizer: Tokenizer, fields: Mapping[str, Any], names: Mapping[str, str]) -> None:
-    """Put BOS before and EOS behind a text where the file asks for it (llama.cpp's defaults where it is silent)."""
+    """Add BOS and EOS to texts as the file says (by default as llama.cpp does)."""
     default = fields.get("tokenizer.ggml.pre") == "llama-bpe" or fields["tokenizer.ggml.model"] == "llama"
     bos = names.get("bos_token") if fields.get("tokenizer.ggml.add_bos_token", default) else None
     eos = names.get("eos_token") if fields.get("tokenizer.ggml.add_eos_token", False) else None
@@ -196,13 +196,13 @@ def _add_template(tokenizer: Tokenizer, fields: Mapping[str, Any], names: Mappin
 
 
 def _check_round_trip(path: Path, tokenizer: PreTrainedTokenizerFast) -> None:
-    """Raise InputError unless sample text comes back from its ids."""
+    """Raise InputError unless decoding reproduces sample text."""
     for text in SAMPLES:
         ids = tokenizer(text, add_special_tokens=False)["input_ids"]
         back = tokenizer.decode(ids, clean_up_tokenization_spaces=False)
         if back != text:
             raise InputError(
-                f"{path}: the converted tokenizer does not give a text back",
+                f"{path}: the converted tokenizer does not reproduce a text",
                 found=repr(back),
                 expected=repr(text),
                 mend="give the tokenizer as a folder (source: folder)",

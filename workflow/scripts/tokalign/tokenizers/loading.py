@@ -1,4 +1,4 @@
-"""Loading of tokenizers, and encoding of text by their backend."""
+"""Load tokenizers, and encode text with their backends."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ def load_tokenizer(folder: str | Path, trust_remote_code: bool = False) -> PreTr
         ArtifactError: the folder holds no tokenizer that can be loaded.
         InputError: it has no fast (Rust) implementation.
     """
-    from transformers import AutoTokenizer  # takes longer than a small shard does
+    from transformers import AutoTokenizer  # the import takes longer than a small shard
 
     try:
         tokenizer = AutoTokenizer.from_pretrained(folder, local_files_only=True, trust_remote_code=trust_remote_code)
@@ -35,7 +35,9 @@ def load_tokenizer(folder: str | Path, trust_remote_code: bool = False) -> PreTr
 
 
 def load_backend(folder: Path) -> Tokenizer:
-    """Load the tokenizer.json of a resolved tokenizer folder, of which resolving made sure that it is the whole tokenizer.
+    """Load the tokenizer.json of a resolved tokenizer folder.
+
+    Resolving has checked that this file is the whole tokenizer.
 
     Raises:
         ArtifactError: it is missing or damaged.

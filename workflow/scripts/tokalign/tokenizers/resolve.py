@@ -1,4 +1,4 @@
-"""Bring a tokenizer or a model, wherever it comes from, into the form that all later steps read."""
+"""Convert a tokenizer from any source to the form that all later steps read."""
 
 from __future__ import annotations
 
@@ -20,17 +20,14 @@ from tokalign.tokenizers.vocabulary import ROLES, Vocabulary, check_usable, desc
 log = logging.getLogger(__name__)
 
 NO_LIMIT = 10**12
-"""transformers writes 1e30 where a tokenizer has no longest text."""
-
-
-# ------------------------------------------------------------------------------------------------------ tokenizers
+"""Greater lengths mean no limit; transformers writes 1e30."""
 
 
 def read_source_tokenizer(located: Located, trust_remote_code: bool) -> PreTrainedTokenizerBase:
-    """Load a tokenizer that the user names, from a folder or a GGUF file; no network.
+    """Load the user's tokenizer from a folder or a GGUF file, without network.
 
-    Where the classes of transformers build something else than the folder's tokenizer.json says (they do for some
-    models by the name of the model type), tokenizer.json counts.
+    If the class that transformers chooses differs from the folder's tokenizer.json (as for some model types),
+    tokenizer.json is used.
 
     Raises:
         InputError: the folder holds no tokenizer that can be loaded.
@@ -91,13 +88,13 @@ def save_tokenizer(
     Args:
         tokenizer: a fast tokenizer.
         source: what to record about its origin; a JSON value.
-        where: what to call it in messages.
+        where: name of the tokenizer in messages.
         hf: folder for ``AutoTokenizer.from_pretrained``.
         vocabulary_path: parquet file (`vocabulary.write_vocabulary`).
         info_path: JSON with size, roles, sha256 of tokenizer.json, model_max_length (tokens, or null), source.
 
     Raises:
-        InputError: the tokenizer is of no use (`vocabulary.check_usable`) or changes when saved and loaded.
+        InputError: the tokenizer is not usable (`vocabulary.check_usable`) or changes when saved and loaded.
     """
     vocabulary = describe(tokenizer)
     tokenizer.backend_tokenizer.no_truncation()
@@ -107,7 +104,7 @@ def save_tokenizer(
         tokenizer.save_pretrained(folder)
         again = AutoTokenizer.from_pretrained(folder, local_files_only=True)
         same = all(again(text)["input_ids"] == tokenizer(text)["input_ids"] for text in SAMPLES)
-        raw = Tokenizer.from_file(str(folder / "tokenizer.json"))  # which corpora are tokenized with
+        raw = Tokenizer.from_file(str(folder / "tokenizer.json"))  # corpora are tokenized with this one
         same &= all(raw.encode(text, add_special_tokens=False).ids == encode(again, [text])[0] for text in SAMPLES)
         if not same or describe(again) != vocabulary:
             raise InputError(
@@ -130,6 +127,3 @@ def save_tokenizer(
     )
     log.info("%s: %d tokens, roles %s", where, vocabulary.size, vocabulary.roles)
     return vocabulary
-
-
-# ---------------------------------------------------------------------------------------------------------- models

@@ -1,4 +1,4 @@
-"""Tokens that no text is made into by their own tokenizer."""
+"""Tokens that their own tokenizer never produces."""
 
 from __future__ import annotations
 
@@ -11,19 +11,19 @@ EXAMPLES = 20
 
 
 def unreachable_tokens(tokenizer: Any, vocabulary: Vocabulary) -> dict[str, Any]:
-    """Find tokens that their own tokenizer does not make of their own text.
+    """Find tokens that their tokenizer does not produce from their own text.
 
-    A token of text counts as unreachable if the tokenizer cuts its text otherwise, both where the text stands alone and where
-    it stands behind a newline (which tells the piece ``the`` from ``▁the`` in the manner of SentencePiece). Tokens that
-    are part of a character cannot be tried and are counted apart.
+    A text token counts as unreachable if the tokenizer splits its text differently, both alone and after a newline (which
+    distinguishes the piece ``the`` from ``▁the`` in SentencePiece). Tokens that are part of a character cannot be tested
+    and are counted separately.
 
     Args:
         tokenizer: a fast tokenizer.
         vocabulary: its canonical bytes and kinds.
 
     Returns:
-        ``tested``, ``unreachable`` (numbers of tokens), ``partial_characters``, ``examples`` (the first of them: ``id``, ``text``,
-        ``pieces``, the texts it is cut into).
+        ``tested``, ``unreachable`` and ``partial_characters`` (numbers of tokens); ``examples``, the first unreachable tokens:
+        ``id``, ``text`` and ``pieces`` (the texts it is split into).
     """
     ids, texts, partial = [], [], 0
     for i, (data, kind) in enumerate(zip(vocabulary.token_bytes, vocabulary.kinds, strict=True)):

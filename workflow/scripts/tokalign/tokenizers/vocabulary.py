@@ -1,6 +1,6 @@
-"""Canonical bytes and roles: what a token stands for, whatever its tokenizer spells it like.
+"""Canonical bytes and roles: what a token stands for, however its tokenizer spells it.
 
-``Ġthe`` of a byte-level tokenizer and ``▁the`` of a SentencePiece tokenizer both are the bytes ``b" the"``.
+``Ġthe`` of a byte-level tokenizer and ``▁the`` of a SentencePiece tokenizer are both the bytes ``b" the"``.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ CHAT_MARKERS = {
 """Special tokens of chat templates that tokenizers do not name by role (ChatML, Llama 3, Gemma)."""
 
 ORDINARY = ("text", "byte")
-"""Kinds of tokens that stand for bytes of a text; of equal bytes, a token of the first kind goes before one of the second."""
+"""Kinds of tokens that stand for bytes of a text; among tokens of equal bytes the first kind takes precedence."""
 
 SCHEMA = pa.schema(
     [
@@ -61,8 +61,8 @@ class Vocabulary:
         tokens: the tokenizer's spelling; empty for an id without a token.
         token_bytes: canonical bytes: what the token adds to the UTF-8 of a text. For a special token, its name in UTF-8.
         kinds: ``text``; ``byte`` (``<0xNN>``, a fallback for one byte); ``special``; ``unused`` (an id without a token, or
-            a spelling that no text is encoded to). Where a ``byte`` and a ``text`` token are the same byte, the ``text``
-            token is the better match for a token of another vocabulary: the fallback is what the tokenizer rarely emits.
+            a spelling that no text is encoded to). If a ``byte`` and a ``text`` token are the same byte, the ``text`` token
+            is the better match for a token of another vocabulary: the tokenizer rarely emits the fallback.
         roles: role -> id. A token may have several roles.
     """
 
@@ -89,9 +89,9 @@ class Vocabulary:
 
 @cache
 def byte_alphabet() -> dict[str, int]:
-    """Return GPT-2's alphabet: the character that stands for each byte -> the byte.
+    """Return GPT-2's byte alphabet: character -> byte.
 
-    Printable Latin-1 characters stand for themselves, the other bytes in order for U+0100, U+0101, ...
+    Printable Latin-1 characters stand for themselves; U+0100, U+0101, ... stand for the other bytes in order
     (`bytes_to_unicode` in https://github.com/openai/gpt-2, src/encoder.py).
     """
     printable = [*range(0x21, 0x7F), *range(0xA1, 0xAD), *range(0xAE, 0x100)]
@@ -121,7 +121,7 @@ class _Spelling:
 
 
 def _steps(part: Mapping[str, Any] | None) -> Iterator[Mapping[str, Any]]:
-    """Yield the steps of a normalizer, pre-tokenizer or decoder of tokenizer.json, also those within sequences."""
+    """Yield the steps of a normalizer, pre-tokenizer or decoder, including those in sequences."""
     if part is None:
         return
     if part["type"] == "Sequence":
@@ -133,7 +133,7 @@ def _steps(part: Mapping[str, Any] | None) -> Iterator[Mapping[str, Any]]:
 
 
 def _spelling(spec: Mapping[str, Any], where: str) -> _Spelling:
-    """Find out from a tokenizer.json how it spells bytes.
+    """Determine from a tokenizer.json how its tokens spell bytes.
 
     Raises:
         InputError: WordPiece, word ends (``</w>``) or something else that has no canonical bytes.
@@ -205,7 +205,7 @@ def describe(tokenizer: PreTrainedTokenizerBase) -> Vocabulary:
 
 
 def _roles(tokenizer: PreTrainedTokenizerBase, tokens: list[str], kinds: list[str]) -> dict[str, int]:
-    """Return role -> id: what the tokenizer says, and the markers of chat turns."""
+    """Return role -> id from the tokenizer and from the markers of chat turns."""
     roles = {}
     for role in ROLES:
         i = getattr(tokenizer, f"{role}_token_id")
@@ -250,18 +250,17 @@ def read_vocabulary(path: str | Path) -> Vocabulary:
 
 
 def check_usable(tokenizer: PreTrainedTokenizerBase, vocabulary: Vocabulary, where: str) -> None:
-    """Check that a tokenizer ends texts and gives text back.
+    """Check that a tokenizer has an EOS token and reproduces text.
 
-    Text beyond plain English that does not come back exactly (normalization, characters outside the vocabulary) is
-    only reported in the log.
+    Changes to text beyond plain English (normalization, characters outside the vocabulary) are only logged.
 
     Args:
         tokenizer: a fast tokenizer.
         vocabulary: its description.
-        where: what to call it in messages.
+        where: name of the tokenizer in messages.
 
     Raises:
-        InputError: no EOS, ids outside the vocabulary, or plain text is lost.
+        InputError: no EOS, ids outside the vocabulary, or plain English is not reproduced.
     """
     if "eos" not in vocabulary.roles:
         raise InputError(
@@ -278,17 +277,17 @@ def check_usable(tokenizer: PreTrainedTokenizerBase, vocabulary: Vocabulary, whe
         back = tokenizer.decode(ids, clean_up_tokenization_spaces=False)
         if sample == PLAIN_SAMPLE and back.strip().casefold() != sample.casefold():
             raise InputError(
-                f"{where}: does not give a text back", found=repr(back), expected=repr(sample), mend="use another tokenizer"
+                f"{where}: does not reproduce a text", found=repr(back), expected=repr(sample), mend="use another tokenizer"
             )
         if back != sample:
             log.warning("%s: %r comes back as %r", where, sample, back)
 
 
 def read_rows(path: str | Path, columns: Sequence[str]) -> pa.Table:
-    """Read columns of a Parquet file that has a row per id 0, 1, ...
+    """Read columns of a Parquet file with one row per id 0, 1, ...
 
     Raises:
-        ArtifactError: it is missing or damaged, a column is missing, or the ids are others.
+        ArtifactError: the file is missing or damaged, a column is missing, or the ids are wrong.
     """
     try:
         table = pq.read_table(path, columns=list(columns)).combine_chunks()
@@ -308,16 +307,16 @@ def read_rows(path: str | Path, columns: Sequence[str]) -> pa.Table:
 
 
 def printable(data: bytes) -> str:
-    r"""Write a token's bytes so that they can be read: UTF-8 text, with escapes for what is not text or not visible.
+    r"""Return a token's bytes as readable text; escape what is invalid or invisible.
 
-    Spaces stay; a newline is ``\n``, a backslash ``\\``, a byte that is no UTF-8 ``\xff``.
+    Spaces stay; a newline is ``\n``, a backslash ``\\``, a byte that is not UTF-8 ``\xff``.
     """
     text = data.replace(b"\\", b"\\\\").decode("utf-8", errors="backslashreplace")
     return "".join(c if c.isprintable() else c.encode("unicode_escape").decode("ascii") for c in text)
 
 
 def read_texts(path: str | Path) -> list[str]:
-    """Return the printable text of each token of ``vocabulary.parquet``; special tokens as they are spelled."""
+    """Return the printable text of each token of ``vocabulary.parquet``; special tokens keep their spelling."""
     table = read_rows(path, ("id", "token", "bytes", "kind"))
     rows = zip(*(table[name].to_pylist() for name in ("token", "bytes", "kind")), strict=True)
     return [token if kind in ("special", "unused") or data is None else printable(data) for token, data, kind in rows]

@@ -1,4 +1,4 @@
-"""How often each token occurs in token shards, and which tokens are frequent enough."""
+"""Token counts over shards, and the tokens that are frequent enough."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ PIECE_TOKENS = 1 << 20
 
 
 class _Pieces:
-    """Hands the documents of all shards to threads, about ``PIECE_TOKENS`` tokens at a time."""
+    """Thread-safe iterator over the documents of all shards, about ``PIECE_TOKENS`` tokens at a time."""
 
     def __init__(self, paths: Sequence[str | Path], what: str):
         self._pieces = self._cut(paths)
@@ -57,7 +57,7 @@ def count_tokens(paths: Sequence[str | Path], vocabulary_size: int, *, threads: 
     Args:
         paths: shards of tokens.
         vocabulary_size: number of ids.
-        threads: to count with.
+        threads: number of threads.
 
     Returns:
         int64 (vocabulary_size).
@@ -71,7 +71,7 @@ def count_tokens(paths: Sequence[str | Path], vocabulary_size: int, *, threads: 
         counts = np.zeros(vocabulary_size, dtype=np.int64)
         for path, ids, offsets in pieces:
             piece = ids[offsets[0] : offsets[-1]]
-            largest = int(piece.max(initial=0))  # before bincount, which would make room for it
+            largest = int(piece.max(initial=0))  # checked before bincount, which would allocate up to it
             if largest >= vocabulary_size and len(piece):
                 raise ArtifactError(
                     f"{path}: a token id beyond the vocabulary",
@@ -93,13 +93,13 @@ def kept_tokens(counts: NDArray[np.int64], min_count: int) -> NDArray[np.int32]:
 
     Args:
         counts: occurrences of each token, int64 (vocabulary_size).
-        min_count: occurrences that a token needs; at least one in any case.
+        min_count: least number of occurrences; values below 1 count as 1.
 
     Returns:
         Token ids, int32.
 
     Raises:
-        InputError: there is none.
+        InputError: no token is frequent enough.
     """
     order = np.argsort(-counts, kind="stable")
     kept = order[counts[order] >= max(1, min_count)].astype(np.int32)

@@ -1,4 +1,4 @@
-"""Packing: documents become training blocks of one length, with EOS between documents and nothing else lost or added."""
+"""Pack documents into training blocks of equal length, with EOS after each document."""
 
 from __future__ import annotations
 
@@ -18,14 +18,14 @@ ROWS_PER_BATCH = 1024
 
 
 def pack_shards(shards: list[Path], block: int, eos: int, out: Path) -> dict[str, Any]:
-    """Write the blocks of token shards, in the order of the shards.
+    """Write the documents of token shards as training blocks, in order.
 
     The stream is document, EOS, document, EOS, ...; it is cut every ``block`` tokens across shards, and only the last partial
     block is dropped.
 
     Args:
         shards: token shards.
-        block: tokens in a block.
+        block: tokens per block.
         eos: id of the token that ends a document.
         out: Arrow IPC file to write, one column ``ids``: fixed_size_list of uint32; every batch but the last has 1,024 rows.
 
@@ -80,7 +80,7 @@ def pack_shards(shards: list[Path], block: int, eos: int, out: Path) -> dict[str
 
 @dataclass(frozen=True)
 class PackedBlocks:
-    """The blocks of a packed file, mapped into memory; ``len()`` of them, ``[i]`` is an int64 array of one block."""
+    """The memory-mapped blocks of a packed file; ``[i]`` is an int64 array of one block."""
 
     batches: list[np.ndarray]
     block: int
@@ -90,7 +90,7 @@ class PackedBlocks:
         """Open a file that ``pack_shards`` wrote.
 
         Raises:
-            ArtifactError: it is missing, truncated or something else.
+            ArtifactError: the file is missing, truncated or of another kind.
         """
         try:
             file = pa.ipc.open_file(pa.memory_map(str(path)))

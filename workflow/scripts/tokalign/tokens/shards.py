@@ -1,7 +1,7 @@
-"""Token shards: what they hold, and the one reader of them.
+"""Token shards: their schema and their reader.
 
 A shard is an Arrow IPC file with a row per document: ``document`` (its id), ``ids`` (large_list of uint32, without special
-tokens), ``bytes``, ``characters`` and ``words`` of its text (int32; words are split at white space), ``language``, ``domain``.
+tokens), ``bytes``, ``characters`` and ``words`` of its text (int32; words are split at whitespace), ``language``, ``domain``.
 """
 
 from __future__ import annotations
@@ -30,11 +30,11 @@ SCHEMA = pa.schema(
 
 @dataclass(frozen=True)
 class TokenBatch:
-    """Documents of one record batch, at least one, mapped into memory.
+    """The documents of a memory-mapped record batch, at least one.
 
     Attributes:
-        ids: token ids of all its documents, one behind the other and nothing else, uint32.
-        offsets: where each document begins in ``ids``, and the end of the last, int64, shape (documents + 1,).
+        ids: concatenated token ids of all its documents, uint32.
+        offsets: start of each document in ``ids``, and the end of the last, int64, shape (documents + 1,).
         table: the whole record batch, for the other columns.
     """
 
@@ -49,7 +49,7 @@ def read_shard(path: str | Path) -> Iterator[TokenBatch]:
     Raises:
         ArtifactError: the file is missing, truncated, or not a token shard.
     """
-    mend = "delete it and run again the step that makes it"
+    mend = "delete it and rerun the step that makes it"
     try:
         file = pa.ipc.open_file(pa.memory_map(str(path)))
     except FileNotFoundError as error:
@@ -68,6 +68,6 @@ def read_shard(path: str | Path) -> Iterator[TokenBatch]:
             continue
         column = table.column("ids")
         offsets = column.offsets.to_numpy(zero_copy_only=True)
-        # Values may begin before the first document and end behind the last, where a batch is a slice of another.
+        # If a batch is a slice of another, values may begin before its first document and end after its last.
         ids = column.values.to_numpy(zero_copy_only=True)[offsets[0] : offsets[-1]]
         yield TokenBatch(ids=ids, offsets=offsets - offsets[0] if offsets[0] else offsets, table=table)

@@ -1,4 +1,4 @@
-"""Tokenizing: each corpus once per tokenizer, into shards that every later step maps into memory (``tokalign/shards.py``)."""
+"""Tokenize text shards into token shards (``tokens/shards.py``), once per corpus and tokenizer."""
 
 from __future__ import annotations
 
@@ -27,15 +27,15 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 BATCH_DOCUMENTS = 512
-"""Documents of a record batch of a shard."""
+"""Documents per record batch of a shard."""
 PIECE_CHARACTERS = 1 << 20
-"""Characters, or one document, that the tokenizer gets at once: its own records take some 100 bytes a token."""
+"""Characters per call of the tokenizer, or one longer document: its encodings take about 100 bytes per token."""
 BATCHES_AHEAD = 2
-"""Record batches in work at a time: while the tokenizer ends the last documents of one, its threads begin the next."""
+"""Record batches in progress: while the tokenizer finishes the last documents of one, its threads begin the next."""
 
 
 def pieces(sizes: list[int], most: int) -> Iterator[tuple[int, int]]:
-    """Cut a list into ranges ``first, last`` whose sizes add up to at most ``most``, or of one element."""
+    """Split a list into ranges ``first, last`` of total size at most ``most``, or one element."""
     first = total = 0
     for number, size in enumerate(sizes):
         if number > first and total + size > most:
@@ -47,7 +47,7 @@ def pieces(sizes: list[int], most: int) -> Iterator[tuple[int, int]]:
 
 
 def tokenize_batch(backend: Tokenizer, batch: pa.RecordBatch) -> pa.RecordBatch:
-    """Return the rows of a token shard for rows of a text shard."""
+    """Tokenize rows of a text shard into rows of a token shard."""
     texts = batch.column("text").to_pylist()
     characters = [len(text) for text in texts]
     ids: list[NDArray[np.uint32]] = [np.zeros(0, np.uint32)]
@@ -71,7 +71,7 @@ def tokenize_shard(text: Path, backend: Tokenizer, out: Path) -> dict[str, int]:
 
     Args:
         text: Parquet file with the columns of a corpus's text shard.
-        backend: what encodes; it is set to neither truncate nor pad. It brings its own threads.
+        backend: the tokenizer, with threads of its own; truncation and padding are switched off.
         out: Arrow file to write.
 
     Returns:

@@ -1,15 +1,16 @@
-"""Weighted co-occurrence counts of tokens in a window: exact, in bounded memory, on any number of threads.
+"""Weighted co-occurrence counts of tokens in a window: exact, parallel, in bounded memory.
 
-The counts are those of ``cooccur`` of GloVe (Pennington, Socher and Manning 2014, section 4.2): two tokens of one document
-at distance d <= window count 1/d (or 1), in both directions; tokens that occur less than ``min_count`` times are taken out
-of the stream first, so distances are over the tokens kept; a document's end ends the window.
+The counts are those of GloVe's ``cooccur`` (Pennington, Socher and Manning 2014, section 4.2): two tokens of one document
+at distance d <= window count 1/d (or 1), in both directions. Tokens that occur fewer than ``min_count`` times are removed
+from the stream first, so distances are between kept tokens. Windows do not cross the end of a document.
 
-The weights 1/d are multiples of 1/lcm(1, ..., window), so they are summed as integers. Sums are exact, and the result is
-the same bytes whatever the order, the chunks, the memory and the number of threads.
+The weights 1/d are multiples of 1/lcm(1, ..., window), so they are summed as integers. Sums are exact, and the bytes of the
+result do not depend on order, chunks, memory or the number of threads.
 
-How: row by row, as Gustavson (1978) multiplies sparse matrices. The places of each token are listed; a row is the sum of
-what stands around its token's places, in one dense accumulator that stays in a core's cache. Nothing is sorted and no pair
-is stored twice. A corpus that does not fit into memory is counted in chunks, whose rows wait on disk and are added up.
+Rows are computed one by one, as Gustavson (1978) multiplies sparse matrices. The places of each token are listed; a row is
+the sum of the windows around its token's places, in one dense accumulator that fits a core's cache. Nothing is sorted and
+no pair is stored twice. A corpus that does not fit into memory is counted in chunks, whose rows are stored on disk and then
+added up.
 """
 
 from __future__ import annotations
@@ -41,31 +42,31 @@ from tokalign.tokens.shards import read_shard
 log = logging.getLogger(__name__)
 
 Part = tuple[NDArray[np.int64], NDArray[np.int32], NDArray[np.float32]]
-"""Some rows one after the other: lengths, columns, values."""
+"""Consecutive rows: lengths, columns, values."""
 Rows = tuple[NDArray[np.int64], NDArray[np.int32], NDArray[np.uint64]]
 """The same with sums of integer weights as values."""
 Sums = tuple[NDArray[np.int64], Path, Path]
-"""The rows of a range in one chunk, on disk: offsets, files of columns (int32) and of sums of integer weights (uint64)."""
+"""Rows of a range in one chunk, on disk: offsets, file of columns (int32), file of sums of integer weights (uint64)."""
 
 PART_ENTRIES = 1 << 20
-"""Entries of a part, if a row is not longer."""
+"""Entries of a part, unless a single row has more."""
 RANGES_PER_THREAD = 2
 PREFETCH = 16
-"""Places that the windows are asked for ahead of their use: those of a rare token lie all over the stream."""
+"""Number of windows prefetched ahead of use: those of a rare token are scattered over the stream."""
 GROUP_BITS = 4
 """Columns are marked as touched in groups of 2 ** 4, two cache lines of the accumulator."""
 MOST_POSITIONS = (1 << 32) - 1
 POSITION_BYTES = 8
-"""Memory of a position of the stream: its token, and its place in the list of places."""
+"""Memory per position of the stream: its token, and its entry in the list of places."""
 SPILLED_BYTES = 12
-"""Disk of an entry of a chunk: its column, and its sum of integer weights."""
+"""Disk space per entry of a chunk: its column, and its sum of integer weights."""
 RESULT_BYTES = 16
-"""Memory of a non-zero of the result: its column and its value, in parts and then joined."""
+"""Memory per non-zero of the result: its column and its value, in parts and then joined."""
 
 
 @dataclass(frozen=True)
 class Cooccurrences:
-    """A symmetric matrix over the n tokens kept, frequent tokens first (ties: smaller id first).
+    """A symmetric matrix over the n kept tokens, frequent tokens first (ties: smaller id first).
 
     Args:
         indptr: start of each row, int64 (n + 1).
@@ -85,21 +86,21 @@ class Cooccurrences:
 
 
 def integer_weights(settings: CountSettings) -> tuple[NDArray[np.uint64], int]:
-    """Return the weight of each distance as an integer, uint64 (window + 1), and the integer that stands for 1.
+    """Return integer weights by distance, uint64 (window + 1), and the integer for weight 1.
 
     Raises:
-        ConfigurationError: the window is less than 1, or so large that 1 is no 64-bit integer.
+        ConfigurationError: the window is less than 1, or so large that the integer for 1 exceeds 64 bits.
     """
     window = settings.window
     unit = 1 if settings.weighting == "uniform" else math.lcm(*range(1, window + 1))
     if window < 1 or unit >= 1 << 63:
-        raise ConfigurationError("window: out of range", found=window, expected="at least 1, at most 40 or so")
+        raise ConfigurationError("window: out of range", found=window, expected="at least 1, at most about 40")
     return np.array([0] + [unit // d if settings.weighting == "inverse" else 1 for d in range(1, window + 1)], np.uint64), unit
 
 
 @njit(nogil=True, cache=True)
 def _append(ids, offsets, document, rank, window, stream, fill, places):
-    """Append documents to the stream, each followed by a gap, until it is full; count the places of each token.
+    """Append documents with gaps to the stream until it is full; count each token.
 
     Returns the next document and the length of the stream.
     """
@@ -123,7 +124,7 @@ def _append(ids, offsets, document, rank, window, stream, fill, places):
 
 @njit(nogil=True, cache=True)
 def _list_places(stream, first, last, cursor, listed):
-    """List the places of the tokens ``first ... last - 1`` from ``cursor`` on."""
+    """List the places of the tokens ``first ... last - 1``, starting at ``cursor``."""
     span = np.uint64(last - first)
     for position in range(stream.size):
         token = np.uint64(np.int64(stream[position]) - first)
@@ -134,7 +135,7 @@ def _list_places(stream, first, last, cursor, listed):
 
 @intrinsic
 def _prefetch(context, array, index):
-    """Ask for the cache line of an element."""
+    """Prefetch the cache line of an element."""
 
     def generate(context, builder, signature, arguments):
         view = context.make_array(signature.args[0])(context, builder, arguments[0])
@@ -151,7 +152,7 @@ def _prefetch(context, array, index):
 
 @njit(nogil=True, cache=True)
 def _extract(accumulator, marks, columns, sums, fill):
-    """Move the accumulator to the end of a list of entries, and clear it; return the new end of the list."""
+    """Append the accumulator to a list of entries, clear it, and return the new end."""
     size = accumulator.size - 1
     for group in range(marks.size):
         if marks[group]:
@@ -168,9 +169,9 @@ def _extract(accumulator, marks, columns, sums, fill):
 
 @njit(nogil=True, cache=True)
 def _sum_windows(row, last, starts, listed, stream, weights, accumulator, marks, columns, sums, lengths):
-    """Sum the windows around the places of each token from ``row`` on, while there is room; return the next row.
+    """Sum the windows of tokens from ``row`` on while room lasts; return the next row.
 
-    Indices are unsigned so that none is checked for being negative: with the prefetch, four times as fast.
+    Unsigned indices avoid checks for negative ones; with the prefetch, this is four times as fast.
     """
     window = weights.size - 1
     size = accumulator.size - 1
@@ -216,7 +217,7 @@ def _sum_chunks(offsets, chunk_columns, chunk_sums, accumulator, marks, columns,
 
 
 class _Accumulator:
-    """What a thread needs to sum rows of a matrix of ``size`` columns, one more column being the gaps'."""
+    """Buffers of a thread that sums rows of ``size`` columns, and one for gaps."""
 
     def __init__(self, size: int, room: int):
         self.dense = np.zeros(size + 1, np.uint64), np.zeros((size >> GROUP_BITS) + 1, np.uint8)
@@ -226,7 +227,7 @@ class _Accumulator:
 def _count_range(
     stream: NDArray[np.int32], places: NDArray[np.int64], weights: NDArray[np.uint64], rows: tuple[int, int]
 ) -> Iterator[Rows]:
-    """Yield the rows of a range ``first, last`` in one chunk, in parts (views, good until the next is asked for)."""
+    """Yield a chunk's rows of a range ``first, last`` in parts (views, valid until the next part)."""
     first, last = rows
     starts = np.concatenate([[0], np.cumsum(places[first:last])])
     listed = np.empty(starts[-1], np.uint32)
@@ -244,12 +245,15 @@ def _count_range(
 
 
 def _read(path: Path, kind: type[np.generic], first: int, last: int) -> NDArray[Any]:
-    """Read the elements ``first ... last - 1`` of a file; mapped into memory, the whole file would count as memory of the job."""
+    """Read the elements ``first ... last - 1`` of a file.
+
+    If the file were memory-mapped, all of it would count as memory of the job.
+    """
     return np.fromfile(path, kind, count=last - first, offset=first * np.dtype(kind).itemsize)
 
 
 def _add_range(size: int, chunks: Sequence[Sums]) -> Iterator[Rows]:
-    """Yield the rows of a range, added up over chunks, in parts."""
+    """Yield the rows of a range, summed over chunks, in parts."""
     offsets = np.stack([chunk[0] for chunk in chunks])
     total = offsets.sum(axis=0)
     first = 0
@@ -270,14 +274,14 @@ def _add_range(size: int, chunks: Sequence[Sums]) -> Iterator[Rows]:
 def count_cooccurrences(
     paths: Sequence[str | Path], vocabulary_size: int, settings: CountSettings, threads: int, *, scratch: Path | None = None
 ) -> Cooccurrences:
-    """Count the co-occurrences of tokens, as GloVe's ``cooccur`` does (see the module).
+    """Count the co-occurrences of tokens as GloVe's ``cooccur`` (see the module).
 
     Args:
         paths: shards of tokens.
         vocabulary_size: number of ids of the tokenizer.
         settings: what to count.
-        threads: to count with; the result does not depend on it.
-        scratch: folder for what does not fit into memory; ``None`` for the system's folder of temporary files.
+        threads: number of threads; the result does not depend on it.
+        scratch: folder for what does not fit into memory; ``None`` for the system's temporary folder.
 
     Raises:
         ArtifactError: a shard is damaged or holds an id out of range.
@@ -320,18 +324,18 @@ def count_cooccurrences(
 
 
 def chunk_positions(memory_gb: float) -> int:
-    """Return the positions of the stream, tokens and gaps, that are counted at once in an amount of memory [10^9 bytes]."""
+    """Return the stream positions (tokens and gaps) counted at once in some memory [10^9 bytes]."""
     return int(memory_gb * 1e9 / 2 / POSITION_BYTES)
 
 
 def _chunks(
     paths: Sequence[str | Path], rank: NDArray[np.int32], size: int, settings: CountSettings
 ) -> Iterator[tuple[NDArray[np.int32], NDArray[np.int64], bool]]:
-    """Yield the stream of tokens kept, in chunks of whole documents.
+    """Yield the stream of kept tokens in chunks of whole documents.
 
     Yields:
-        The stream: ranks, with ``window`` times the number ``size`` before and behind each document (good until the next
-        one is asked for); the number of places of each rank; whether this chunk is all there is.
+        The stream of ranks, with ``window`` copies of ``size`` before and after each document (valid until the next chunk);
+        the number of places of each rank; whether this is the only chunk.
     """
     window = settings.window
     total, longest = window, 0
@@ -357,7 +361,7 @@ def _chunks(
 
 
 def _finish(unit: int, rows_of: Callable[[Any], Iterator[Rows]], argument: Any) -> list[Part]:
-    """Turn sums of integers into values."""
+    """Convert sums of integers to values."""
     return [(lengths.copy(), columns.copy(), (sums / unit).astype(np.float32)) for lengths, columns, sums in rows_of(argument)]
 
 
@@ -374,7 +378,7 @@ def _spill(folder: str, chunk: int, rows_of: Callable[[tuple[int, int]], Iterato
 
 
 def _join(results: list[list[Part]], size: int) -> tuple[NDArray[np.int64], NDArray[np.int32], NDArray[np.float32]]:
-    """Join parts, which are taken out of ``results``, to indptr, indices and values."""
+    """Join parts into indptr, indices and values; ``results`` is emptied."""
     parts = list(itertools.chain.from_iterable(results))
     results.clear()
     indptr = np.zeros(size + 1, np.int64)
@@ -401,7 +405,7 @@ def read_cooccurrences(path: str | Path) -> Cooccurrences:
     """Read a matrix of co-occurrences.
 
     Raises:
-        ArtifactError: the file is missing, damaged, or no such matrix.
+        ArtifactError: the file is missing, damaged, or not such a matrix.
     """
     kinds = {"indptr": "int64", "indices": "int32", "values": "float32", "token_ids": "int32", "counts": "int64"}
     tensors, metadata = read_tensors(path, {name: (kind, 1) for name, kind in kinds.items()}, ("vocabulary_size",))

@@ -1,11 +1,11 @@
-"""fastText vectors of tokens (Bojanowski et al. 2017): the skip-gram model of the fastText library, on token ids as words.
+"""fastText skip-gram vectors of tokens (Bojanowski et al. 2017), with token ids as words.
 
-The library reads a text file and makes lines of its own, of at most 1024 tokens, from a longer one; at the end of a document
-it puts the word ``</s>``, which takes part in the training like any other but has no row in the result. It draws words
-of high frequency less often (``sampling_threshold``; Mikolov et al. 2013, section 2.3).
+The library reads a text file and splits lines of more than 1024 tokens. It ends each document with the word ``</s>``, which
+is trained like any other but has no row in the result. It samples frequent words less often (``sampling_threshold``;
+Mikolov et al. 2013, section 2.3).
 
-With one thread the result depends on settings, text and library alone. Several threads write to the same rows at once
-(Hogwild, Recht et al. 2011), so that each run gives slightly other vectors.
+With one thread the result depends only on settings, text and library. Several threads write to the same rows at once
+(Hogwild, Recht et al. 2011), so each run gives slightly different vectors.
 """
 
 from __future__ import annotations
@@ -29,12 +29,12 @@ from tokalign.vectors.token_text import write_token_text
 log = logging.getLogger(__name__)
 
 BUCKETS = 2_000_000
-"""Rows for the n-grams, which share them by their hash; the library's default."""
+"""Rows for n-grams, which share them by hash; the library's default."""
 END_OF_LINE = "</s>"
 
 
 def _library_arguments(settings: FastTextSettings, text: Path) -> Any:
-    """Return the arguments of the library; its function ``train_unsupervised`` knows no seed."""
+    """Return the library's arguments; its function ``train_unsupervised`` takes no seed."""
     values = {
         "input": str(text),
         "model": fasttext_pybind.model_name.skipgram,
@@ -66,14 +66,14 @@ def train_fasttext(
 ) -> tuple[NDArray[np.float32], NDArray[np.int32], NDArray[np.int64]]:
     """Train fastText vectors.
 
-    Takes about 6 bytes of disk per token while it runs, 8 * dimensions bytes of memory per kept token, and 4 *
-    dimensions * 2,000,000 more for n-grams if these are on.
+    Needs about 6 bytes of disk per token while it runs, 8 * dimensions bytes of memory per kept token, and 4 *
+    dimensions * 2,000,000 more if n-grams are used.
 
     Args:
-        shards: of tokens.
+        shards: token shards.
         vocabulary_size: number of ids of the tokenizer.
-        settings: how to train.
-        scratch: folder for the text that the library reads; ``None`` for the system's folder of temporary files.
+        settings: training settings.
+        scratch: folder for the text that the library reads; ``None`` for the system's temporary folder.
 
     Returns:
         Vectors float32 (n, dimensions), token ids int32 (n), frequent tokens first (ties: smaller id first), and
@@ -82,7 +82,7 @@ def train_fasttext(
     Raises:
         ArtifactError: a shard is damaged or holds an id out of range.
         InputError: no token occurs ``min_count`` times.
-        ConfigurationError: the bounds of the n-grams are the wrong way round, or the training diverges.
+        ConfigurationError: the bounds of the n-grams are invalid, or the training diverges.
     """
     if settings.max_ngram and not 1 <= settings.min_ngram <= settings.max_ngram:
         raise ConfigurationError(
@@ -111,7 +111,7 @@ def train_fasttext(
 
 
 def _rows(model: Any, token_ids: NDArray[np.int32], settings: FastTextSettings) -> NDArray[np.float32]:
-    """Return the vectors of tokens in this order: rows of the input matrix, or means with those of their n-grams."""
+    """Return the tokens' vectors in order: input rows, or their means with n-gram rows."""
     if settings.max_ngram:
         rows, buffer = np.empty((len(token_ids), settings.dimensions), np.float32), fasttext_pybind.Vector(settings.dimensions)
         for row, token in enumerate(token_ids.tolist()):

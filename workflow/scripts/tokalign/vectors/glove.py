@@ -1,17 +1,16 @@
-"""GloVe vectors (Pennington, Socher and Manning 2014), the same bytes for any number of threads.
+"""GloVe vectors (Pennington, Socher and Manning 2014), identical for any number of threads.
 
 The objective is the sum over the non-zeros X[i, j] of ``f(X) / 2 * (w[i] @ c[j] + a[i] + b[j] - ln X) ** 2`` with
-``f(X) = min(1, (X / x_max) ** alpha)``; each non-zero in turn makes one AdaGrad step. Steps, start values and the sum of
-word and context vectors as result are those of Stanford's ``glove.c`` (release 1.2), there in float64, here in float32:
+``f(X) = min(1, (X / x_max) ** alpha)``; each non-zero in turn makes one AdaGrad step. Steps, start values and the result
+(sums of word and context vectors) are those of Stanford's ``glove.c`` (release 1.2), in float32 instead of float64:
 gradients are clipped at 100, squared gradients start at 1, and biases take steps without the learning rate.
 
-Threads do not race, as they do in ``glove.c``: the matrix is cut into blocks of some rows and columns, whose vectors fit
-into a core's cache. Round d trains the blocks (r, r + d modulo the number of blocks), which share no vector, on all threads
-at once. Rounds come in a seeded order, new in each iteration; within a block, non-zeros come row by row, so that the vectors of a
-row stay in the nearest cache. Bounds between blocks are such that blocks hold about as many non-zeros, so that the threads of
-a round end together.
+Unlike in ``glove.c``, threads do not race: the matrix is divided into blocks of rows and columns whose vectors fit into a
+core's cache. Round d trains the blocks (r, r + d modulo the number of blocks), which share no vector, in parallel. The order
+of rounds is seeded and differs between iterations. Within a block, non-zeros are visited row by row, so that the vectors of
+a row stay in the nearest cache. Blocks hold about equally many non-zeros, so that the threads of a round finish together.
 
-The bytes depend on the kind of processor (the width of its vector unit), since float32 sums depend on their order.
+The bytes depend on the processor (the width of its vector unit), since float32 sums depend on their order.
 """
 
 from __future__ import annotations
@@ -33,7 +32,7 @@ from tokalign.vectors.cooccurrence import Cooccurrences
 log = logging.getLogger(__name__)
 
 FASTMATH = {"reassoc", "contract", "arcp", "nsz"}
-"""Freedoms for the compiler; NaN and infinity keep their meaning, so that a run that diverges is noticed."""
+"""Freedoms for the compiler; NaN and infinity keep their meaning, so that divergence is noticed."""
 LANES = 16
 """Vectors are padded with zeros to a multiple of this many float32, the widest vector unit."""
 CLIP = np.float32(100)
@@ -63,9 +62,10 @@ def _float_of_bits(context, value):
 
 @njit(nogil=True, cache=True, fastmath=FASTMATH, error_model="numpy")
 def inverse_root(value):
-    """Return 1 / sqrt(value) to 7e-4: a guess from the bits and one Newton step with the best constants (Moroz et al. 2018).
+    """Return 1 / sqrt(value) to 7e-4 by one Newton step (Moroz et al. 2018).
 
-    It divides a step of AdaGrad, whose size need not be exact; a square root and a division would take ten times as long.
+    The first guess comes from the bits of the value. The size of an AdaGrad step need not be exact; a square root and a
+    division would take ten times as long.
     """
     guess = _float_of_bits(np.int32(MAGIC - np.int32(_float_bits(value) >> np.int32(1))))
     return FACTOR * guess * (SUMMAND - value * guess * guess)
@@ -73,7 +73,7 @@ def inverse_root(value):
 
 @njit(nogil=True, cache=True, fastmath=FASTMATH, error_model="numpy")
 def _train(blocks, starts, bounds, rows, columns, logs, weights, words, word_bias, contexts, context_bias, rate, cost):
-    """Train on the non-zeros of some blocks (row of blocks, column of blocks), and note the cost of each block."""
+    """Train on the non-zeros of blocks (block row, block column); record each block's cost."""
     width = words.shape[2]
     limit = CLIP * rate
     for number in range(blocks.shape[0]):
@@ -107,7 +107,7 @@ def _train(blocks, starts, bounds, rows, columns, logs, weights, words, word_bia
 
 @njit(nogil=True, cache=True)
 def _arrange(above, bounds, block_of, indptr, indices, values, x_max, alpha, starts, rows, columns, logs, weights):
-    """Sort the non-zeros of one row of blocks by block, then by row and column, and take logarithms and weights."""
+    """Sort a block row's non-zeros by block, row and column; compute logarithms and weights."""
     count = bounds.size - 1
     first, last = bounds[above], bounds[above + 1]
     starts[above, :] = 0
@@ -130,10 +130,10 @@ def _arrange(above, bounds, block_of, indptr, indices, values, x_max, alpha, sta
 
 
 def block_bounds(indptr: NDArray[np.int64], block: int) -> NDArray[np.int64]:
-    """Cut the tokens into ranges of about equally many non-zeros and at most ``block`` tokens.
+    """Split tokens into ranges of about equally many non-zeros and at most ``block`` tokens.
 
     Returns:
-        int64, from 0 to the number of tokens.
+        Bounds of the ranges, int64, from 0 to the number of tokens.
     """
     size = len(indptr) - 1
     share = indptr[-1] / -(-size // block)
@@ -165,7 +165,7 @@ def start_values(size: int, settings: GloveSettings) -> tuple[NDArray[np.float32
 
 
 def stalled(objective: list[float], share: float) -> bool:
-    """Say whether the last iteration lowered the objective by less than a share of what it was."""
+    """Return whether the last iteration lowered the objective by less than a share of it."""
     return len(objective) > 1 and objective[-2] - objective[-1] < share * objective[-2]
 
 
@@ -174,13 +174,13 @@ def train_glove(
 ) -> tuple[NDArray[np.float32], list[float]]:
     """Train GloVe vectors.
 
-    Takes 12 bytes per non-zero and 16 * dimensions bytes per token beside its input.
+    Needs 12 bytes per non-zero and 16 * dimensions bytes per token besides its input.
 
     Args:
         cooccurrences: counts of n tokens.
-        settings: how to train.
-        threads: to train with; the result does not depend on it.
-        progress: told of the non-zeros trained on.
+        settings: training settings.
+        threads: number of threads; the result does not depend on it.
+        progress: gets the number of non-zeros trained on.
 
     Returns:
         Sums of word and context vectors, float32 (n, dimensions), and the objective: for each iteration the mean cost of a

@@ -1,6 +1,6 @@
-"""Vectors in the text format of GloVe: a line per token, ``id v1 ... vn``; and a row ``<unk>``, which is no token.
+"""Vectors in GloVe's text format: a line ``id v1 ... vn`` per token, and a row ``<unk>``.
 
-Read, too: the first line ``n dimensions`` that fastText and ``glove -write-header 1`` put before the rows, and fastText's ``</s>``.
+The reader also accepts the header ``n dimensions`` of fastText and ``glove -write-header 1``, and fastText's ``</s>``.
 """
 
 from __future__ import annotations
@@ -19,13 +19,13 @@ from tokalign.vectors.vectors import Vectors
 log = logging.getLogger(__name__)
 
 NO_TOKENS = (b"<unk>", b"unk", b"</s>")
-"""Words of rows that stand for no id of the tokenizer."""
+"""Words of rows that belong to no id of the tokenizer."""
 RARE = 100
-"""The row ``<unk>`` is the mean of so many vectors of the rarest tokens, as in ``glove.c``."""
+"""Number of the rarest tokens whose mean vector is the row ``<unk>``, as in ``glove.c``."""
 
 
 def read_glove_text(path: str | Path, vocabulary_size: int) -> tuple[NDArray[np.float32], NDArray[np.int32]]:
-    """Read vectors, line by line.
+    """Read vectors from GloVe's text format.
 
     Args:
         path: a text file whose words are token ids in decimal.
@@ -35,7 +35,7 @@ def read_glove_text(path: str | Path, vocabulary_size: int) -> tuple[NDArray[np.
         Vectors float32 (n, dimensions) and their token ids int32 (n), in the order of the file.
 
     Raises:
-        InputError: the file is missing, holds no vector, or a line is wrong; names file and line.
+        InputError: the file is missing, holds no vector, or a line is wrong; the error names file and line.
     """
     vectors, token_ids, lines = np.empty((0, 0), np.float32), [], np.zeros(vocabulary_size, np.int64)
     skipped: list[str] = []
@@ -60,7 +60,7 @@ def read_glove_text(path: str | Path, vocabulary_size: int) -> tuple[NDArray[np.
             if lines[token]:
                 raise InputError(
                     f"{where}: a second vector of token {token}",
-                    found=f"the first stands in line {lines[token]}",
+                    found=f"the first is in line {lines[token]}",
                     mend="remove one of the lines",
                 )
             row = _row(fields[1:], where)
@@ -93,8 +93,8 @@ def _is_header(fields: list[bytes]) -> bool:
 
 
 def _token(word: bytes, vocabulary_size: int, where: str) -> int:
-    """Return the id that a word stands for."""
-    expected = f"a whole number from 0 to {vocabulary_size - 1}, as the tokenizer has ids"
+    """Parse a token id."""
+    expected = f"a whole number from 0 to {vocabulary_size - 1}, an id of the tokenizer"
     if not word.isdigit():
         raise InputError(
             f"{where}: not a token id",
@@ -135,7 +135,7 @@ def write_glove_text(path: str | Path, vectors: Vectors, *, unknown: bool) -> No
 
     Args:
         path: text file to write.
-        vectors: in the order in which they are written.
+        vectors: vectors in the order of writing.
         unknown: add the row ``<unk>`` at the end: the mean of the vectors of the 100 rarest tokens (``glove.c``, ``save_params``).
     """
     progress = Progress("vectors written", len(vectors.token_ids), "vectors")
@@ -151,5 +151,5 @@ def write_glove_text(path: str | Path, vectors: Vectors, *, unknown: bool) -> No
 
 
 def _numbers(row: NDArray[np.floating]) -> str:
-    """Write numbers with nine digits, which are enough to tell any two float32 apart."""
+    """Format numbers with nine digits, enough to distinguish any two float32."""
     return " ".join([f"{value:.9g}" for value in row.tolist()])

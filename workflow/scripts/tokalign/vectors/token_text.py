@@ -1,4 +1,4 @@
-"""Token shards as text: a document per line, its ids in decimal with spaces between, as GloVe's and fastText's tools read it."""
+"""Token shards as text for GloVe and fastText: a document per line, ids in decimal."""
 
 from __future__ import annotations
 
@@ -14,8 +14,8 @@ def write_token_text(shards: Iterable[str | Path], text: Path) -> dict[str, int]
     """Write the documents of token shards as lines; documents without tokens are left out.
 
     Args:
-        shards: token shards, in the order in which they are written.
-        text: file to write; nothing reads it if this fails.
+        shards: token shards, in the order of writing.
+        text: file to write; not atomic, since nothing reads it after an error.
 
     Returns:
         Numbers of ``documents`` and ``tokens`` written.

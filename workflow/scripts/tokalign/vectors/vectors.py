@@ -15,13 +15,13 @@ from tokalign.common.errors import ArtifactError
 
 @dataclass(frozen=True)
 class Vectors:
-    """One vector for each token that was kept.
+    """One vector for each kept token.
 
     Args:
         vectors: float32 (n, dimensions).
         token_ids: token of each vector, int32 (n).
         counts: occurrences of each token in the corpus, int64 (n).
-        metadata: how they were made; ``vocabulary_size``, the number of ids of the tokenizer, must be there.
+        metadata: how they were made; must contain ``vocabulary_size``, the number of ids of the tokenizer.
     """
 
     vectors: NDArray[np.float32]
@@ -34,7 +34,7 @@ def write_vectors(path: str | Path, vectors: Vectors) -> None:
     """Write vectors as safetensors.
 
     Raises:
-        ArtifactError: they would be refused by ``read_vectors``.
+        ArtifactError: ``read_vectors`` would refuse them.
     """
     check_vectors(vectors, str(path))
     tensors = {"vectors": vectors.vectors, "token_ids": vectors.token_ids, "counts": vectors.counts}
@@ -55,22 +55,22 @@ def read_vectors(path: str | Path) -> Vectors:
 
 
 def check_vectors(vectors: Vectors, where: str) -> None:
-    """Refuse vectors that are none, not finite, or not of distinct tokens of the vocabulary.
+    """Check that vectors exist, are finite, and belong to distinct tokens of the vocabulary.
 
     Args:
-        vectors: to check.
-        where: their file, for the error.
+        vectors: vectors to check.
+        where: their file, for errors.
 
     Raises:
-        ArtifactError: naming the file, the token and what was expected.
+        ArtifactError: they do not; names the file, the token and what was expected.
     """
-    mend = "delete the file and run again the step that makes it"
+    mend = "delete the file and rerun the step that makes it"
     rows, size = vectors.vectors.shape[0], vectors.metadata["vocabulary_size"]
     if not rows == len(vectors.token_ids) == len(vectors.counts):
         raise ArtifactError(
             f"{where}: the arrays do not belong together",
             found=f"{rows} vectors, {len(vectors.token_ids)} token_ids, {len(vectors.counts)} counts",
-            expected="as many of each",
+            expected="the same number of each",
             mend=mend,
         )
     if vectors.vectors.size == 0:

@@ -1,1 +1,1 @@
-"""Methods that give rows of an alignment, one file each; registry.py names them."""
+"""Alignment methods, one file each; registry.py lists them."""

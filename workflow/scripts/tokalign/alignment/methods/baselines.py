@@ -1,4 +1,4 @@
-"""Floors: what any method has to beat."""
+"""Baselines that any method has to beat."""
 
 from __future__ import annotations
 
@@ -11,9 +11,9 @@ from tokalign.alignment.methods.vector_matching import ordinary_positions, posit
 
 
 def align_at_random(target: Side, source: Side, open_ids: np.ndarray, settings: dict[str, Any]) -> Rows:
-    """Give each open target token the row of a source token drawn uniformly among the ordinary ones, with replacement.
+    """Give each open target token a uniformly drawn ordinary source token, with replacement.
 
-    A token's draw depends on the seed and its id alone, not on which other tokens are open.
+    A draw depends only on the seed and the token's id, not on which other tokens are open.
 
     Args:
         target: side that gets rows.
@@ -30,9 +30,9 @@ def align_at_random(target: Side, source: Side, open_ids: np.ndarray, settings: 
 
 
 def align_by_permutation(target: Side, source: Side, open_ids: np.ndarray, settings: dict[str, Any]) -> Rows:
-    """Give each open target token a source token that no other one has, as far as the ordinary source tokens reach.
+    """Give each open target token its own ordinary source token while there are enough.
 
-    A seeded permutation of these, and another one when all are used, so that each is used as often as any other, or once more.
+    The order is a seeded permutation; another one follows when all are used, so the numbers of uses differ by at most 1.
 
     Args:
         target: side that gets rows.
@@ -53,12 +53,12 @@ def align_by_permutation(target: Side, source: Side, open_ids: np.ndarray, setti
 def align_by_frequency(target: Side, source: Side, open_ids: np.ndarray, settings: dict[str, Any]) -> Rows:
     """Give each open target token a random source token of about the same frequency.
 
-    Source tokens are put in the order of their share of the corpus' tokens; one of the ``neighbors`` nearest to the place
-    where the target token would stand is drawn. A draw depends on the seed and the token's id alone.
+    Source tokens are sorted by their share of the corpus' tokens; one of the ``neighbors`` nearest to the rank of the target
+    token's share is drawn. A draw depends only on the seed and the token's id.
 
     Args:
-        target: side that gets rows, with vectors, for their counts.
-        source: side whose rows are used, with vectors, for their counts.
+        target: side that gets rows; its vectors have the counts.
+        source: side whose rows are used; its vectors have the counts.
         open_ids: target ids without a row.
         settings: ``frequency`` {``neighbors``} and ``seed``.
 
@@ -81,18 +81,18 @@ def align_by_frequency(target: Side, source: Side, open_ids: np.ndarray, setting
 
 
 def fill_with_mean(target: Side, source: Side, open_ids: np.ndarray, settings: dict[str, Any]) -> Rows:
-    """Leave all open tokens to the initialization, which gives them the mean of the ordinary source rows (category ``mean``)."""
+    """Fill all open tokens at initialization with the mean ordinary source row (category ``mean``)."""
     return Rows.filled(open_ids, "mean")
 
 
 def fill_with_zero(target: Side, source: Side, open_ids: np.ndarray, settings: dict[str, Any]) -> Rows:
-    """Leave all open tokens to the initialization, which gives them rows of zeros (category ``zero``).
+    """Fill all open tokens at initialization with zeros (category ``zero``).
 
-    Tokens with the same row have the same logit, and zero rows get no gradient through a tied embedding's input: a floor only.
+    A baseline only: tokens with equal rows have equal logits, and zero rows get no gradient through a tied embedding's input.
     """
     return Rows.filled(open_ids, "zero")
 
 
 def fill_with_normal(target: Side, source: Side, open_ids: np.ndarray, settings: dict[str, Any]) -> Rows:
-    """Leave all open tokens to the initialization, which draws their rows (category ``normal``, ``fills.fill_block``)."""
+    """Fill all open tokens at initialization with random rows (category ``normal``, ``fills.fill_block``)."""
     return Rows.filled(open_ids, "normal")

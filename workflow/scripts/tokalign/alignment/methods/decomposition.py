@@ -1,4 +1,4 @@
-"""Decomposition: a token is the mean of the pieces into which the source tokenizer cuts its text (FVT, Gee et al. 2022)."""
+"""Decomposition: a token is the mean of its source tokens (FVT, Gee et al. 2022)."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from tokalign.tokenizers.vocabulary import Vocabulary
 
 
 def longest_pieces(data: bytes, known: dict[bytes, int], longest: int) -> list[int] | None:
-    """Cut bytes into known tokens, the longest that fits first; ``None`` if some byte is in no token."""
+    """Split bytes into known tokens, longest match first; ``None`` if nothing matches somewhere."""
     pieces, start = [], 0
     while start < len(data):
         for end in range(min(len(data), start + longest), start, -1):
@@ -27,10 +27,10 @@ def longest_pieces(data: bytes, known: dict[bytes, int], longest: int) -> list[i
 
 
 def pieces_of(target: Vocabulary, source: Side, ids: Sequence[int]) -> list[list[int]]:
-    """Cut target tokens into source tokens.
+    """Split target tokens into source tokens.
 
-    The source tokenizer's own segmentation is used where it gives the token's bytes back; where it cannot (a token that is
-    part of a character, a tokenizer that adds a space in front) the bytes are cut into the longest known tokens.
+    The source tokenizer's segmentation is used if it reproduces the token's bytes; otherwise (a token that is part of a
+    character, a tokenizer that adds a leading space) the bytes are split into the longest known tokens.
 
     Args:
         target: canonical bytes of the tokens.
@@ -38,7 +38,7 @@ def pieces_of(target: Vocabulary, source: Side, ids: Sequence[int]) -> list[list
         ids: target ids that have bytes.
 
     Returns:
-        Source ids of each token's pieces, in their order; none where some byte is in no source token.
+        Source ids of each token's pieces in order; none if neither way works.
     """
     theirs = source.vocabulary
     known = ids_by_bytes(theirs)
@@ -54,14 +54,14 @@ def pieces_of(target: Vocabulary, source: Side, ids: Sequence[int]) -> list[list
 
 
 def place_weights(lengths: np.ndarray, kind: str) -> np.ndarray:
-    """Return the weights of pieces by their place in the token.
+    """Return the weights of pieces by their position in the token.
 
     Args:
         lengths: number of pieces of each token, int64 (n,).
-        kind: ``mean`` (all the same), ``later`` (each twice the one before), ``last`` or ``first`` (that one alone).
+        kind: ``mean`` (all equal), ``later`` (each twice the one before), ``last`` or ``first`` (that one alone).
 
     Returns:
-        float32, one for each piece, token by token; they sum to 1 in a token.
+        float32, one per piece, token by token; they sum to 1 per token.
     """
     ends = np.repeat(np.cumsum(lengths), lengths)
     place = np.arange(lengths.sum())
@@ -78,13 +78,13 @@ def place_weights(lengths: np.ndarray, kind: str) -> np.ndarray:
 
 
 def align_by_decomposition(target: Side, source: Side, open_ids: np.ndarray, settings: dict[str, Any]) -> Rows:
-    """Give each piece of a target token's text under the source tokenizer the same weight (see ``pieces_of``).
+    """Decompose open target tokens into weighted source tokens (see ``pieces_of``).
 
     Args:
         target: side that gets rows.
         source: side whose rows are used, with its tokenizer.
         open_ids: target ids without a row.
-        settings: ``decomposed``, if it is there: weights by place of a piece, of ``input`` and ``output``.
+        settings: ``decomposed`` (optional): kind of ``place_weights`` for ``input`` and ``output``.
 
     Returns:
         Rows of category ``decomposed`` for all open tokens that have bytes; by default 1/n at each of n pieces.

@@ -1,4 +1,4 @@
-"""An alignment that another program made: the JSON file of the original TokAlign, ``{"target id": source id}``."""
+"""Imported alignments: JSON files of the original TokAlign, ``{"target id": source id}``."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ def read_mapping(path: Path) -> dict[str, int]:
     """Read a JSON object of whole numbers.
 
     Raises:
-        InputError: missing, no such JSON, a key twice, or a value that is no whole number.
+        InputError: the file is missing or other JSON, a key is repeated, or a value is not a whole number.
     """
 
     def unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
@@ -46,20 +46,20 @@ def read_mapping(path: Path) -> dict[str, int]:
 
 
 def align_by_import(target: Side, source: Side, open_ids: np.ndarray, settings: dict[str, Any]) -> Rows:
-    """Take the rows of a file; tokens that it has no entry for, or -1, are left to the next method.
+    """Take rows from a file; tokens without an entry, or with -1, stay open.
 
     Args:
         target: side that gets rows.
         source: side whose rows are used.
         open_ids: target ids without a row.
-        settings: ``imported`` {``file``, ``padding``}: with ``padding`` ``skip``, entries for target ids and of source ids
-            beyond the tokenizers, as in files of the original for models with padding rows, count as no entry.
+        settings: ``imported`` {``file``, ``padding``}: with ``padding`` ``skip``, entries with ids beyond the tokenizers are
+            ignored (files of the original have them for models with padding rows).
 
     Returns:
-        Rows of category ``imported``, a single 1 each.
+        Rows of category ``imported``, one source token of weight 1 each.
 
     Raises:
-        InputError: the file cannot be read, or an entry is outside of the vocabularies; names the key.
+        InputError: the file cannot be read, or an entry is outside the vocabularies; names the key.
     """
     path = Path(settings["imported"]["file"])
     skip = settings["imported"]["padding"] == "skip"

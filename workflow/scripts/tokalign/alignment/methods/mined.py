@@ -13,7 +13,7 @@ from tokalign.tokenizers.vocabulary import Vocabulary
 
 
 def order_of_preference(source: Side, ids: np.ndarray) -> np.ndarray:
-    """Return the rank of each of some source ids: more frequent ones first if there are vectors, then smaller ids, int64."""
+    """Return ranks of source ids, int64: frequent ones first (given vectors), then smaller ids."""
     counts = np.zeros(source.vocabulary.size, np.int64)
     if source.vectors is not None:
         counts[source.vectors.token_ids] = source.vectors.counts
@@ -23,15 +23,15 @@ def order_of_preference(source: Side, ids: np.ndarray) -> np.ndarray:
 
 
 def with_bytes(vocabulary: Vocabulary, ids: np.ndarray) -> np.ndarray:
-    """Return those of some ids whose tokens are ordinary and not empty, int64."""
+    """Return the ids whose tokens are ordinary and not empty, int64."""
     return ids[vocabulary.ordinary[ids] & (vocabulary.lengths[ids] > 0)]
 
 
 def align_by_edit_distance(target: Side, source: Side, open_ids: np.ndarray, settings: dict[str, Any]) -> Rows:
     """Give each open token the source token whose canonical bytes are nearest by Levenshtein distance.
 
-    Of equally near ones the more frequent one, where the alignment reads vectors and so knows counts, else that of the smaller
-    id. tokenkit measures characters of GPT-2's byte alphabet, which are bytes, too.
+    Ties go to the more frequent token if the alignment reads vectors and so knows counts, then to the smaller id. tokenkit
+    compares characters of GPT-2's byte alphabet, which also stand for bytes.
 
     Args:
         target: side that gets rows.
@@ -40,8 +40,8 @@ def align_by_edit_distance(target: Side, source: Side, open_ids: np.ndarray, set
         settings: ``mined`` {``min_similarity``} and ``threads``.
 
     Returns:
-        Rows of category ``mined``, a single 1 each, for open ordinary tokens; the score is 1 - distance / length of the longer
-        token, both in bytes. Tokens with a score of less than ``min_similarity`` are left out.
+        Rows of category ``mined``, one source token of weight 1 each, for open ordinary tokens; the score is 1 - distance /
+        length of the longer token, both in bytes. Tokens with a score below ``min_similarity`` are left out.
     """
     known = ids_by_bytes(source.vocabulary)
     candidates = np.array(sorted(known.values()), np.int64)

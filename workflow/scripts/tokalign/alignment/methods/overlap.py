@@ -1,4 +1,4 @@
-"""Tokens that are the same on both sides: by role for special tokens, by canonical bytes for all others."""
+"""Tokens shared by both sides: special tokens by role, all others by canonical bytes."""
 
 from __future__ import annotations
 
@@ -10,23 +10,23 @@ from tokalign.alignment.align import Rows, Side
 from tokalign.tokenizers.vocabulary import ORDINARY, Vocabulary
 
 ROLE_ORDER = ("eos", "bos", "unk", "pad", "turn_start", "turn_end", "sep", "cls", "mask")
-"""When one token has several roles, the first of these that the other side knows decides."""
+"""If a token has several roles, the first of these that the other side has decides."""
 
 STAND_IN = {"bos": "eos", "pad": "eos", "turn_end": "eos"}
-"""What takes a role that the source does not have: text begins after an end of text, padding is never scored."""
+"""Stand-ins for roles that the source lacks: text begins after an end of text, padding is never scored."""
 
 
 def align_by_role(target: Side, source: Side, open_ids: np.ndarray, settings: dict[str, Any]) -> Rows:
-    """Match special tokens: the same role (eos, bos, ...) first, then the same literal text, then a stand-in role.
+    """Match special tokens by role (eos, bos, ...), then literal text, then stand-in role.
 
     Args:
         target: side that gets rows.
         source: side whose rows are used.
         open_ids: target ids without a row.
-        settings: not read.
+        settings: not used.
 
     Returns:
-        Rows of category ``special``, a single 1 each.
+        Rows of category ``special``, one source token of weight 1 each.
     """
     theirs, ours = source.vocabulary, target.vocabulary
     literal = {theirs.tokens[i]: i for i, kind in enumerate(theirs.kinds) if kind == "special"}
@@ -47,7 +47,7 @@ def align_by_role(target: Side, source: Side, open_ids: np.ndarray, settings: di
 
 
 def ids_by_bytes(vocabulary: Vocabulary) -> dict[bytes, int]:
-    """Return the id of each canonical byte string; an ordinary token goes before a single-byte fallback token."""
+    """Return the id of each canonical byte string; text tokens precede byte fallbacks."""
     ids: dict[bytes, int] = {}
     for wanted in ORDINARY:
         for i, kind in enumerate(vocabulary.kinds):
@@ -57,7 +57,7 @@ def ids_by_bytes(vocabulary: Vocabulary) -> dict[bytes, int]:
 
 
 def exact_pairs(target: Vocabulary, source: Vocabulary) -> tuple[np.ndarray, np.ndarray]:
-    """Return target ids and source ids, int64, of all pairs of ordinary tokens with the same canonical bytes."""
+    """Return target and source ids, int64, of ordinary tokens with the same canonical bytes."""
     known = ids_by_bytes(source)
     pairs = [(i, known[data]) for i, data in enumerate(target.token_bytes) if target.ordinary[i] and data in known]
     array = np.array(pairs, dtype=np.int64).reshape(-1, 2)
@@ -71,10 +71,10 @@ def align_by_bytes(target: Side, source: Side, open_ids: np.ndarray, settings: d
         target: side that gets rows.
         source: side whose rows are used.
         open_ids: target ids without a row.
-        settings: not read.
+        settings: not used.
 
     Returns:
-        Rows of category ``exact``, a single 1 each.
+        Rows of category ``exact``, one source token of weight 1 each.
     """
     ids, sources = exact_pairs(target.vocabulary, source.vocabulary)
     wanted = np.isin(ids, open_ids)

@@ -1,4 +1,4 @@
-"""TokAlign: tokens are compared by their relations to tokens that both vocabularies have."""
+"""TokAlign: tokens are compared by their relations to tokens shared by both vocabularies."""
 
 from __future__ import annotations
 
@@ -16,14 +16,14 @@ BLOCK_ROWS = 8192
 
 
 def choose_pivots(target: Side, source: Side, number: int, choice: str, seed: int) -> tuple[np.ndarray, np.ndarray]:
-    """Choose pivot pairs among the tokens that have the same bytes and a vector on both sides.
+    """Choose pivot pairs among tokens with the same bytes and vectors on both sides.
 
     Args:
-        target: with vectors.
-        source: with vectors.
-        number: of pivots wanted.
+        target: side that gets rows, with vectors.
+        source: side whose rows are used, with vectors.
+        number: number of pivots.
         choice: ``random`` (seeded) or ``frequency`` (those that are most frequent on their rarer side).
-        seed: of the random choice.
+        seed: seed of the random choice.
 
     Returns:
         Positions of the pivots in the target's and in the source's vectors, int64.
@@ -56,15 +56,15 @@ def choose_pivots(target: Side, source: Side, number: int, choice: str, seed: in
 
 
 def representations(vectors: np.ndarray, positions: np.ndarray, pivots: np.ndarray) -> np.ndarray:
-    """Return the relative representations of tokens: their cosines to the pivots, as rows of length 1.
+    """Return relative representations of tokens: their cosines to the pivots, as unit rows.
 
     Args:
-        vectors: of all tokens, float32, shape (n, d).
-        positions: of the tokens that are represented, int64, shape (m,).
+        vectors: vectors of all tokens, float32, shape (n, d).
+        positions: positions of the tokens to represent, int64, shape (m,).
         pivots: positions of the pivots, int64, shape (p,).
 
     Returns:
-        float32, shape (m, p); made in blocks of ``BLOCK_ROWS``, so that there is no second copy.
+        float32, shape (m, p); computed in blocks of ``BLOCK_ROWS`` to avoid a second copy.
     """
     unit_pivots = normalize(vectors[pivots])
     result = np.empty((len(positions), len(pivots)), np.float32)
@@ -79,8 +79,8 @@ def align_by_relative_representation(target: Side, source: Side, open_ids: np.nd
 
     Relative representations (Moschella et al. 2023) as used by TokAlign (Li et al. 2025, section 3.2): a token is described by
     its cosines to the pivots in its own space, so that two separately trained spaces become comparable. Unlike the original,
-    these descriptions are normalized too, so that a source token close to many pivots does not win every match; and special
-    tokens are no candidates.
+    these descriptions are also normalized, so that a source token close to many pivots does not win every match; and special
+    tokens are not candidates.
 
     Args:
         target: side that gets rows, with vectors.
@@ -89,7 +89,7 @@ def align_by_relative_representation(target: Side, source: Side, open_ids: np.nd
         settings: ``relative`` {``pivots``, ``pivot_choice``, and those of ``vector_matching.match_tokens``}, ``seed`` and ``threads``.
 
     Returns:
-        Rows of category ``aligned``, as ``vector_matching.match_tokens`` says.
+        Rows of category ``aligned``, as from ``vector_matching.match_tokens``.
 
     Raises:
         InputError: too few common tokens.

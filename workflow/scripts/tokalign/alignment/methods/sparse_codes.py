@@ -1,4 +1,4 @@
-"""Sparse codes: a token's relative representation as a combination of a few source tokens' ones."""
+"""Sparse codes: a token's relative representation as a combination of a few of the source's."""
 
 from __future__ import annotations
 
@@ -12,14 +12,14 @@ from tokalign.alignment.methods.vector_matching import ordinary_positions, posit
 from tokalign.alignment.search.pursuit import sparse_codes
 
 LEAST_SUM = 0.1
-"""Weights that sum to less are not rescaled to sum to 1: the row would be mostly what they cancel."""
+"""Weights with a smaller sum are not rescaled to sum to 1: the row would be mostly what they cancel."""
 
 
 def align_by_sparse_codes(target: Side, source: Side, open_ids: np.ndarray, settings: dict[str, Any]) -> Rows:
-    """Give open tokens the weights with which source tokens combine to them, by orthogonal matching pursuit.
+    """Give open tokens weights of source tokens found by orthogonal matching pursuit.
 
-    Tokens are represented by their cosines to the pivots, as in ``relative``; the dictionary are all ordinary source tokens
-    with a vector (``pursuit.sparse_codes``). The same combination of embedding rows is the new row.
+    Tokens are represented by their cosines to the pivots, as in ``relative``; the dictionary is all ordinary source tokens
+    with a vector (``pursuit.sparse_codes``). The new row is the same combination of embedding rows.
 
     Args:
         target: side that gets rows, with vectors.
@@ -30,8 +30,8 @@ def align_by_sparse_codes(target: Side, source: Side, open_ids: np.ndarray, sett
 
     Returns:
         Rows of category ``aligned`` for open tokens that have a vector; the score is the cosine between the token's
-        representation and the combination. Left out are tokens whose score is less than ``min_cosine`` and, with
-        ``sum_to_one``, those whose weights sum to less than ``LEAST_SUM``.
+        representation and the combination. Tokens with a score below ``min_cosine`` are left out and, with
+        ``sum_to_one``, tokens with a sum of weights below ``LEAST_SUM``.
 
     Raises:
         InputError: too few common tokens.
@@ -49,7 +49,7 @@ def align_by_sparse_codes(target: Side, source: Side, open_ids: np.ndarray, sett
     where, weights, left = sparse_codes(
         queries, keys, chosen["nonzeros"], chosen["tolerance"], chosen["nonnegative"], settings["threads"]
     )
-    # What is left is at right angles to the combination c (with weights >= 0 as well), so 1 = |c|^2 + |left|^2 and the cosine is |c|.
+    # The residual is orthogonal to the combination c (with weights >= 0 as well), so 1 = |c|^2 + |left|^2 and the cosine is |c|.
     cosines = np.sqrt(np.clip(1 - left**2, 0, 1)).astype(np.float32)
     used = (where >= 0) & (weights != 0)
     good = used.any(axis=1) & (cosines >= chosen["min_cosine"])

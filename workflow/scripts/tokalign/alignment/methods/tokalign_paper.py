@@ -19,24 +19,24 @@ log = logging.getLogger(__name__)
 
 
 def equal_spellings(target: Vocabulary, source: Vocabulary) -> dict[int, int]:
-    """Return target id -> source id of tokens that both tokenizers spell alike, special ones too (count_dict.py)."""
+    """Return target id -> source id of equally spelled tokens, special ones included (count_dict.py)."""
     theirs = {token: i for i, token in enumerate(source.tokens) if token}
     return {i: theirs[token] for i, token in enumerate(target.tokens) if token in theirs}
 
 
 def align_as_published(target: Side, source: Side, open_ids: np.ndarray, settings: dict[str, Any]) -> Rows:
-    """Align by the rules of the original program, in its order of random numbers and its precision.
+    """Align by the original program's rules, with its random numbers and its precision.
 
-    1. A token that both tokenizers spell alike (not: that has the same bytes) is that token.
-    2. A token without a vector is a source token drawn uniformly from all ids.
-    3. Any other is the source token, special ones included, of the greatest product: of unit vectors (``vanilla``), or of
-       their cosines to the pivots, which are not normalized again (``relative``). The pivots are the first of the pairs of
-       rule 1 that have vectors on both sides, in the order of ``random.seed(0)`` and ``random.shuffle``; if there are fewer
-       than wanted, all of them.
+    1. A token with the same spelling in both tokenizers (not: the same bytes) becomes that token.
+    2. A token without a vector becomes a source token drawn uniformly from all ids.
+    3. Any other becomes the source token, special ones included, with the greatest product: of unit vectors (``vanilla``), or
+       of their cosines to the pivots, which are not normalized again (``relative``). The pivots are the first pairs of rule 1
+       that have vectors on both sides, in the order of ``random.seed(0)`` and ``random.shuffle``; all of them if there are
+       fewer than ``pivots``.
 
-    The original takes the second best where the best is the row ``<unk>`` of its GloVe file; these vectors have no such row,
-    which comes to the same. Its random ids go up to the number of embedding rows, here to the tokenizer's size, so they differ
-    for a model with padding rows; in ``vanilla`` its draws have no seed, here they start from ``random.seed(0)``.
+    The original takes the second best if the best is the row ``<unk>`` of its GloVe file; the vectors here have no such row,
+    which has the same effect. Its random ids go up to the number of embedding rows, here to the tokenizer's size, so they
+    differ for a model with padding rows; its draws in ``vanilla`` have no seed, here they start from ``random.seed(0)``.
 
     Args:
         target: side that gets rows, with vectors.
@@ -45,7 +45,7 @@ def align_as_published(target: Side, source: Side, open_ids: np.ndarray, setting
         settings: ``tokalign_paper`` {``pivots``, ``mode``} and ``threads``.
 
     Returns:
-        Rows for all open tokens, of the categories ``exact`` (rule 1), ``random`` (2) and ``aligned`` (3); the score of the
+        Rows for all open tokens, with categories ``exact`` (rule 1), ``random`` (2) and ``aligned`` (3); the score of the
         last is the cosine of the two rows that were compared, not their product.
 
     Raises:

@@ -31,8 +31,8 @@ def check_dimensions(target: Side, source: Side, method: str) -> None:
 def align_by_vectors(target: Side, source: Side, open_ids: np.ndarray, settings: dict[str, Any]) -> Rows:
     """Match target tokens to source tokens by the cosines of their vectors (TokAlign, ``cal_trans_matrix.py -v``).
 
-    Makes sense for vectors of one space. Separately learned ones are turned against each other in an unknown way, so for these
-    it is a floor.
+    This makes sense for vectors of one space. Separately learned spaces differ by an unknown rotation, so for these it is only
+    a baseline.
 
     Args:
         target: side that gets rows, with vectors.
@@ -41,7 +41,7 @@ def align_by_vectors(target: Side, source: Side, open_ids: np.ndarray, settings:
         settings: ``vanilla`` {those of ``vector_matching.match_tokens``} and ``threads``.
 
     Returns:
-        Rows of category ``aligned``, as ``vector_matching.match_tokens`` says.
+        Rows of category ``aligned``, as from ``vector_matching.match_tokens``.
 
     Raises:
         InputError: vectors of different numbers of dimensions.

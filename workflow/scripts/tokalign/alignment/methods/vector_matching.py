@@ -1,4 +1,4 @@
-"""What the methods share that compare vectors: candidates, hubness correction, mutual and one-to-one matches, weights."""
+"""Shared by methods that compare vectors: candidates, hubness correction, matching, weights."""
 
 from __future__ import annotations
 
@@ -17,14 +17,14 @@ from tokalign.vectors.vectors import Vectors
 log = logging.getLogger(__name__)
 
 Represent = Callable[[np.ndarray, str], np.ndarray]
-"""Rows of length 1 for the vectors at some positions (int64) of a side (``target`` or ``source``), float32."""
+"""A function (positions of vectors, int64; ``target`` or ``source``) -> unit rows that represent them, float32."""
 
 
 def vectors_of(side: Side) -> Vectors:
     """Return the vectors of a side.
 
     Raises:
-        ValueError: it was read without.
+        ValueError: the side was read without vectors.
     """
     if side.vectors is None:
         raise ValueError("this method needs the vectors of both sides")
@@ -32,7 +32,7 @@ def vectors_of(side: Side) -> Vectors:
 
 
 def positions_of(vectors: Vectors, size: int) -> np.ndarray:
-    """Return for each id the position of its vector, -1 where it has none, int64, shape (size,)."""
+    """Return the position of each id's vector, -1 for none, int64, shape (size,)."""
     positions = np.full(size, -1, dtype=np.int64)
     positions[vectors.token_ids] = np.arange(len(vectors.token_ids))
     return positions
@@ -46,16 +46,16 @@ def ordinary_positions(side: Side) -> np.ndarray:
 def match_tokens(
     target: Side, source: Side, open_ids: np.ndarray, represent: Represent, chosen: dict[str, Any], place: str, threads: int
 ) -> Rows:
-    """Give open tokens the ordinary source tokens to which they are most similar.
+    """Give open tokens their most similar ordinary source tokens.
 
-    The similarity is the cosine, or with ``hubness: csls`` the cosine less half of both tokens' mean cosine to their nearest
+    The similarity is the cosine, or with ``hubness: csls`` the cosine minus half of each token's mean cosine to its nearest
     neighbors on the other side (CSLS of Conneau et al. 2018, equation 3, halved, so that it is on the scale of a cosine): a
-    source token that is close to everything no longer wins every match. These neighborhoods are those of all ordinary tokens
-    with a vector, so a token's match does not depend on which tokens are open.
+    source token that is close to everything no longer wins every match. Neighborhoods are among all ordinary tokens with a
+    vector, so a token's match does not depend on which tokens are open.
 
-    ``mutual`` keeps a match only if the target token is the most similar one to its source token as well, among all ordinary
-    target tokens and the open ones. ``one_to_one`` gives each source token to one open token at the most
-    (``matching.match_one_to_one``).
+    ``mutual`` keeps a match only if the target token is also the most similar one to its source token, among all ordinary
+    target tokens and the open ones. ``one_to_one`` gives each source token to at most one open token
+    (``stable_matching.match_one_to_one``).
 
     Args:
         target: side that gets rows, with vectors.
@@ -64,7 +64,7 @@ def match_tokens(
         represent: how vectors are compared.
         chosen: ``top_k``, ``temperature``, ``min_cosine``, ``hubness``, ``neighbors``, ``mutual``, ``one_to_one``.
         place: the key of these settings, for errors.
-        threads: to compare with; the result does not depend on it.
+        threads: number of threads; the result does not depend on it.
 
     Returns:
         Rows of category ``aligned`` for open tokens that have a vector and a match; ``top_k`` weights each, a softmax over the
@@ -75,7 +75,7 @@ def match_tokens(
     """
     if chosen["one_to_one"] and chosen["top_k"] > 1:
         raise ConfigurationError(
-            f"{place}.top_k: one source token per target token where matches are one to one",
+            f"{place}.top_k: one source token per target token if matches are one to one",
             found=chosen["top_k"],
             expected="1",
             mend="set `top_k: 1`, or `one_to_one: false`",
@@ -95,7 +95,7 @@ def match_tokens(
         key_offsets = neighbor_means(keys, queries, chosen["neighbors"], threads) / 2
     offsets = {"query_offsets": query_offsets, "key_offsets": key_offsets}
     if chosen["one_to_one"] and not chosen["mutual"]:
-        order = np.argsort(rows)  # so that of two equally similar tokens the one that comes first in the vectors is preferred
+        order = np.argsort(rows)  # ties go to the token that comes first in the vectors
         best, values = np.empty(len(rows), np.int64), np.empty(len(rows), np.float32)
         best[order], values[order] = match_one_to_one(queries, keys, threads, rows=rows[order], **offsets)
         where, values = best[:, None], values[:, None]

@@ -1,1 +1,1 @@
-"""Searches that methods share: nearest vectors, matching, pursuit, edit distance."""
+"""Searches shared by the methods: nearest vectors, matching, pursuit, edit distance."""

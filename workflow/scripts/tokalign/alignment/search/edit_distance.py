@@ -1,4 +1,4 @@
-"""The nearest of many byte strings by Levenshtein distance."""
+"""Search for the nearest byte string by Levenshtein distance."""
 
 from __future__ import annotations
 
@@ -11,19 +11,19 @@ from rapidfuzz.process import cdist
 from tokalign.common.progress import Progress
 
 BLOCK_BYTES = 64_000_000
-"""Size of the distances that exist at a time."""
+"""Memory of the distances that are held at a time."""
 
 
 def nearest_strings(
     queries: Sequence[bytes], strings: Sequence[bytes], ranks: np.ndarray, threads: int
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Return for each query the string of least Levenshtein distance; of equally near ones that of least rank.
+    """Return each query's nearest string by Levenshtein distance; ties go to the least rank.
 
     Args:
-        queries: not empty each.
-        strings: at least one, not empty each.
-        ranks: of the strings, all different, int64.
-        threads: the result does not depend on their number.
+        queries: non-empty strings.
+        strings: one or more non-empty strings.
+        ranks: ranks of the strings, all different, int64.
+        threads: number of threads; the result does not depend on it.
 
     Returns:
         Positions of strings and distances, both int64, shape (len(queries),).
@@ -36,7 +36,7 @@ def nearest_strings(
     for start in range(0, len(queries), block):
         rows = slice(start, start + block)
         matrix = cdist(queries[rows], ordered, scorer=Levenshtein.distance, dtype=np.int32, workers=threads)
-        where[rows] = matrix.argmin(axis=1)  # the first of equal ones
+        where[rows] = matrix.argmin(axis=1)  # the first if tied
         distances[rows] = matrix.min(axis=1)
         progress.advance(len(matrix))
     progress.close()

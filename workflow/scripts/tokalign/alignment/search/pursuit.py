@@ -1,4 +1,4 @@
-"""Orthogonal matching pursuit: a row as a combination of a few rows of a dictionary (Pati, Rezaiifar and Krishnaprasad 1993)."""
+"""Orthogonal matching pursuit (Pati, Rezaiifar and Krishnaprasad 1993): rows as sparse combinations."""
 
 from __future__ import annotations
 
@@ -10,12 +10,12 @@ from numba import njit
 from tokalign.alignment.search.similarity import QUERY_ROWS, Scanner, blocks_of, in_blocks
 
 DEPENDENT = 1e-6
-"""An atom of length 1 whose squared distance from the span of those chosen before is smaller adds nothing."""
+"""Least squared distance of a new unit-length atom from the span of the chosen ones; a closer atom adds nothing."""
 
 
 @njit(nogil=True, cache=True)
 def solve_cholesky(gram, right, factor, weights):
-    """Solve gram @ weights = right by Cholesky; return False if the atoms depend on each other."""
+    """Solve gram @ weights = right by Cholesky; return False if atoms are dependent."""
     n = len(right)
     for i in range(n):
         for j in range(i + 1):
@@ -46,7 +46,7 @@ def solve_nonnegative(gram, right, factor, weights):
     """Minimize |x - A w| over w >= 0 for gram = A'A, right = A'x (Lawson and Hanson 1974, chapter 23).
 
     Returns:
-        False if the atoms depend on each other; ``weights`` are set otherwise.
+        False if atoms are linearly dependent; otherwise ``weights`` are set.
     """
     n = len(right)
     free = np.zeros(n, np.bool_)
@@ -90,7 +90,7 @@ def solve_nonnegative(gram, right, factor, weights):
 
 @njit(nogil=True, cache=True)
 def _extend(queries, keys, where, products, tolerance, nonnegative, round_, chosen, weights, residuals, active):
-    """Add an atom to each active row's code and solve for its weights; rows that cannot gain become inactive."""
+    """Add an atom to each active row's code and solve for weights; deactivate finished rows."""
     size, dimensions = chosen.shape[1], queries.shape[1]
     gram, factor = np.empty((size, size)), np.zeros((size, size))
     right, trial = np.empty(size), np.empty(size)
@@ -144,21 +144,21 @@ def sparse_codes(
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Approximate each query by a combination of at most ``nonzeros`` keys.
 
-    In each round a query takes the key that has the greatest absolute product with what is left of it (the greatest product,
-    if weights may not be negative), and all its weights are solved for anew by least squares. Products with all keys are made
-    in blocks (``similarity``), so the dictionary's Gram matrix never exists; sums of the least squares are float64.
+    In each round a query takes the key that has the greatest absolute product with its residual (the greatest product if
+    weights may not be negative), and all its weights are solved for again by least squares. Products with all keys are computed
+    in blocks (``similarity``), so the dictionary's Gram matrix is never stored; sums of the least squares are float64.
 
     Args:
         queries: float32 rows of length 1 (or 0), shape (n, d).
         keys: the dictionary, float32 rows of length 1 (or 0), shape (m, d).
-        nonzeros: keys per query at the most.
-        tolerance: a query is done when what is left of it is not longer than this.
-        nonnegative: weights are at least 0 (Bruckstein, Elad and Zibulevsky 2008).
-        threads: the result does not depend on their number.
+        nonzeros: most keys per query.
+        tolerance: a query is done when its residual is not longer than this.
+        nonnegative: whether weights must be at least 0 (Bruckstein, Elad and Zibulevsky 2008).
+        threads: number of threads; the result does not depend on it.
 
     Returns:
-        Positions of keys int64 (n, nonzeros), -1 behind the last; weights float64 (n, nonzeros), 0 there; and the length of
-        what is left, float64 (n,).
+        Positions of keys int64 (n, nonzeros), -1 after the last; weights float64 (n, nonzeros), 0 there; and the lengths of
+        the residuals, float64 (n,).
     """
     blocks = blocks_of(keys)
     offsets = np.zeros(len(keys), np.float32)

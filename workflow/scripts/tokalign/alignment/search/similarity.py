@@ -1,9 +1,9 @@
-"""The greatest dot products between two sets of rows: exact, in bounded memory, the same bytes for any number of threads.
+"""Greatest dot products between two sets of rows, exact and in bounded memory.
 
-The products are made in blocks of one fixed shape (the last ones are padded) that stays in a core's cache, where a compiled
-scan takes from it what beats the best found so far. Each thread has its own blocks, so BLAS should run on one thread
-(``OPENBLAS_NUM_THREADS=1``), which the rules see to: with more of its own, the threads wait for each other, and products may
-differ in the last bit.
+Products are computed in blocks of one fixed shape (the last ones are padded) that fits a core's cache, where a compiled scan
+takes from them what beats the best found so far. The bytes are the same for any number of threads. Each thread has its own
+blocks, so BLAS should use one thread (``OPENBLAS_NUM_THREADS=1``), as the rules set: with more, the threads wait for each
+other, and products may differ in the last bit.
 """
 
 from __future__ import annotations
@@ -33,9 +33,9 @@ def normalize(rows: np.ndarray) -> np.ndarray:
 
 @njit(nogil=True, cache=True)
 def _candidates(products, offset, offsets, held, least):
-    """Count the products that, less their offsets, exceed ``least`` and are at least what the key holds.
+    """Count products less offsets that exceed ``least`` and reach what the key holds.
 
-    A count is what LLVM makes vector instructions of; it does not for a maximum.
+    LLVM vectorizes a count, but not a maximum.
     """
     number = np.int32(0)
     for j in range(len(products)):
@@ -46,19 +46,19 @@ def _candidates(products, offset, offsets, held, least):
 
 @njit(nogil=True, cache=True)
 def _scan(block, first_key, count, rows, query_offsets, key_offsets, held, holders, where, products):
-    """Merge a block of products into the best of each row, best first, equal ones in the order of the keys.
+    """Merge a block of products into each row's best ones, ties in key order.
 
     Args:
         block: products, shape (at least as many as rows, at least count).
         first_key: position of the block's first key.
         count: keys in the block.
-        rows: number of each query, int64; what a key holds is beaten by an equal product of a query with a smaller number.
-        query_offsets: taken from each row.
-        key_offsets: taken from each column of the block.
-        held: least product that each key takes.
+        rows: number of each query, int64; a smaller number beats a key's holder with an equal product.
+        query_offsets: subtracted from each row.
+        key_offsets: subtracted from each column of the block.
+        held: least product that each key accepts.
         holders: query that each key holds; -1 for none.
-        where: keys found so far, -1 where there is none; updated.
-        products: their products less offsets, -inf where there is none; updated.
+        where: keys found so far, -1 for none; updated.
+        products: their products less offsets, -inf for none; updated.
     """
     last = where.shape[1] - 1
     for i in range(len(rows)):
@@ -94,7 +94,7 @@ def blocks_of(keys: np.ndarray) -> list[np.ndarray]:
 
 
 def in_blocks(number: int, work: Callable[[int, int], object], threads: int, what: str) -> Iterator[object]:
-    """Call ``work(start, end)`` for each block of ``QUERY_ROWS`` of a number of rows, on threads; yield results in order."""
+    """Call ``work(start, end)`` per block of ``QUERY_ROWS`` rows on threads; yield results in order."""
     progress = Progress(what, number, "tokens")
     starts = range(0, number, QUERY_ROWS)
     with ThreadPoolExecutor(threads) as pool:
@@ -109,9 +109,9 @@ class Scanner:
 
     Args:
         blocks: from ``blocks_of``.
-        number: of keys.
-        key_offsets: taken from the products with each key, shape (number,), of the keys' type.
-        held: least product that each key takes; ``None``: any.
+        number: number of keys.
+        key_offsets: subtracted from the products with each key, shape (number,), of the keys' type.
+        held: least product that each key accepts; ``None``: any.
         holders: see ``_scan``; belongs to ``held``.
     """
 
@@ -123,7 +123,7 @@ class Scanner:
         held: np.ndarray | None = None,
         holders: np.ndarray | None = None,
     ):
-        """Allocate."""
+        """Allocate the buffers."""
         self.blocks, self.number, self.key_offsets = blocks, number, key_offsets
         kind = blocks[0].dtype
         self.held = np.full(number, -np.inf, kind) if held is None else held
@@ -139,10 +139,10 @@ class Scanner:
         Args:
             queries: shape (n, d).
             rows: number of each query, int64.
-            offsets: taken from the products of each query, shape (n,).
-            where: gets positions of keys, int64 (n, k); -1 where fewer than k keys take the query.
-            products: gets products less offsets (n, k), -inf where there is no key.
-            sign: 1; 0 ranks by absolute products.
+            offsets: subtracted from the products of each query, shape (n,).
+            where: gets positions of keys, int64 (n, k); -1 if fewer than k keys accept the query.
+            products: gets products less offsets (n, k), -inf for no key.
+            sign: 1 ranks by products, 0 by absolute products.
         """
         self.queries[: len(queries)] = queries
         self.queries[len(queries) :] = 0
@@ -175,22 +175,22 @@ def best_matches(
     """Return for each query the ``top_k`` keys of greatest dot product, less offsets.
 
     Memory beyond the arguments and the result is threads * (``QUERY_ROWS`` * (``KEY_ROWS`` + d)) numbers; |queries| x |keys|
-    never exists.
+    products are never stored.
 
     Args:
         queries: float32 or float64, shape (n, d).
         keys: same type, shape (m, d), m > 0.
         top_k: keys per query.
-        threads: that compare; the result does not depend on their number.
-        rows: positions of the queries that are asked about, int64; all by default.
-        query_offsets: taken from the products of each query, shape (n,), same type.
-        key_offsets: taken from the products with each key, shape (m,), same type.
-        held: keys are found only by a greater product (less offsets) than this, shape (m,), same type.
-        holders: queries that hold the keys, int64 (m,): with a product equal to ``held`` a query before this one is better.
+        threads: number of threads; the result does not depend on it.
+        rows: positions of the queries to compare, int64; all by default.
+        query_offsets: subtracted from the products of each query, shape (n,), same type.
+        key_offsets: subtracted from the products with each key, shape (m,), same type.
+        held: each key accepts only products (less offsets) greater than this, shape (m,), same type.
+        holders: queries that hold the keys, int64 (m,): with a product equal to ``held``, an earlier query is accepted.
 
     Returns:
-        Positions int64 and products less offsets, both (number of rows, top_k), best first; equal products in the order of the
-        keys; -1 and -inf where there are fewer keys.
+        Positions int64 and products less offsets, both (number of rows, top_k), best first, ties in key order; -1 and -inf if
+        there are fewer keys.
     """
     rows = np.arange(len(queries)) if rows is None else rows
     query_offsets = np.zeros(len(queries), queries.dtype) if query_offsets is None else query_offsets
@@ -212,6 +212,9 @@ def best_matches(
 
 
 def neighbor_means(queries: np.ndarray, keys: np.ndarray, neighbors: int, threads: int) -> np.ndarray:
-    """Return each query's mean product with its nearest keys: r of CSLS (Conneau et al. 2018, section 2.3), shape (n,)."""
+    """Return each query's mean product with its nearest keys, shape (n,).
+
+    It is r of CSLS (Conneau et al. 2018, section 2.3).
+    """
     _, products = best_matches(queries, keys, min(neighbors, len(keys)), threads)
     return products.mean(axis=1, dtype=np.float64).astype(queries.dtype)

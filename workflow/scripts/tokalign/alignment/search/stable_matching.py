@@ -1,9 +1,9 @@
 """One-to-one matching: a stable matching between queries and keys (Gale and Shapley 1962).
 
-It is the matching that takes all pairs in the order of their similarity, best first, and keeps those whose query and key are
-still free: no two tokens that are not matched would both rather have each other. Unlike the matching of greatest total
-similarity it can be found exactly for vocabularies of any size in bounded memory, since a list of the next few candidates per
-query is enough to go on, and a query whose list is used up is compared anew with the keys that would take it.
+It goes through all pairs in order of similarity, best first, and keeps those whose query and key are still free. No query and
+key that are not matched to each other would both prefer to be. Unlike the matching of greatest total similarity, it can be
+computed exactly for vocabularies of any size in bounded memory: a short list of candidates per query is enough, and a query
+that has used up its list is compared again with the keys that would accept it.
 """
 
 from __future__ import annotations
@@ -23,16 +23,16 @@ CANDIDATES = 16
 
 @njit(nogil=True, cache=True)
 def _propose(free, lists, values, nexts, partners, held, holders):
-    """Let free queries propose down their lists until each is matched or at its list's end; return those at the end.
+    """Let free queries propose down their lists; return those that reach the end unmatched.
 
     Args:
         free: queries, int64.
-        lists: keys of each query, best first, -1 behind the last, int64 (n, c).
+        lists: keys of each query, best first, -1 after the last, int64 (n, c).
         values: similarities of these (n, c).
-        nexts: place in its list that each query goes on from; updated.
+        nexts: position in its list from which each query continues; updated.
         partners: key of each query, -1 for none; updated.
-        held: similarity that each key has, -inf if free; updated.
-        holders: query that each key has, -1 if free; updated.
+        held: similarity of each key to its query, -inf if free; updated.
+        holders: query of each key, -1 if free; updated.
     """
     stack = free.copy()
     size = len(stack)
@@ -77,13 +77,13 @@ def match_one_to_one(
     Args:
         queries: float32, shape (n, d).
         keys: float32, shape (m, d).
-        threads: to compare with; the result does not depend on it.
+        threads: number of threads; the result does not depend on it.
         rows: positions of the queries that take part, int64, ascending.
-        query_offsets: float32 (n,).
-        key_offsets: float32 (m,).
+        query_offsets: subtracted from the products of each query, float32 (n,).
+        key_offsets: subtracted from the products with each key, float32 (m,).
 
     Returns:
-        Position of the key of each row, int64, -1 for rows without one (there are more queries than keys); and the products
+        Position of the key of each row, int64, -1 for rows without one (if there are more queries than keys); and the products
         less offsets, float32, -inf for these.
     """
     width = min(CANDIDATES, len(keys))
@@ -101,6 +101,6 @@ def match_one_to_one(
         )  # fmt: skip
         nexts[free] = 0
         ended = _propose(free, lists, values, nexts, partners, held, holders)
-        free = ended[lists[ended, -1] >= 0]  # a list that was not full named every key that would take the query
+        free = ended[lists[ended, -1] >= 0]  # a list that is not full has every key that would accept the query
     found = partners >= 0
     return partners, np.where(found, held[partners], -np.inf).astype(queries.dtype)
