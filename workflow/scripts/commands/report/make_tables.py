@@ -16,7 +16,7 @@ def arguments() -> argparse.ArgumentParser:
         help='JSON, "-" for standard input: a list of files for each of perplexity, tokenizers, alignments, alignment_scores, '
         "stages (folders of checkpoints) and comparisons; those that are left out are empty",
     )  # fmt: skip
-    parser.add_argument("--captions", type=Path, required=True, help="folder of what the report says of each table")
+    parser.add_argument("--captions", type=Path, required=True, help="folder with the caption of each table")
     parser.add_argument("--folder", type=Path, required=True, help="folder to write into")
     return parser
 

@@ -1,4 +1,4 @@
-"""The tables that results are shown in; imports nothing, since the rules read it at every start."""
+"""The tables of results; imports nothing, since the rules read this module at every start."""
 
 TABLES = {
     "results": "All metrics, systems side by side",
@@ -13,4 +13,4 @@ TABLES = {
     "training": "Training: every logged step",
     "runs": "Results: seconds, devices, digests",
 }
-"""Title in the report by name; workflow/report/tables/NAME.rst says more of each."""
+"""Title in the report by name; the caption is in workflow/report/tables/NAME.rst."""
