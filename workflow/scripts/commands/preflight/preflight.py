@@ -21,7 +21,7 @@ def arguments() -> argparse.ArgumentParser:
     """Return the parser of the command line."""
     parser = cli.parser(__doc__)
     cli.add_settings(parser, PreflightSettings)
-    parser.add_argument("--offline", action="store_true", help="do not use the network; checks that need it are marked as skipped")
+    parser.add_argument("--offline", action="store_true", help="do not use the network; checks that need it are skipped")
     return parser
 
 

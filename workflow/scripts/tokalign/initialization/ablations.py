@@ -1,7 +1,7 @@
 """TokAlign's ablations of the initialization: random rows replace some or all of the aligned ones.
 
-Source: ``-r``, ``random_permute``, ``random_initial_all`` and ``random_initial_aug`` of TokAlign's ``convert.py`` (Li et al. 2025,
-the ablation of the alignment matrix); all are seeded here.
+Source: ``-r``, ``random_permute``, ``random_initial_all`` and ``random_initial_aug`` of TokAlign's ``convert.py`` (Li et al.
+2025, the ablation of the alignment matrix); all are seeded here.
 """
 
 from __future__ import annotations

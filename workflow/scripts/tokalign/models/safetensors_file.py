@@ -1,6 +1,6 @@
 """Safetensors files without loading their tensors: read headers, and write new files tensor by tensor.
 
-Format: 8 bytes with the length of the header (little-endian), the header in JSON, the data (https://huggingface.co/docs/safetensors).
+Format: length of the header (8 bytes, little-endian), header in JSON, data (https://huggingface.co/docs/safetensors).
 """
 
 from __future__ import annotations

@@ -52,8 +52,8 @@ def by_length(lengths: Sequence[int], *, most_tokens: int | None = None, most_ro
 class Scorer:
     """Scores chosen tokens of batches of sequences.
 
-    If the logits of a model are its LM head times its last hidden state, only the logits of scored tokens are computed, a chunk of
-    ``CHUNK_BYTES`` at a time; for other architectures the model computes the logits of the whole batch.
+    If the logits of a model are its LM head times its last hidden state, only the logits of scored tokens are computed, a chunk
+    of ``CHUNK_BYTES`` at a time; for other architectures the model computes the logits of the whole batch.
 
     Args:
         model: in evaluation mode, on its device.

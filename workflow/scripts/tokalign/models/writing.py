@@ -70,8 +70,8 @@ def uniform_numbers(seed: int, name: str, count: int) -> np.ndarray:
 def draw(logits: torch.Tensor, numbers: torch.Tensor, temperature: float, top_p: float, likely: int = LIKELY) -> torch.Tensor:
     """Draw a token for each row: where the cumulative probability, most likely tokens first, passes a number.
 
-    Among equally likely tokens the lower id comes first. Usually the ``likely`` first tokens suffice; if not, all are sorted, with
-    the same result.
+    Among equally likely tokens the lower id comes first. Usually the ``likely`` first tokens suffice; if not, all are sorted,
+    with the same result.
 
     Args:
         logits: float32, shape (rows, vocabulary).

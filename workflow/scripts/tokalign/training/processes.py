@@ -149,8 +149,8 @@ def join() -> Processes:
 def prepare_deepspeed(processes: Processes) -> None:
     """Keep DeepSpeed from compiling, and set the variables it needs for a process that trains alone.
 
-    On a CPU it would compile an operator for inference through shared memory. That takes minutes, is useless on several nodes, and
-    leaves a lock if it is killed, on which every later run hangs.
+    On a CPU it would compile an operator for inference through shared memory. That takes minutes, is useless on several nodes,
+    and leaves a lock if it is killed, on which every later run hangs.
     """
     import deepspeed
 

@@ -191,8 +191,8 @@ def check_room(state: Path, output: Path, size: int, checkpoint: int) -> None:
 def exclusive(path: Path, poll: float = 1.0) -> Iterator[None]:
     """Hold a lock file, waiting for another process at the same training; the lock ends with its process.
 
-    The file system of a cluster may not support locks, or may keep the lock of a failed node. In the first case there is a warning
-    and no lock; in the second, a waiting process continues when the file is removed.
+    The file system of a cluster may not support locks, or may keep the lock of a failed node. In the first case there is a
+    warning and no lock; in the second, a waiting process continues when the file is removed.
 
     Args:
         path: lock file; it names the last process that took it.

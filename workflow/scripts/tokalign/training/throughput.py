@@ -15,9 +15,9 @@ from tokalign.models.loading import embeddings
 def operations_per_token(model: PreTrainedModel) -> float:
     """Return the floating point operations of a training step per token, without recomputation and attention scores.
 
-    Two for each weight of a matrix that a token passes in the forward pass (the LM head counts, the look-up in the input embedding
-    does not), two for the gradient of its input, and two for the gradient of the weight if it is trained (Kaplan et al. 2020,
-    section 2.1: 6 N if everything is trained).
+    Two for each weight of a matrix that a token passes in the forward pass (the LM head counts, the look-up in the input
+    embedding does not), two for the gradient of its input, and two for the gradient of the weight if it is trained (Kaplan et al.
+    2020, section 2.1: 6 N if everything is trained).
 
     Args:
         model: with ``requires_grad`` set on trained parameters.

@@ -213,8 +213,8 @@ def groups_of(rows: Sequence[Row], fields: Sequence[str] = ("dataset", "conditio
         fields: fields in which groups can differ; ``language`` includes the domain if there are several.
 
     Returns:
-        Rows by the name of the group, which names only what differs; datasets and conditions in table order, the whole text before
-        the languages, and these sorted.
+        Rows by the name of the group, which names only what differs; datasets and conditions in table order, the whole text
+        before the languages, and these sorted.
     """
     domains = {row["domain"] for row in rows} - {ALL}
 

@@ -40,7 +40,7 @@ def caption(folder: str | Path, name: str) -> str:
 
 
 def write_table(folder: str | Path, name: str, about: str, columns: Sequence[str], rows: Sequence[Row]) -> None:
-    """Write a table as ``name.csv``, ``.md``, ``.tex`` and ``.html``; columns that are empty in all rows appear only in the CSV file.
+    """Write a table as ``name.csv``, ``.md``, ``.tex`` and ``.html``; columns empty in all rows are in the CSV only.
 
     Args:
         folder: folder for the files.

@@ -131,13 +131,13 @@ LOSSES = {"chunked": chunked_cross_entropy, "fused": _fused_cross_entropy}
 def install(model: PreTrainedModel, kind: str) -> str:
     """Make a model compute its training loss in chunks: ``model(input_ids, labels=...)`` returns only the loss.
 
-    The forward pass of the LM head itself computes the loss, so that module hooks (ZeRO-3 gathers weights in them) see the head in
-    use. Without labels the model still returns logits.
+    The forward pass of the LM head itself computes the loss, so that module hooks (ZeRO-3 gathers weights in them) see the head
+    in use. Without labels the model still returns logits.
 
     Args:
         model: changed in place.
-        kind: ``chunked``, ``fused`` (package liger-kernel, GPU), ``plain`` (nothing is changed), or ``auto``: fused if package and
-            GPU are available, else chunked; plain for an architecture whose logits are not head times hidden state.
+        kind: ``chunked``, ``fused`` (package liger-kernel, GPU), ``plain`` (nothing is changed), or ``auto``: fused if package
+            and GPU are available, else chunked; plain for an architecture whose logits are not head times hidden state.
 
     Returns:
         The choice: ``chunked``, ``fused`` or ``plain``.
