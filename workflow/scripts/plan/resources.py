@@ -25,7 +25,7 @@ THREADS_OF_A_PROCESS = 8
 
 
 def memory(otherwise: int, estimate: Callable[[Any], float | None] | None = None) -> Callable[[Any, int], int]:
-    """Return a resource function: MB, doubled at each further attempt, as jobs that run out of memory are retried.
+    """Return a resource function: MB, doubled at each retry, as a job may run out of memory.
 
     Args:
         otherwise: MB if a size is unknown.
@@ -59,7 +59,7 @@ def first_runtime(otherwise: int, hours: float | None) -> int:
 
 
 def stated(path: str) -> Any:
-    """Return the content of a JSON file of an earlier rule, or ``None`` if it does not exist yet."""
+    """Return the content of a JSON file of an earlier rule, or ``None`` without the file."""
     return read_json(Path(path)) if Path(path).exists() else None
 
 
@@ -296,11 +296,17 @@ class Jobs:
         return resource
 
     def tasks(self, names: Any, threads: int) -> int | None:
-        """Return the tasks of the job if each node has one; else ``None``, and the tasks per node are stated instead."""
+        """Return the tasks of the job if each node has one, else ``None``.
+
+        Otherwise the tasks per node are stated instead.
+        """
         return self.stage_nodes(names) if self.stage_processes(names) == 1 else None
 
     def tasks_per_node(self, names: Any, threads: int) -> int | None:
-        """Return the tasks per node if there are several: given only the total, Slurm would spread them unevenly."""
+        """Return the tasks per node if there are several, else ``None``.
+
+        Given only the total, Slurm would spread them unevenly.
+        """
         processes = self.stage_processes(names)
         return processes if processes > 1 else None
 

@@ -67,7 +67,7 @@ class Settings:
     Args:
         study: the experiments.
         evaluations: those of the study.
-        digests: of the user's files.
+        digests: digests of the user's files.
     """
 
     def __init__(self, study: Study, evaluations: Evaluations, digests: DigestCache):

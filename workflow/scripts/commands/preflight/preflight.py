@@ -1,4 +1,4 @@
-"""Check before the first job whether a run can succeed, and print the plan with GPU hours and numbers of jobs.
+"""Check before the first job whether a run can succeed, and print the plan.
 
 --settings is a JSON object from the rule: what will be fetched, written and trained, and the profile's site.
 Nothing is fetched or written. The exit status is 1 if a check fails.
@@ -52,7 +52,7 @@ def main(args: argparse.Namespace) -> None:
         checks.Check("configuration", "valid", "keys, names and local files", True),
         *checks.check_profile(site),
         *checks.check_sources(settings["sources"], offline=args.offline),
-        *checks.check_disk(settings["files"], sizes, "; ask for your quota, too" if site["slurm"] else ""),
+        *checks.check_disk(settings["files"], sizes, "; also check your quota" if site["slurm"] else ""),
         *checks.check_gpu_memory(trainings, site["gpu"]),
         *checks.check_slurm(plan.submitted(site["local"]), training_mb, site),
     ]

@@ -1,4 +1,4 @@
-"""Start train_stage.py: in this process, by torchrun on one node, or by srun on the nodes of a Slurm allocation.
+"""Start train_stage.py: in this process, by torchrun on one node, or by srun on several.
 
     launch_training.py --nodes N --processes P --threads T -- OPTIONS OF train_stage.py
 

@@ -42,7 +42,7 @@ def ablated(alignment: StoredAlignment, settings: AblationSettings) -> tuple[Sto
     """Replace rows of an alignment by single random source tokens, drawn uniformly.
 
     Args:
-        alignment: of shape (|V_target|, |V_source|).
+        alignment: A, shape (|V_target|, |V_source|).
         settings: the kinds ``shuffle`` and ``permutation`` replace rows.
 
     Returns:

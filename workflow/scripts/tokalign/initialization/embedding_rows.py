@@ -214,7 +214,7 @@ def drawn(width: int | None, std: float, seed: int, stream: int) -> RowFunction:
 
 
 def kept_by_id(source: SourceRows, fresh: RowFunction) -> RowFunction:
-    """Return a row function that keeps the source row of the same id and draws rows for further ids."""
+    """Return a row function that keeps source rows by id and draws rows of further ids."""
 
     def rows(ids: NDArray[np.int64]) -> NDArray[np.float32]:
         made = fresh(ids)

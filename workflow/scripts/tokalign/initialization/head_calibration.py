@@ -111,7 +111,9 @@ def final_states(
 
 
 def constant_direction(states: torch.Tensor) -> tuple[torch.Tensor, float]:
-    """Return the vector v for which h v is nearest to 1 over the hidden states h, and the standard deviation of h v.
+    """Return the vector v with h v nearest to 1, and the standard deviation of h v.
+
+    Here h are the hidden states.
 
     A penalty on v v, 1e-6 of the sum of squares averaged over the dimensions, keeps v defined and small.
 

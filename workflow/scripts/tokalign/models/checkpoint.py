@@ -249,7 +249,7 @@ def check_shapes(
     """Check that the tensors of a new checkpoint are those its model expects.
 
     Args:
-        folder: of the source checkpoint, for messages.
+        folder: folder of the source checkpoint, for error messages.
         model: the new model without weights.
         stored: tensors of the source checkpoint.
         made: the new tensors with their files, by key.

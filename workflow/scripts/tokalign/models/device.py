@@ -10,7 +10,10 @@ import torch
 
 
 def has_bfloat16() -> bool:
-    """Return whether the device multiplies bfloat16 in hardware: a GPU from Ampere on, or a CPU with AVX512-BF16 or AMX."""
+    """Return whether the device multiplies bfloat16 in hardware.
+
+    True for a GPU from Ampere on, and for a CPU with AVX512-BF16 or AMX.
+    """
     if torch.cuda.is_available():
         return torch.cuda.is_bf16_supported(including_emulation=False)
     return torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported()
@@ -35,7 +38,7 @@ def choose_attention(wanted: str, precision: str) -> str:
 
 
 def peak_memory(device: torch.device) -> int:
-    """Return the peak memory of this process: of the GPU if it uses one, else of the machine [bytes]."""
+    """Return the peak memory of this process on its GPU, else in the machine [bytes]."""
     if device.type == "cuda":
         return torch.cuda.max_memory_allocated(device)
     used = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss

@@ -55,7 +55,7 @@ def load_model(
 
 
 def quantized_loading(kind: str, device: torch.device) -> dict[str, Any]:
-    """Return the options of ``load_model`` that load frozen weights in 8 or 4 bits (QLoRA, Dettmers et al. 2023).
+    """Return the options of ``load_model`` for frozen weights in 8 or 4 bits (QLoRA, Dettmers et al. 2023).
 
     Args:
         kind: ``none``, ``8bit`` or ``4bit``.

@@ -165,7 +165,7 @@ def write_safetensors(path: Path, tensors: Mapping[str, Copied | Made], metadata
 
     Args:
         path: file to create.
-        tensors: by name, copied from other files or made block by block.
+        tensors: tensors by name, copied from other files or made block by block.
         metadata: strings by name for the header; left out if empty.
 
     Raises:
@@ -227,7 +227,10 @@ def _write(out: BinaryIO, block: Any) -> int:
 
 
 def _copy(path: Path, start: int, length: int, out: BinaryIO) -> None:
-    """Append bytes of a file to an unbuffered one, in the kernel if possible (which shares blocks on some file systems)."""
+    """Append bytes of a file to an unbuffered one.
+
+    The kernel copies if it can, which shares blocks on some file systems.
+    """
     with path.open("rb", buffering=0) as file:
         place, left, by_kernel = start, length, hasattr(os, "copy_file_range")
         while left:

@@ -56,7 +56,7 @@ class Scorer:
     of ``CHUNK_BYTES`` at a time; for other architectures the model computes the logits of the whole batch.
 
     Args:
-        model: in evaluation mode, on its device.
+        model: model in evaluation mode, on its device.
         bounded: whether to avoid the logits of whole batches; ``None`` avoids them if the architecture allows it.
         chunk_bytes: size of the float32 logits that exist at a time.
     """
@@ -73,7 +73,10 @@ class Scorer:
         return self.scaling is not None
 
     def batch_tokens(self, wanted: int) -> int:
-        """Return the most tokens of a batch: fewer than wanted if all its logits exist and would exceed ``LOGITS_BYTES``."""
+        """Return the most tokens of a batch, so that its logits fit into ``LOGITS_BYTES``.
+
+        This is less than wanted only if all logits of a batch exist.
+        """
         if self.bounded:
             return wanted
         return min(wanted, LOGITS_BYTES // (self.model.get_input_embeddings().weight.shape[0] * self.model.dtype.itemsize))

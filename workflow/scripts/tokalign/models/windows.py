@@ -53,7 +53,7 @@ def score_batch(scorer: Scorer, sequences: list[np.ndarray], batch: list[Window]
     """Return the negative log-likelihood of the scored tokens of each window.
 
     Args:
-        scorer: of a causal language model.
+        scorer: scorer of a causal language model.
         sequences: token ids per document, int64.
         batch: windows.
 

@@ -62,7 +62,10 @@ class Written:
 
 
 def uniform_numbers(seed: int, name: str, count: int) -> np.ndarray:
-    """Return numbers in [0, 1), float64, shape (count,), that depend on seed and name alone; a smaller count gives a prefix."""
+    """Return numbers in [0, 1), float64, shape (count,), that depend on seed and name alone.
+
+    A smaller count gives a prefix.
+    """
     digest = hashlib.sha256(name.encode()).digest()
     return np.random.default_rng([seed, int.from_bytes(digest[:16], "big")]).random(count)
 
@@ -109,7 +112,10 @@ def draw(logits: torch.Tensor, numbers: torch.Tensor, temperature: float, top_p:
 
 
 class _Choice(LogitsProcessor):
-    """Chooses the next token of each row: all other scores become minus infinity, so that ``generate`` has no choice."""
+    """Chooses the next token of each row, for ``generate``.
+
+    All other scores become minus infinity, so that ``generate`` has no choice.
+    """
 
     def __init__(self, names: list[str], ends: torch.Tensor, decoding: Decoding, width: int, most: int, model: str):
         self.names, self.ends, self.decoding, self.width, self.model = names, ends, decoding, width, model
@@ -191,7 +197,7 @@ class Writer:
     that column.
 
     Args:
-        model: in evaluation mode, on its device; its own generation settings are not used.
+        model: model in evaluation mode, on its device; its own generation settings are not used.
         tokenizer: its tokenizer.
         max_new_tokens: most tokens of a text that does not end by itself.
         batch_tokens: most tokens of a batch, including padding and new ones; a single prompt may have more.
@@ -280,7 +286,9 @@ class Writer:
         return [written[index] for index in range(len(prompts))]
 
     def encode(self, names: list[str], prompts: list[str]) -> tuple[list[list[int]], list[bool]]:
-        """Return the token ids of each prompt, with the document start, and whether its beginning was cut to fit.
+        """Return the token ids of each prompt, and whether its beginning was cut to fit.
+
+        The ids include the document start.
 
         Raises:
             ConfigurationError: a prompt has no tokens and no document start.

@@ -1,4 +1,4 @@
-"""Checks before the first job, as a table, and the plan: steps, tokens, GPU hours and numbers of jobs."""
+"""Checks before the first job, as a table, and the plan of trainings with GPU hours."""
 
 from __future__ import annotations
 
@@ -261,7 +261,7 @@ def file_bytes(item: Mapping[str, Any], sizes: Sizes) -> int | None:
     Args:
         item: ``path`` and either ``bytes``, or ``model``, ``tokenizer`` (``None``: its own), and for saved states of a training
             ``stage`` and ``block``.
-        sizes: of models and vocabularies.
+        sizes: sizes of models and vocabularies.
     """
     if "bytes" in item:
         return item["bytes"]
@@ -278,7 +278,7 @@ def check_disk(items: Iterable[Mapping[str, Any]], sizes: Sizes, quota: str = ""
 
     Args:
         items: planned files; existing ones are not counted.
-        sizes: of models and vocabularies.
+        sizes: sizes of models and vocabularies.
         quota: advice if there is a limit other than free space.
     """
     needed: dict[int, int] = {}

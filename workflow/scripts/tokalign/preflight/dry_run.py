@@ -1,4 +1,4 @@
-"""Jobs that a dry run of Snakemake plans, and whether a Slurm cluster has nodes large enough for them."""
+"""Jobs that a dry run of Snakemake plans, and whether a Slurm cluster can run them."""
 
 from __future__ import annotations
 
@@ -35,7 +35,10 @@ class DryRun:
 
 
 def together(name: str, requests: list[JobRequest]) -> JobRequest:
-    """Return the request of a group: jobs of one rule run at the same time, different rules one after the other."""
+    """Return the request of a group of jobs.
+
+    Jobs of one rule run at the same time, different rules one after the other.
+    """
     layers = defaultdict(list)
     for request in requests:
         layers[request.rule].append(request)

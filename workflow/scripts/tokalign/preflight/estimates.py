@@ -1,4 +1,4 @@
-"""Memory, disk and time of the steps, estimated from the sizes of model, vocabulary and batch before anything runs.
+"""Memory, disk and time of the steps, estimated before anything runs.
 
 The formulas are those of the literature, with the constants stated here. They are meant to be a little high: a job that requests
 too much waits longer, one that requests too little is killed. Bytes are bytes, MB are 10**6 bytes, times are seconds or hours as
@@ -318,7 +318,10 @@ def checkpoint_bytes(model: ModelSize) -> int:
 
 
 def training_disk_bytes(model: ModelSize, stage: Stage) -> int:
-    """Return the disk space of a running stage: three states (two are kept while one is written) and its result."""
+    """Return the disk space of a running stage: its saved states and its result.
+
+    There are three states: two are kept while one is written.
+    """
     return 3 * state_bytes(model, stage) + checkpoint_bytes(model)
 
 
@@ -365,7 +368,9 @@ def alignment_hours(source: int, target: int, dimensions: int, threads: int) -> 
 
 
 def initialization_memory_mb(model: ModelSize, rows: int) -> int:
-    """Return the memory of making new embeddings in MB: source rows, new rows and a copy of these, float32.
+    """Return the memory of making new embeddings, in MB.
+
+    Source rows, new rows and a copy of these, float32.
 
     The rest of the model is copied from file to file.
 
@@ -388,7 +393,10 @@ def fit_memory_mb(model: ModelSize, rows: int) -> int:
 
 
 def evaluation_memory_mb(model: ModelSize) -> int:
-    """Return the main memory of scoring a model in MB: its weights, read and converted, and 3 GB of logits."""
+    """Return the main memory of scoring a model, in MB.
+
+    Its weights, read and converted, and 3 GB of logits.
+    """
     return megabytes(8 * model.parameters + 3_000 * MB + PROCESS_BYTES)
 
 
@@ -426,5 +434,8 @@ def asked_memory_mb(estimate: int) -> int:
 
 
 def asked_minutes(hours: float) -> int:
-    """Return the time limit to request: twice the estimate plus half an hour for start and files, in tens of minutes."""
+    """Return the time limit to request, in minutes.
+
+    Twice the estimate plus half an hour for start and files, rounded up to tens of minutes.
+    """
     return 10 * math.ceil((120 * hours + 30) / 10)

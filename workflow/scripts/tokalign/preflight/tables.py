@@ -1,4 +1,4 @@
-"""Output of the preflight: the table of checks, the plan of trainings with GPU hours, and the numbers of jobs."""
+"""Output of the preflight: tables of checks, trainings with GPU hours, and jobs."""
 
 from __future__ import annotations
 

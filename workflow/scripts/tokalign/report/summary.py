@@ -142,7 +142,7 @@ def advice(rows: Sequence[Row], criteria: Sequence[Row], system: str, tokenizer:
         return "look at the criteria that failed, by language, and add training text where they did"
     if decode and max(row["relative_difference"] for row in decode) < 0:
         return "the saved tokens do not pay for the larger vocabulary at these batch sizes: try a smaller vocabulary or a larger model"
-    return "publish the adapted model, or distil a stronger model into it"
+    return "publish the adapted model, or distill a stronger model into it"
 
 
 def summarize(comparison: Mapping[str, Any]) -> list[tuple[str, list[tuple[str, str]]]]:

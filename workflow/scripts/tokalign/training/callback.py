@@ -141,7 +141,7 @@ class StageCallback(TrainerCallback):
     def on_step_end(
         self, args: TrainingArguments, state: TrainerState, control: TrainerControl, model: nn.Module | None = None, **_: Any
     ) -> None:
-        """Measure on held-out text; save and stop after a signal or if the next step might miss the deadline."""
+        """Measure on held-out text; save and stop after a signal or before the deadline."""
         step, every = state.global_step, self.execution.heldout_steps
         if self.heldout and every and (step % every == 0 or step == state.max_steps):
             self._measure(model, step)
@@ -255,7 +255,9 @@ class StageCallback(TrainerCallback):
 
 
 class Board:
-    """A TensorBoard file, written at once; tensorboardX's own writer has a thread that hangs when the disk is full.
+    """A TensorBoard file, written at once.
+
+    The writer of tensorboardX has a thread that hangs when the disk is full.
 
     Args:
         folder: folder of the file.

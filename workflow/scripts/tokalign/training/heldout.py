@@ -49,7 +49,9 @@ class HeldoutText:
         self.batches: list[list[Window]] = list(batches(parts, BATCH_TOKENS))
 
     def bits_per_byte(self, model: PreTrainedModel, processes: Processes) -> float:
-        """Score the text with a model; all processes take part and get the same value, which may be NaN.
+        """Score the text with a model.
+
+        All processes take part and get the same value, which may be NaN.
 
         Args:
             model: set to evaluation mode during the call. All processes run equally many forward passes, as ZeRO-3 requires.

@@ -1,4 +1,4 @@
-"""The order of the sequences of a stage, and which come from a second corpus that is mixed in."""
+"""The order of a stage's sequences, and which come from a second corpus."""
 
 from __future__ import annotations
 

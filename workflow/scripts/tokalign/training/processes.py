@@ -81,7 +81,9 @@ class Processes:
 
 
 def slurm_address(environment: dict[str, str]) -> tuple[str, int]:
-    """Return where the processes of a Slurm step meet: its first node, and a port from the job and step ids.
+    """Return where the processes of a Slurm step meet: host and port.
+
+    The host is the step's first node; the port follows from the ids of job and step.
 
     Raises:
         ConfigurationError: srun has not set the list of nodes.

@@ -148,7 +148,9 @@ def check_fingerprint(state: Path, expected: dict[str, Any]) -> None:
 
 
 def state_bytes(trained: int, whole: int = 0) -> int:
-    """Return the size of a saved state: a weight and two moments of AdamW for each trained parameter, float32.
+    """Return the size of a saved state in bytes.
+
+    Per trained parameter a weight and two moments of AdamW, float32.
 
     Args:
         trained: parameters that are trained.

@@ -45,14 +45,20 @@ class StageTrainer(Trainer):
             write_json(folder / "loss.json", {"sum": loss, "last_logged": self._globalstep_last_logged})
 
     def _load_rng_state(self, checkpoint: str | None) -> None:
-        """Restore the random state, once the data are in position, and the loss since the last line of metrics."""
+        """Restore the random state and the loss since the last line of metrics.
+
+        This runs once the data are in position.
+        """
         super()._load_rng_state(checkpoint)
         saved = read_json(Path(checkpoint, "loss.json"))
         self._tr_loss += saved["sum"]
         self._globalstep_last_logged = saved["last_logged"]
 
     def trained(self) -> dict[str, torch.Tensor]:
-        """Return the trained parameters by name, in float32 on the CPU; all processes must call this, the first gets them all."""
+        """Return the trained parameters by name, in float32 on the CPU.
+
+        All processes must call this; the first gets them all.
+        """
         own = trained_parameters(self.model)
         if not self.is_deepspeed_enabled:
             return {name: value.detach().cpu().clone() for name, value in own.items()}
@@ -72,7 +78,10 @@ def count_trained(model: nn.Module) -> int:
 
 
 def size_of_state(model: nn.Module, zero: int, precision: str) -> int:
-    """Return the size of a saved state: of trained parameters and, with ZeRO, of all weights in ``precision`` [bytes]."""
+    """Return the size of a saved state [bytes].
+
+    It has the trained parameters and, with ZeRO, all weights in ``precision``.
+    """
     weights = sum(parameter.numel() for parameter in model.parameters()) if zero else 0
     return state_bytes(count_trained(model), weights * (2 if precision == "bfloat16" else 4))
 

@@ -54,7 +54,10 @@ def hatch_of(index: int) -> str:
 
 
 def group_names(table: Table) -> dict[tuple[str, str], str]:
-    """Name the groups of a table by language, and by domain if there are several; the whole first, then sorted."""
+    """Name the groups of a table by language, and by domain if there are several.
+
+    The whole comes first, the others are sorted.
+    """
     keys = {(row["language"], row["domain"]) for row in table}
     domains = {domain for _, domain in keys} - {ALL}
     order = sorted(keys, key=lambda key: (key != (ALL, ALL), key))

@@ -1,4 +1,7 @@
-"""Names of the metrics that figures read, as in the comparison and in words; a renamed metric changes only here."""
+"""Names of the metrics that figures read, as in the comparison and in words.
+
+A renamed metric changes only here.
+"""
 
 from __future__ import annotations
 

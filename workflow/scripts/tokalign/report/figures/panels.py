@@ -1,4 +1,4 @@
-"""Panels of horizontal bars or points, with a row per group and a mark per system, and figures of such panels."""
+"""Panels of horizontal bars or points, a row per group and a mark per system."""
 
 from __future__ import annotations
 
@@ -105,7 +105,9 @@ class Panel:
 
 
 def panel_of(title: str, rows: Sequence[Row], label: str, **options: object) -> Panel:
-    """Return a panel of one metric; its title gives the number of items if it is the same in all rows.
+    """Return a panel of one metric.
+
+    Its title gives the number of items if it is the same in all rows.
 
     Args:
         title: what it shows.

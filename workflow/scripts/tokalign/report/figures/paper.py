@@ -63,7 +63,10 @@ def relative_interval(row: Row) -> tuple[float, float]:
 
 
 def metric_disagreement(comparison: Table) -> Figure:
-    """Draw the change of BLEU, COMET, chrF++ and TER against the source model, a panel per direction and decoding."""
+    """Draw the change of BLEU, COMET, chrF++ and TER against the source model.
+
+    A panel per direction and decoding.
+    """
     needed = (names.BLEU, names.CHRF, names.TER)
     rows = whole(
         [*wanted(comparison, "translation", needed, "metric_disagreement"), *select(comparison, "translation", (names.COMET,))]

@@ -45,7 +45,10 @@ def in_lines(panels: list[Panel], columns: int) -> list[list[Panel]]:
 
 
 def tokenizer_efficiency(comparison: Table) -> Figure:
-    """Draw fertility, bytes per token, and words of several tokens and of one, by language: a bar per tokenizer."""
+    """Draw fertility, bytes per token, and words of several tokens and of one, by language.
+
+    A bar per tokenizer.
+    """
     metrics = (names.FERTILITY, names.BYTES_PER_TOKEN, names.CONTINUED_WORDS, names.SINGLE_TOKEN_WORDS)
     rows = by_language(wanted(comparison, "tokenizers", metrics, "tokenizer_efficiency"))
     blocks = evaluations(rows)
@@ -54,7 +57,10 @@ def tokenizer_efficiency(comparison: Table) -> Figure:
 
 
 def perplexity(comparison: Table) -> Figure:
-    """Draw bits per byte and perplexity per token of a common reference tokenizer, by language: a bar per system."""
+    """Draw bits per byte and perplexity normalized to one tokenizer, by language.
+
+    A bar per system.
+    """
     metrics = (names.BITS_PER_BYTE, names.NORMALIZED_PERPLEXITY)
     rows = by_language(wanted(comparison, "perplexity", metrics, "perplexity"))
     blocks = evaluations(rows)
@@ -66,7 +72,10 @@ def perplexity(comparison: Table) -> Figure:
 
 
 def languages(comparison: Table) -> Figure:
-    """Draw bits per byte by language, linking the source model with models adapted from it: a panel per source model."""
+    """Draw bits per byte by language, linking the source model with models adapted from it.
+
+    A panel per source model.
+    """
     rows = by_language(wanted(comparison, "perplexity", (names.BITS_PER_BYTE,), "languages"))
     shown = [row for row in rows if row["role"] in ("source", "adapted", "published")]
     panels = []

@@ -49,7 +49,9 @@ AXES = (
 
 
 def ratios(comparison: Table, axis: Axis, evaluation: str, heads: dict[Key, Row]) -> dict[Key, list[float]]:
-    """Return the measured ratios to the source model on an axis, one per test set and condition; above 1 is better.
+    """Return the measured ratios to the source model on an axis.
+
+    One per test set and condition; above 1 is better.
 
     Args:
         comparison: the table.

@@ -98,7 +98,9 @@ def systems_of(rows: Iterable[Row]) -> Systems:
 
 
 def systems_in(rows: Iterable[Row], comparison: Table) -> Systems:
-    """Return the systems of some rows, each with its place in the whole comparison, so that it always looks the same.
+    """Return the systems of some rows, each with its place in the whole comparison.
+
+    So each looks the same in all panels and figures.
 
     Args:
         rows: rows of a figure, either of tokenizers or of models.
@@ -255,7 +257,10 @@ def direction(rows: Iterable[Row]) -> str:
 
 
 def axis_label(rows: Sequence[Row], name: str) -> str:
-    """Return an axis label: the quantity, its unit if the name lacks it, and the better direction on a second line."""
+    """Return an axis label: the quantity, its unit, and the better direction.
+
+    The unit is left out if the name has it; the direction is on a second line.
+    """
     measured = [row for row in rows if row["origin"] != PUBLISHED]
     units = {row["unit"] for row in measured or rows if row["unit"]}
     unit = units.pop() if len(units) == 1 else ""

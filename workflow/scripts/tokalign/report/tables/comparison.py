@@ -54,7 +54,10 @@ def run_rows(comparisons: Sequence[Mapping[str, Any]]) -> tuple[list[str], list[
 
 
 def whole(rows: Sequence[Row]) -> list[Row]:
-    """Return the rows of each data set and condition as a whole: language and domain ``all``, or the only group."""
+    """Return the rows of each data set and condition as a whole.
+
+    These have language and domain ``all``, or are the only group.
+    """
     place = ("evaluation", "suite", "dataset", "condition", "origin")  # a published row hides no measured one
     summed = {tuple(row[key] for key in place) for row in rows if row["language"] == ALL}
     return [row for row in rows if row["language"] == ALL or tuple(row[key] for key in place) not in summed]
@@ -92,7 +95,10 @@ def value_text(row: Mapping[str, Any]) -> str:
 
 
 def side_by_side(comparisons: Sequence[Mapping[str, Any]]) -> tuple[list[str], list[Row]]:
-    """Return the table to read first: a row per metric of a whole data set, a column per system, with ``n`` and intervals."""
+    """Return the table to read first: a row per metric, a column per system.
+
+    Each metric is of a whole data set; cells hold intervals, and a column ``n``.
+    """
     systems: dict[str, None] = {}
     table: dict[tuple[Any, ...], Row] = {}
     for comparison in comparisons:

@@ -40,7 +40,9 @@ def caption(folder: str | Path, name: str) -> str:
 
 
 def write_table(folder: str | Path, name: str, about: str, columns: Sequence[str], rows: Sequence[Row]) -> None:
-    """Write a table as ``name.csv``, ``.md``, ``.tex`` and ``.html``; columns empty in all rows are in the CSV only.
+    """Write a table as ``name.csv``, ``.md``, ``.tex`` and ``.html``.
+
+    Columns empty in all rows are only in the CSV file.
 
     Args:
         folder: folder for the files.
