@@ -44,7 +44,7 @@ rule all:
 
 
 rule fetched:
-    """Only what comes from the network, to be run on a machine that has it."""
+    """Only the downloads, to be run on a machine with network access."""
     input:
         study.fetched_files(),
         evaluations.fetched_files(),

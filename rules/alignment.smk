@@ -1,8 +1,8 @@
-# REQUIRED INPUTS  TOKENIZER and VOCABULARY of both sides, and VECTORS of both where a method reads them
+# REQUIRED INPUTS  TOKENIZER and VOCABULARY of both sides, and VECTORS of both if a method reads them
 # OUTPUTS          ALIGNMENT_MATRIX    the sparse matrix A: source tokens and weights of each target token
 #                  ALIGNMENT_TABLE     how each target token was found
-#                  ALIGNMENT_REPORT    the same for people
-#                  ALIGNMENT_EXPORT    the original TokAlign's format; only where it is asked for by its path
+#                  ALIGNMENT_REPORT    the same for readers
+#                  ALIGNMENT_EXPORT    the original TokAlign's format; made only if its path is requested
 
 
 rule align_vocabularies:
@@ -33,7 +33,7 @@ rule align_vocabularies:
         vectors=options("source_vectors", "target_vectors"),
         content=settings.alignment_content,
         version=VERSIONS["alignment"],
-    # Each thread has a BLAS of its own: matrix products that wait for each other would leave cores idle.
+    # Each thread has its own BLAS: matrix products that wait for each other would leave cores idle.
     shell:
         'OPENBLAS_NUM_THREADS=1 OMP_NUM_THREADS=1 MKL_NUM_THREADS=1 python "$SCRIPTS"/alignment/align_vocabularies.py'
         " --source-tokenizer {input.source_tokenizer:q} --source-vocabulary {input.source_vocabulary:q}"
@@ -43,7 +43,7 @@ rule align_vocabularies:
 
 
 rule export_alignment:
-    """An alignment as the original TokAlign writes it: the source token of greatest weight for each target token."""
+    """An alignment in the format of the original TokAlign: the source token of largest weight for each target token."""
     input:
         paths.ALIGNMENT_MATRIX,
     output:

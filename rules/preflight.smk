@@ -1,21 +1,21 @@
-# Before the first job: `snakemake --profile ... preflight`. It depends on no result and makes none.
+# Before the first job: `snakemake --profile ... preflight`. It needs and makes no results.
 #
 # REQUIRED INPUTS  none
 # OUTPUTS          none
 
 
 rule preflight:
-    """Access to models and data sets, disk, memory and the cluster are checked, and the plan is printed; nothing is made."""
+    """Check access to models and data sets, disk, memory and the cluster, and print the plan; nothing is made."""
     log:
         "logs/preflight.log",
-    retries: 0  # what it finds does not change by itself
+    retries: 0  # its findings do not change by themselves
     localrule: True
     conda:
         "../envs/data.yaml"
     params:
         settings=lambda w: preflight.settings(workflow, study, evaluations, jobs, rule_name),
         offline="--offline" if OFFLINE else "",
-    # The settings are as long as the study is large, and an argument may be 128 kB long.
+    # The settings grow with the study, and an argument is limited to 128 kB.
     shell:
         'HF_HUB_OFFLINE=0 python "$SCRIPTS"/preflight/preflight.py --settings - {params.offline}'
         " 2>&1 <<< {params.settings:q} | tee {log:q}"

@@ -1,14 +1,14 @@
 # REQUIRED INPUTS  SUITE_RESULT, TOKENIZER_RESULT, ALIGNMENT_SCORES, ALIGNMENT_REPORT, COMPARISON, ADAPTED
-# OUTPUTS          TABLE      each result as CSV, Markdown, LaTeX and a page that can be searched
+# OUTPUTS          TABLE      each result as CSV, Markdown, LaTeX and a searchable page
 #                  SUMMARY    five lines for each adapted model
-#                  FIGURE     SVG, PNG and PDF, from a table alone; `snakemake --report results/report.html` shows all of it
+#                  FIGURE     SVG, PNG and PDF, from a table alone; `snakemake --report results/report.html` shows everything
 
 from tokalign.report.figures.sources import SOURCES
 from tokalign.report.tables.names import TABLES
 
 
 rule make_tables:
-    """All results as tables: CSV, Markdown, LaTeX, and pages that can be searched."""
+    """All results as tables: CSV, Markdown, LaTeX, and searchable pages."""
     input:
         unpack(lambda w: evaluations.tabled()),
     output:
@@ -36,7 +36,7 @@ rule make_tables:
         benchmarks=paths.BENCHMARKS,
         folder=lambda w, output: os.path.dirname(output[0]),
         version=VERSIONS["tables"],
-    # The list of results is as long as the study is large, and an argument may be 128 kB long.
+    # The list of results grows with the study, and an argument is limited to 128 kB.
     shell:
         'python "$SCRIPTS"/report/make_tables.py --results - --benchmarks {params.benchmarks:q} --folder {params.folder:q}'
         ' --captions "$SCRIPTS"/../../report/tables 2>&1 <<< {params.results:q} | tee {log:q}'

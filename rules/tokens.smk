@@ -1,6 +1,6 @@
 # REQUIRED INPUTS  CORPUS_TEXT, TOKENIZER
-# OUTPUTS          TOKENS    token ids of a text shard; the only tokenization there is
-#                  BLOCKS    training blocks of one length, BLOCKS_MANIFEST beside them
+# OUTPUTS          TOKENS    token ids of a text shard; the only place where text is tokenized
+#                  BLOCKS    training blocks of one length, with BLOCKS_MANIFEST
 
 
 rule tokenize_shard:

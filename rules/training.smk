@@ -1,11 +1,11 @@
-# REQUIRED INPUTS  INITIALIZED or the stage before, BLOCKS, TOKENS of the validation split; of a stage with train: new_rows the
-#                  ALIGNMENT_TABLE
+# REQUIRED INPUTS  INITIALIZED or the stage before, BLOCKS, TOKENS of the validation split; ALIGNMENT_TABLE for a stage with
+#                  train: new_rows
 # OUTPUTS          ADAPTED    the checkpoint of a stage
 #
-# The state of a running stage is kept under work/, which Snakemake does not delete when a job ends early. How a stage runs (as
-# against what it computes) stands under resources, because these do not make a finished stage run again. On several nodes the job
-# is one that starts its processes itself (mpi, in the words of the Slurm plugin). The traps let the trainer save its
-# state and say so when a signal goes to the whole process group (Ctrl-C, scancel): bash waits for it, and tee stays.
+# The state of a running stage is under work/, which Snakemake does not delete when a job ends early. How a stage runs (as opposed
+# to what it computes) is given as resources, because these do not make a finished stage run again. On several nodes the job
+# starts its processes itself (mpi, in the words of the Slurm plugin). The traps let the trainer save its state and report it
+# when a signal goes to the whole process group (Ctrl-C, scancel): bash waits for it, and tee keeps running.
 
 
 rule train_stage:

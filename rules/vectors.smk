@@ -1,6 +1,6 @@
-# REQUIRED INPUTS  TOKENS of the training shards; a local file, where vectors are imported
-# OUTPUTS          COOCCURRENCES    for GloVe
-#                  VECTORS          of the tokens of one tokenizer, OBJECTIVE beside them
+# REQUIRED INPUTS  TOKENS of the training shards; a local file, if vectors are imported
+# OUTPUTS          COOCCURRENCES    counts for GloVe
+#                  VECTORS          vectors of the tokens of one tokenizer, with OBJECTIVE
 
 
 rule count_cooccurrences:
@@ -60,7 +60,7 @@ rule train_glove_vectors:
 
 
 rule train_fasttext_vectors:
-    """The same by fastText, from the text itself; on one thread unless the settings say otherwise, so that it can be repeated."""
+    """fastText vectors of one tokenizer's vocabulary, from the text itself; reproducible on one thread, the default."""
     input:
         shards=lambda w: study.train_shards(w.corpus, w.tokenizer),
         info=paths.TOKENIZER_INFO,
@@ -88,7 +88,7 @@ rule train_fasttext_vectors:
 
 
 rule import_vectors:
-    """Vectors that were trained elsewhere, from a local file in GloVe's text format; tokens are counted in the corpus."""
+    """Vectors trained elsewhere, from a local file in GloVe's text format; tokens are counted in the corpus."""
     input:
         text=lambda w: ancient(config["vectors"][w.vectors]["imported"]["files"][w.tokenizer]),
         shards=lambda w: study.train_shards(w.corpus, w.tokenizer),

@@ -1,1 +1,1 @@
-"""What the rules look up: the only Python that knows results/ and the configuration together."""
+"""Look-ups of the rules: the only Python that knows both results/ and the configuration."""

@@ -1,4 +1,4 @@
-"""The evaluations of a study as files: which models each suite measures on what, and what their results are compared with."""
+"""The evaluations of a study as files: models and data of each suite, and the comparisons of results."""
 
 from __future__ import annotations
 
@@ -15,11 +15,11 @@ from plan import paths
 from plan.study import Block, Study, unique
 
 ROLES = {"source": "source", "initialized": "initialized", "baselines": "baseline", "stages": "stage", "adapted": "adapted"}
-"""Kinds of checkpoints that a suite may measure, and the role of each in the comparison."""
+"""Role in the comparison of each kind of checkpoint that a suite may measure."""
 
 
 class Evaluations:
-    """What is measured for the experiments of a study."""
+    """The measurements for the experiments of a study."""
 
     def __init__(self, study: Study):
         """Keep the study."""
@@ -33,10 +33,10 @@ class Evaluations:
     # ---- models ----
 
     def checkpoint_names(self, checkpoint: str) -> dict[str, Any]:
-        """Return the names that a checkpoint is made of, and its tokenizer.
+        """Return the names in a checkpoint's path, and its tokenizer.
 
         Args:
-            checkpoint: its path below results/.
+            checkpoint: path below results/.
         """
         names = paths.checkpoint_names(checkpoint)
         return {"tokenizer": self.study.own_tokenizer(names["model"]), **names}
@@ -46,13 +46,13 @@ class Evaluations:
         return paths.TOKENIZER.of(self.checkpoint_names(checkpoint))
 
     def reference_tokenizer(self, evaluation: str, checkpoint: str) -> str:
-        """Return the tokenizer whose tokens the normalized perplexity counts."""
+        """Return the tokenizer that normalizes perplexity."""
         chosen = self.suite(evaluation, "perplexity")["reference_tokenizer"]
         own = self.study.own_tokenizer(self.checkpoint_names(checkpoint)["model"])
         return paths.TOKENIZER.of(tokenizer=chosen or own)
 
     def checkpoints(self, run: Run, kinds: list[str]) -> list[str]:
-        """Return the checkpoints of some kinds (``ROLES``) that a run has, as paths below results/."""
+        """Return a run's checkpoints of the given kinds (``ROLES``), as paths below results/."""
         study = self.study
         trained = [study.adapted(run, stage) for stage in study.stages(run.recipe)]
         made = {
@@ -67,21 +67,21 @@ class Evaluations:
     # ---- data ----
 
     def corpus(self, evaluation: str) -> str:
-        """Return the name of the corpus whose held-out text is measured on."""
+        """Return the name of the corpus with the held-out text."""
         return self.study.config["evaluations"][evaluation]["corpus"]
 
     def testsets(self, evaluation: str, suite: str) -> list[str]:
-        """Return the names of the test sets that a suite reads; none where the evaluation does not include it."""
+        """Return the names of the test sets of a suite; none if the evaluation does not include it."""
         block = self.suite(evaluation, suite) or {}
         named = [*block.get("testsets", []), *(direction["testset"] for direction in block.get("directions", []))]
         return unique([*named, *([block["testset"]] if block.get("testset") else [])])
 
     def testset_items(self, evaluation: str, suite: str) -> list[str]:
-        """Return the items of the test sets that a suite reads."""
+        """Return the items of the test sets of a suite."""
         return [paths.TESTSET.of(testset=name) for name in self.testsets(evaluation, suite)]
 
     def prompts(self, evaluation: str) -> str:
-        """Return what models continue: the items of a test set, or else the held-out text."""
+        """Return the file of prompts to continue: the items of a test set, or else the held-out text."""
         items = self.testset_items(evaluation, "generation")
         return items[0] if items else paths.DOCUMENTS.of(evaluation=evaluation)
 
@@ -91,15 +91,15 @@ class Evaluations:
         return frozenset(name for file in files for name in task_names(file))
 
     def harness_tasks(self, evaluation: str) -> list[str]:
-        """Return the names of the tasks that come with the harness; the data of the user's own are local files."""
+        """Return the tasks that come with the harness; data of the user's own tasks are local files."""
         return sorted(set(self.suite(evaluation, "tasks")["names"]) - self.own_tasks(evaluation))
 
     def fetched_tasks(self, evaluation: str) -> list[str]:
-        """Return the folder of the data of the harness's tasks, if the evaluation has such tasks."""
+        """Return the data folder of the harness's tasks, if the evaluation has such tasks."""
         return [paths.FETCHED_TASKS.of(evaluation=evaluation)] if self.harness_tasks(evaluation) else []
 
     def task_files(self, evaluation: str) -> list[str]:
-        """Return the files of the user's own tasks and of their data."""
+        """Return the files of the user's own tasks and their data."""
         folder = self.suite(evaluation, "tasks")["include"]
         if not folder:
             return []
@@ -108,7 +108,7 @@ class Evaluations:
         return [str(path) for path in sorted(own | data)]
 
     def fetched_files(self) -> list[str]:
-        """Return what the fetch rules bring for the suites: test sets and data of tasks."""
+        """Return what the fetch rules download for the suites: test sets and task data."""
         found: list[str] = []
         for evaluation in unique(run.evaluation for run in self.study.runs):
             names = unique(
@@ -156,9 +156,10 @@ class Evaluations:
         )
 
     def comparison_entries(self, evaluation: str) -> list[dict[str, Any]]:
-        """Return the results of an evaluation, each with its role and the result of the source model that it is compared with.
+        """Return the results of an evaluation, each with its role and the source model's result as its baseline.
 
-        A new tokenizer is compared with those of all models that get it; what is compared does not stand alone as well.
+        A new tokenizer is compared with the own tokenizers of all models that get it; a compared result has no other entry
+        without a baseline.
         """
         entries: dict[tuple[str, str | None], dict[str, Any]] = {}
 
@@ -186,15 +187,15 @@ class Evaluations:
         return [entry for (path, baseline), entry in entries.items() if baseline or path not in compared]
 
     def compared_results(self, evaluation: str) -> list[str]:
-        """Return the results that take part in the comparison of an evaluation."""
+        """Return the results in the comparison of an evaluation."""
         return unique(entry["path"] for entry in self.comparison_entries(evaluation))
 
     def compared_items(self, evaluation: str) -> list[str]:
-        """Return the items of the results that take part in the comparison of an evaluation."""
+        """Return the items of the results in the comparison of an evaluation."""
         return [str(Path(path).with_suffix(".parquet")) for path in self.compared_results(evaluation)]
 
     def tabled(self) -> dict[str, list[str]]:
-        """Return what the tables are made from, by kind; these are the options of make_tables."""
+        """Return the results for the tables by kind; these are the options of make_tables."""
         return {
             "perplexity": self.suite_results("perplexity"),
             "tokenizers": self.tokenizer_results(),
@@ -209,6 +210,6 @@ class Evaluations:
         return unique(paths.COMPARISON.of(evaluation=run.evaluation) for run in self.study.runs)
 
     def figures(self) -> list[str]:
-        """Return the names of the figures that the evaluations have the results for."""
+        """Return the names of the figures for which the evaluations have results."""
         used = unique(run.evaluation for run in self.study.runs)
         return figures_of(self.study.config["evaluations"][name] for name in used)

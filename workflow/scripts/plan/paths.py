@@ -1,6 +1,6 @@
-"""Every path under results/, once: a pattern of names, from names to a path and back.
+"""Every path under results/, as a pattern that turns names into a path and back.
 
-A path holds exactly the names that its content depends on, so that experiments share all they can.
+A path holds exactly the names that its content depends on, so that experiments share results where possible.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from string import Formatter
 from typing import Any
 
 NAME = r"(?:[A-Za-z0-9._]|-(?!-))+"
-"""A name of a block in a path: two names are joined by two hyphens, so a name has none of these."""
+"""A name of a block in a path: two hyphens join names, so a name has no two hyphens in a row."""
 WILDCARDS = {
     **dict.fromkeys(
         ("corpus", "source", "model", "tokenizer", "source_tokenizer", "target_tokenizer", "vectors", "alignment", "recipe", "stage",
@@ -28,25 +28,25 @@ WILDCARDS = {
     "figure": r"\w+",
     "format": "[a-z]+",
 }  # fmt: skip
-"""What may stand for each wildcard; ``checkpoint`` follows below."""
+"""Regular expression of each wildcard; ``checkpoint`` follows below."""
 
 
 class Pattern(str):
-    """A path with names in braces, such as ``results/models/{model}/hf``. Rules use it as it is, as text."""
+    """A path with names in braces, such as ``results/models/{model}/hf``. Rules use it unchanged, as text."""
 
     __slots__ = ()
 
     @property
     def wildcards(self) -> list[str]:
-        """Return the names of the braces, in their order."""
+        """Return the names in braces, in order."""
         return [name for _, name, _, _ in Formatter().parse(self) if name]
 
     def of(self, names: Mapping[str, Any] | None = None, /, **more: Any) -> str:
-        """Return the path of some names; it may be given more names than it has braces.
+        """Return the path for some names; names without a brace are ignored.
 
         Args:
-            names: by brace, such as the wildcards of a rule.
-            more: further names, which come first.
+            names: values by name in braces, such as the wildcards of a rule.
+            more: further names, which take precedence.
 
         Raises:
             KeyError: a brace has no name.
@@ -54,14 +54,14 @@ class Pattern(str):
         return self.format_map({**dict(names.items() if names is not None else ()), **more})
 
     def where(self, **some: str) -> Pattern:
-        """Return the pattern with some braces filled in, such as ``tokenizer="{source_tokenizer}"``; the others stay."""
+        """Return the pattern with some braces replaced, such as ``tokenizer="{source_tokenizer}"``; the others stay."""
         return Pattern(self.format_map({name: some.get(name, f"{{{name}}}") for name in self.wildcards}))
 
     def names(self, path: str) -> dict[str, str]:
-        """Return the names that a path is made of.
+        """Return the names in a path.
 
         Raises:
-            ValueError: it is not a path of this pattern.
+            ValueError: the path does not match this pattern.
         """
         expression = ""
         for literal, name, _, _ in Formatter().parse(self):
@@ -75,7 +75,7 @@ class Pattern(str):
         return match.groupdict()
 
     def matches(self, path: str) -> bool:
-        """Return whether a path is one of this pattern."""
+        """Return whether a path matches this pattern."""
         try:
             self.names(path)
         except ValueError:
@@ -84,7 +84,7 @@ class Pattern(str):
 
     @property
     def key(self) -> str:
-        """Return the part that tells its files apart, such as ``{corpus}/{tokenizer}/{vectors}``."""
+        """Return the part that distinguishes its files, such as ``{corpus}/{tokenizer}/{vectors}``."""
         parts = [part for part in PurePosixPath(self).parts if "{" in part]
         if not parts:
             return PurePosixPath(self).stem
@@ -98,16 +98,16 @@ BENCHMARKS = "logs/benchmarks"
 
 
 def log(rule: str, made: Pattern) -> str:
-    """Return the log file of a rule that makes files of a pattern."""
+    """Return the log file of a rule whose outputs match a pattern."""
     return f"logs/{rule}/{made.key}.log"
 
 
 def benchmark(rule: str, made: Pattern) -> str:
-    """Return the file with time and memory of a rule that makes files of a pattern."""
+    """Return the benchmark file (time and memory) of a rule whose outputs match a pattern."""
     return f"{BENCHMARKS}/{rule}/{made.key}.tsv"
 
 
-# ---- what the network brings ----
+# ---- downloads ----
 
 FETCHED_WHEEL = Pattern("results/fetched/wheels/{wheel}")
 FETCHED_HUB = Pattern("results/fetched/hub/{kind}/{name}")
@@ -145,7 +145,7 @@ FITTED = Pattern("results/fitted/{model}--{tokenizer}/{corpus}/{alignment}/rows.
 INITIALIZED = Pattern("results/initialized/{model}--{tokenizer}/{corpus}/{alignment}")
 ADAPTED = Pattern("results/adapted/{model}--{tokenizer}/{corpus}/{alignment}/{recipe}/s{seed}/{stage}")
 STATE = Pattern(ADAPTED.replace("results/", "work/", 1))
-"""The working folder of a stage that is not finished; not under results/, so that Snakemake does not remove it."""
+"""Working folder of an unfinished stage; not under results/, so that Snakemake does not remove it."""
 
 # ---- evaluation ----
 
@@ -154,7 +154,7 @@ TESTSET_MANIFEST = Pattern("results/testsets/{testset}/manifest.json")
 DOCUMENTS = Pattern("results/evaluations/{evaluation}/documents.parquet")
 TASKS = Pattern("results/evaluations/{evaluation}/tasks.json")
 CHECKPOINT = Pattern("results/{checkpoint}")
-"""Any model; ``{checkpoint}`` is its path below results/, which is also that of its result below the suite."""
+"""Any model; ``{checkpoint}`` is its path below results/, and also the path of its result below the suite."""
 SUITE_RESULT = Pattern("results/evaluations/{evaluation}/{suite}/{checkpoint}.json")
 SUITE_ITEMS = Pattern("results/evaluations/{evaluation}/{suite}/{checkpoint}.parquet")
 TOKENIZER_RESULT = Pattern("results/evaluations/{evaluation}/tokenizers/{tokenizer}.json")
@@ -164,7 +164,7 @@ ALIGNMENT_SCORES = Pattern(
 )
 COMPARISON = Pattern("results/evaluations/{evaluation}/comparison.json")
 
-# ---- what people look at ----
+# ---- tables, figures, summary ----
 
 TABLES = "results/tables"
 TABLE = Pattern("results/tables/{table}.{format}")
@@ -181,18 +181,18 @@ WILDCARDS["checkpoint"] = "|".join(
 
 
 def checkpoint_of(path: str) -> str:
-    """Return how the path of a model is written in that of its results."""
+    """Return a model's path as it appears in the paths of its results."""
     return path.removeprefix("results/")
 
 
 def checkpoint_names(checkpoint: str) -> dict[str, Any]:
-    """Return the names that a checkpoint is made of, with ``stage``: that of a recipe, ``source`` or ``initialized``.
+    """Return the names in a checkpoint's path, with ``stage``: a recipe's stage, ``source`` or ``initialized``.
 
     Args:
         checkpoint: path below results/.
 
     Raises:
-        ValueError: it is none of ``CHECKPOINTS``.
+        ValueError: the path matches none of ``CHECKPOINTS``.
     """
     path = f"results/{checkpoint}"
     if MODEL.matches(path):

@@ -1,4 +1,4 @@
-"""What preflight is told of a study and of the profile: what will be fetched, written and trained, and where."""
+"""Settings of the preflight from study and profile: what will be fetched, written and trained, and where."""
 
 from __future__ import annotations
 
@@ -17,16 +17,16 @@ from plan.resources import Jobs, Profile
 from plan.study import Study, unique
 
 COMPRESSED = 0.5
-"""Bytes of text in Parquet files for a byte of text."""
+"""Bytes in Parquet files per byte of text."""
 ALL_THREADS = 100_000
-"""Cores of a dry run, so that no rule is planned with fewer threads than it asks for."""
+"""Cores of a dry run, so that no rule is planned with fewer threads than it requests."""
 
 
 def dry_run_command(typed: list[str], own: str) -> list[str]:
-    """Return the command that was typed as a dry run of everything else.
+    """Return the typed command as a dry run without the rule preflight.
 
     Args:
-        typed: its words after ``snakemake``.
+        typed: words after ``snakemake``.
         own: name of the rule preflight.
     """
     words = [word for word in typed if word not in (own, "--quiet", "-q")]
@@ -34,9 +34,9 @@ def dry_run_command(typed: list[str], own: str) -> list[str]:
 
 
 def network_sources(study: Study, evaluations: Evaluations) -> list[dict[str, str]]:
-    """Return what the fetch rules bring: path, kind, name and revision of each.
+    """Return path, kind, name and revision of each download.
 
-    Which data sets tasks need is known to the harness alone; resolve_tasks checks their names.
+    Only the harness knows which data sets tasks need; resolve_tasks checks their names.
     """
     sources = []
 
@@ -63,7 +63,7 @@ def network_sources(study: Study, evaluations: Evaluations) -> list[dict[str, st
 
 
 def planned_files(study: Study, jobs: Jobs) -> list[dict[str, Any]]:
-    """Return the larger things that the experiments will write, with what their size follows from; see ``preflight/checks.py``."""
+    """Return the larger outputs of the experiments with what determines their size; see ``preflight/checks.py``."""
     files: dict[str, dict[str, Any]] = {}
 
     def add(path: str | Path, **size: Any) -> None:
@@ -97,7 +97,7 @@ def planned_files(study: Study, jobs: Jobs) -> list[dict[str, Any]]:
 
 
 def planned_trainings(study: Study) -> list[dict[str, Any]]:
-    """Return all stages of all runs: path, names, block of the stage, tokens of a sequence."""
+    """Return all stages of all runs: path, names, block of the stage, tokens per sequence."""
     names = ("experiment", "model", "tokenizer", "recipe")
     return [
         {
@@ -112,7 +112,7 @@ def planned_trainings(study: Study) -> list[dict[str, Any]]:
 
 
 def partitions(file: str | Path | None) -> dict[str, int]:
-    """Return the partitions in a profile's file and how many GPUs a job may have there."""
+    """Return the partitions in a profile's file and the most GPUs per job there."""
     if not file:
         return {}
     listed = yaml.safe_load(Path(file).read_text(encoding="utf-8"))["partitions"]
@@ -120,11 +120,11 @@ def partitions(file: str | Path | None) -> dict[str, int]:
 
 
 def site(workflow: Any, profile: Profile) -> dict[str, Any]:
-    """Return what is known of where the jobs run.
+    """Return the profile's description of where the jobs run.
 
     Args:
-        workflow: Snakemake's.
-        profile: what it sets.
+        workflow: Snakemake's workflow.
+        profile: values set by the profile.
     """
     memory = profile.resource("train_stage", "mem_mb")
     return {
@@ -140,14 +140,14 @@ def site(workflow: Any, profile: Profile) -> dict[str, Any]:
 
 
 def settings(workflow: Any, study: Study, evaluations: Evaluations, jobs: Jobs, name_of: Callable[[str], str]) -> str:
-    """Return all that preflight reads, as JSON; it grows with the study.
+    """Return all settings of preflight as JSON; they grow with the study.
 
     Args:
-        workflow: Snakemake's.
+        workflow: Snakemake's workflow.
         study: the experiments.
-        evaluations: those of the study.
-        jobs: what they ask for.
-        name_of: gives a rule's name in the workflow that runs.
+        evaluations: evaluations of the study.
+        jobs: estimates for the jobs.
+        name_of: returns a rule's name in the running workflow.
     """
     return canonical(
         {

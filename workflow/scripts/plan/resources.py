@@ -1,7 +1,7 @@
-"""What jobs ask for: memory, time, threads and GPUs, estimated from the sizes of models, vocabularies and corpora.
+"""Resources of jobs: memory, time, threads and GPUs, estimated from sizes of models, vocabularies and corpora.
 
-Sizes are known when the files that state them are there. A plan that is made before shows the values for unknown sizes; Snakemake
-asks again when a job starts. Nothing of it makes a rule run again. A profile or ``--set-resources`` states other values.
+Sizes are known once the files that state them exist. A plan made earlier shows the values for unknown sizes; Snakemake asks again
+when a job starts. None of this makes a rule run again. A profile or ``--set-resources`` overrides the values.
 """
 
 from __future__ import annotations
@@ -19,17 +19,17 @@ from plan.evaluations import Evaluations
 from plan.study import Study
 
 LONGEST_TRAINING_JOB = 1440
-"""Minutes; a longer training goes on in the next job. The profile may state another limit."""
+"""Limit of a training job in minutes; a longer training continues in the next job. The profile may set another limit."""
 THREADS_OF_A_PROCESS = 8
-"""Of each process that trains."""
+"""Threads of each training process."""
 
 
 def memory(otherwise: int, estimate: Callable[[Any], float | None] | None = None) -> Callable[[Any, int], int]:
-    """Return a resource function: MB, twice as much at each further attempt, as a job that ran out of it is tried again.
+    """Return a resource function: MB, doubled at each retry, as a job may run out of memory.
 
     Args:
-        otherwise: MB where a size is not known.
-        estimate: of the wildcards; MB, or ``None`` where a size is not known.
+        otherwise: MB if a size is unknown.
+        estimate: function of the wildcards; MB, or ``None`` if a size is unknown.
     """
 
     def asked(wildcards: Any, attempt: int) -> int:
@@ -40,11 +40,11 @@ def memory(otherwise: int, estimate: Callable[[Any], float | None] | None = None
 
 
 def runtime(otherwise: int, estimate: Callable[[Any, int], float | None] | None = None) -> Callable[[Any, int, int], int]:
-    """Return a resource function: minutes, longer by as much at each further attempt.
+    """Return a resource function: minutes, increased by the same amount at each further attempt.
 
     Args:
-        otherwise: minutes where a size is not known.
-        estimate: of the wildcards and the threads; hours, or ``None`` where a size is not known.
+        otherwise: minutes if a size is unknown.
+        estimate: function of the wildcards and the threads; hours, or ``None`` if a size is unknown.
     """
 
     def asked(wildcards: Any, attempt: int, threads: int) -> int:
@@ -54,21 +54,21 @@ def runtime(otherwise: int, estimate: Callable[[Any, int], float | None] | None 
 
 
 def first_runtime(otherwise: int, hours: float | None) -> int:
-    """Return the minutes to ask for, for an estimate in hours."""
+    """Return the minutes to request for an estimate in hours."""
     return otherwise if hours is None else estimates.asked_minutes(hours)
 
 
 def stated(path: str) -> Any:
-    """Return the content of a JSON file that an earlier rule makes, or ``None`` before that."""
+    """Return the content of a JSON file of an earlier rule, or ``None`` without the file."""
     return read_json(Path(path)) if Path(path).exists() else None
 
 
 class Profile:
-    """What the profile or the command line sets for rules; the one place that asks Snakemake's internals for it.
+    """Resources set for rules by the profile or the command line; the only reader of Snakemake's internals.
 
     Args:
         settings: ``workflow.resource_settings``.
-        name_of: gives a rule's name in the workflow that runs, which may use this one as a module with a prefix.
+        name_of: returns a rule's name in the running workflow, which may use this one as a module with a prefix.
     """
 
     def __init__(self, settings: Any, name_of: Callable[[str], str] = str):
@@ -78,7 +78,7 @@ class Profile:
         self.defaults: Mapping[str, Any] = settings.default_resources or {}
 
     def resource(self, rule: str, name: str) -> str | None:
-        """Return the value of a resource of a rule as text, or ``None`` where none is set."""
+        """Return the value of a resource of a rule as text, or ``None`` if none is set."""
         return self._text(self.of_rules.get(self.name_of(rule), {}), name)
 
     def default(self, name: str) -> str | None:
@@ -86,7 +86,7 @@ class Profile:
         return self._text(self.defaults, name)
 
     def gpu_model(self, rule: str) -> str | None:
-        """Return the model of the GPU for a rule: ``gpu_model: h100``, or the middle of ``gres: gpu:h100:1``."""
+        """Return the GPU model of a rule: ``gpu_model: h100``, or the middle of ``gres: gpu:h100:1``."""
         parts = (self.resource(rule, "gres") or "").split(":")
         return self.resource(rule, "gpu_model") or (parts[1] if len(parts) == 3 else None)
 
@@ -102,24 +102,24 @@ class Jobs:
 
     Args:
         study: the experiments.
-        evaluations: those of the study.
-        profile: what it sets.
+        evaluations: evaluations of the study.
+        profile: values set by the profile.
     """
 
     def __init__(self, study: Study, evaluations: Evaluations, profile: Profile):
-        """Keep what is asked."""
+        """Store the arguments."""
         self.study, self.evaluations, self.profile = study, evaluations, profile
         self.config = study.config
 
     # ---- sizes ----
 
     def model_size(self, model: str) -> estimates.ModelSize | None:
-        """Return the size of a model, if its files are there."""
+        """Return the size of a model, if its files exist."""
         info = stated(paths.MODEL_INFO.of(model=model))
         return None if info is None else estimates.ModelSize.of(info)
 
     def vocabulary_size(self, tokenizer: str) -> int | None:
-        """Return the number of ids of a tokenizer, or of one to be trained the number that is asked for, if known."""
+        """Return the number of ids of a tokenizer, if known; for one to be trained, the configured number."""
         info = stated(paths.TOKENIZER_INFO.of(tokenizer=tokenizer))
         if info is not None:
             return info["size"]
@@ -131,7 +131,7 @@ class Jobs:
         return size and size.with_rows(self.vocabulary_size(tokenizer) or size.rows)
 
     def corpus_tokens(self, corpus: str) -> int | None:
-        """Return the tokens of a corpus of which the configuration states the bytes, by a usual tokenizer."""
+        """Return the tokens of a corpus under a usual tokenizer, if the configuration states its bytes."""
         block = self.config["corpora"][corpus]
         sources = [source.get("max_bytes") for source in block["sources"].values()]
         size = block["byte_budget"] or (None if None in sources else sum(sources))
@@ -165,7 +165,7 @@ class Jobs:
         return path.stat().st_size if path.exists() else None
 
     def _compared(self, names: Any) -> tuple[int, int, int] | None:
-        """Return the tokens on both sides of an alignment, and the numbers that are compared for each."""
+        """Return the tokens on both sides of an alignment, and the numbers compared per token."""
         sizes = [self.vocabulary_size(names.source_tokenizer), self.vocabulary_size(names.target_tokenizer)]
         if None in sizes:
             return None
@@ -222,7 +222,7 @@ class Jobs:
         return size and estimates.evaluation_memory_mb(size)
 
     def perplexity_hours(self, names: Any, threads: int) -> float | None:
-        """Return the time of the suite perplexity; each group of documents is taken to be full."""
+        """Return the time of the suite perplexity; each group of documents is assumed to be full."""
         size, block = self._checkpoint_size(names), self.config["evaluations"][names.evaluation]
         sources = self.config["corpora"][block["corpus"]]["sources"].values()
         groups = len({(source["language"], source["domain"]) for source in sources})
@@ -244,7 +244,7 @@ class Jobs:
     # ---- training ----
 
     def _stage_cost(self, names: Any) -> tuple[estimates.ModelSize, estimates.Stage] | None:
-        """Return the model as it is trained and what the stage makes of it."""
+        """Return the size of the trained model and the cost settings of the stage."""
         size = self.adapted_size(names.model, names.tokenizer)
         block = self.study.recipe(names.recipe)["block"]
         return size and (size, estimates.Stage.of(self._stage(names), block))
@@ -258,18 +258,18 @@ class Jobs:
         return cost and estimates.training_memory_mb(*cost)
 
     def stage_minutes(self, names: Any, threads: int) -> int:
-        """Return the minutes of a job that trains, the same at each attempt: the next one continues and does not start again."""
+        """Return the minutes of a training job, equal at each attempt, as the next one continues."""
         cost = self._stage_cost(names)
         hours = cost and estimates.training_hours(*cost, self.profile.gpu_model("train_stage"), threads)
         return min(first_runtime(LONGEST_TRAINING_JOB, hours), LONGEST_TRAINING_JOB)
 
     def stage_processes(self, names: Any) -> int:
-        """Return the processes on each node: one for each GPU, or as many as the stage says."""
+        """Return the processes per node: one per GPU, or the number in the stage."""
         block = self._stage(names)
         return block["processes"] or max(1, block["gpus"])
 
     def stage_threads(self, names: Any) -> int:
-        """Return the threads of a training on a node."""
+        """Return the threads of a training per node."""
         return THREADS_OF_A_PROCESS * self.stage_processes(names)
 
     def stage_gpus(self, names: Any) -> int:
@@ -285,7 +285,7 @@ class Jobs:
         """Return a resource function: a value if a stage runs on several nodes, else no such resource.
 
         Args:
-            value: itself, or a function of the wildcards and the threads.
+            value: the value, or a function of the wildcards and the threads.
         """
 
         def resource(wildcards: Any, threads: int) -> Any:
@@ -296,11 +296,17 @@ class Jobs:
         return resource
 
     def tasks(self, names: Any, threads: int) -> int | None:
-        """Return the tasks of the job where each node has one; else ``None``, and the number of a node is stated instead."""
+        """Return the tasks of the job if each node has one, else ``None``.
+
+        Otherwise the tasks per node are stated instead.
+        """
         return self.stage_nodes(names) if self.stage_processes(names) == 1 else None
 
     def tasks_per_node(self, names: Any, threads: int) -> int | None:
-        """Return the tasks of each node if it has several: by the number of all, Slurm would share them out unevenly."""
+        """Return the tasks per node if there are several, else ``None``.
+
+        Given only the total, Slurm would spread them unevenly.
+        """
         processes = self.stage_processes(names)
         return processes if processes > 1 else None
 
@@ -309,9 +315,9 @@ class Jobs:
         return max(1, threads // self.stage_processes(names))
 
     def gpus_per_node(self, names: Any, threads: int) -> str | None:
-        """Return the option of sbatch for the GPUs of each node: by the number of the job, Slurm may share them out unevenly.
+        """Return sbatch's option for the GPUs per node: given only the total, Slurm may spread them unevenly.
 
-        A profile with ``gres`` states the number of a node itself.
+        A profile with ``gres`` already states the number per node.
         """
         gpus = self._stage(names)["gpus"]
         if not gpus or self.profile.resource("train_stage", "gres"):

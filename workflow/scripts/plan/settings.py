@@ -1,7 +1,7 @@
-"""The settings block of each rule as canonical JSON, and digests of the user's files that it reads.
+"""The settings block of each rule as canonical JSON, and digests of the user's files.
 
-A rule gets what it computes with and no more: an edit of any other key does not make it run again. Equal blocks are equal text,
-whatever the order of their keys. Every function takes the wildcards of its rule.
+A rule gets exactly the settings it computes with: an edit of any other key does not make it run again. Equal blocks are equal
+text, whatever the order of their keys. Every function takes the wildcards of its rule.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ def options(*names: str) -> Callable[[Any, Any], str]:
     """Return a param function: command line options with inputs of the same names, such as ``--testsets FILE FILE``.
 
     Args:
-        names: of inputs; one that is empty gives no option.
+        names: names of inputs; an empty input gives no option.
     """
 
     def text(wildcards: Any, input: Any) -> str:
@@ -68,11 +68,11 @@ class Settings:
     Args:
         study: the experiments.
         evaluations: those of the study.
-        digests: of the user's files.
+        digests: digests of the user's files.
     """
 
     def __init__(self, study: Study, evaluations: Evaluations, digests: DigestCache):
-        """Keep what is asked."""
+        """Store the arguments."""
         self.study, self.evaluations, self.digests = study, evaluations, digests
         self.config = study.config
 
@@ -81,7 +81,7 @@ class Settings:
 
         Args:
             path: keys with slashes between them; wildcards in braces.
-            without: keys that say how a rule runs, which reach it as resources.
+            without: keys about how a rule runs, which it gets as resources.
         """
 
         def look_up(names: Any) -> str:
@@ -101,7 +101,7 @@ class Settings:
         """Return the source that names a wheel.
 
         Raises:
-            ConfigurationError: two sources name it and ask for different files.
+            ConfigurationError: two sources name it with different files.
         """
         blocks = [*self.config["models"].values(), *self.config["tokenizers"].values()]
         sources = [block["source"] for block in blocks] + [self.study.embedder(name) for name in self.config["evaluations"]]
@@ -122,14 +122,14 @@ class Settings:
         return canonical(self.config[f"{names.kind}s"][names.name]["source"])
 
     def dataset(self, names: Any) -> str:
-        """Return what is fetched of a data set of a corpus."""
+        """Return the settings for fetching a data set of a corpus."""
         corpus = self.config["corpora"][names.corpus]
         block = corpus["sources"][names.source]
         keys = ("hub", "revision", "subset", "split", "max_bytes", "text_field")
         return canonical({"seed": corpus["seed"], **_chosen(block, *keys)})
 
     def fetched_testset(self, names: Any) -> str:
-        """Return what is fetched of a test set."""
+        """Return the settings for fetching a test set."""
         return canonical(_chosen(self.config["testsets"][names.testset], "hub", "revision", "subset", "split", "limit"))
 
     def fetched_tasks(self, names: Any) -> str:
@@ -157,16 +157,16 @@ class Settings:
         return digest
 
     def tokenizer(self, names: Any) -> str:
-        """Return how a tokenizer is resolved."""
+        """Return the settings for resolving a tokenizer."""
         return canonical(_chosen(self.config["tokenizers"][names.tokenizer], "source", "special_tokens", "trust_remote_code"))
 
     def trained_tokenizer(self, names: Any) -> str:
-        """Return how a tokenizer is trained."""
+        """Return the settings for training a tokenizer."""
         block = self.config["tokenizers"][names.tokenizer]
         return canonical({**block["source"]["train"], **_chosen(block, "special_tokens")})
 
     def model(self, names: Any) -> str:
-        """Return how a model is resolved."""
+        """Return the settings for resolving a model."""
         return canonical(_chosen(self.config["models"][names.model], "source", "trust_remote_code", "license"))
 
     # ---- vectors, alignment, initialization ----
@@ -176,47 +176,47 @@ class Settings:
         return self.digests.digest([self.config["vectors"][names.vectors]["imported"]["files"][names.tokenizer]])
 
     def alignment(self, names: Any) -> str:
-        """Return what the methods of an alignment read."""
+        """Return the settings of the methods of an alignment."""
         return canonical(read_by_methods(self.config["alignments"][names.alignment]))
 
     def alignment_content(self, names: Any) -> str:
-        """Return the digest of an imported alignment; empty where there is none."""
+        """Return the digest of an imported alignment; empty if there is none."""
         files = self.study.imported_alignment(names.alignment)
         return self.digests.digest(files) if files else ""
 
     def fit(self, names: Any) -> str:
-        """Return how rows are fitted; where that happens reaches the rule as a resource."""
+        """Return the settings of a fit; the number of GPUs reaches the rule as a resource."""
         block = self.config["alignments"][names.alignment]
         return canonical({"fit": _without(block["fit"], "gpus"), **_chosen(block, "initialization"), **self._trust(names.model)})
 
     def initialization(self, names: Any) -> str:
-        """Return how rows become weights."""
+        """Return the settings of an initialization."""
         return canonical({**self.config["alignments"][names.alignment]["initialization"], **self._trust(names.model)})
 
     # ---- training ----
 
     def stage(self, names: Any) -> str:
-        """Return what a stage computes."""
+        """Return the settings that determine a stage's result."""
         block = self.study.stage(names.recipe, names.stage)
         chosen = _without(block, *Execution.model_fields, *Placement.model_fields)
         if block["train"] != "lora":
             chosen.pop("lora")
-        if block["publish"] == "best":  # then it matters when and on what was measured
+        if block["publish"] == "best":  # then the times and text of measurements matter
             chosen["publish"] = f"best of {block['heldout_bytes']} bytes every {block['heldout_steps']} steps"
         return canonical({**chosen, **self._trust(names.model)})
 
     def execution(self, names: Any) -> str:
-        """Return how a stage runs; as a resource, so that a change does not make a finished stage run again."""
+        """Return how a stage runs; as a resource, so that a change does not rerun a finished stage."""
         return canonical(_chosen(self.study.stage(names.recipe, names.stage), *Execution.model_fields))
 
     def stage_labels(self, names: Any) -> str:
-        """Return the names of a stage."""
+        """Return the labels of a stage."""
         return canonical({**names, "seed": int(names.seed)})
 
     # ---- evaluation ----
 
     def suite(self, suite: str) -> Callable[[Any], str]:
-        """Return a param function: how a suite measures a model, with the model's trust in its own code."""
+        """Return a param function: the settings of a suite, and whether the model's own code is trusted."""
 
         def look_up(names: Any) -> str:
             model = self.evaluations.checkpoint_names(names.checkpoint)["model"]
@@ -226,40 +226,40 @@ class Settings:
         return look_up
 
     def checkpoint_labels(self, names: Any) -> str:
-        """Return the names of an evaluation and of the checkpoint that it measures."""
+        """Return the labels of an evaluation and of the measured checkpoint."""
         return canonical({"evaluation": names.evaluation, **self.evaluations.checkpoint_names(names.checkpoint)})
 
     def tokenizer_suite(self, names: Any) -> str:
-        """Return how tokenizers are measured."""
+        """Return the settings for measuring tokenizers."""
         block = self.evaluations.suite(names.evaluation, "tokenizers")
         return canonical(_chosen(block, "renyi_alpha", *(["parity_language"] if block["testset"] else [])))
 
     def tokenizer_labels(self, names: Any) -> str:
-        """Return the names of the result of a tokenizer."""
+        """Return the labels of a tokenizer's result."""
         corpus = self.evaluations.corpus(names.evaluation)
         return canonical({"evaluation": names.evaluation, "corpus": corpus, "tokenizer": names.tokenizer})
 
     def alignment_scores(self, names: Any) -> str:
-        """Return how an alignment is scored; the keys beside the embedder count only with it."""
+        """Return the settings for scoring an alignment; the keys for the embedder count only if there is one."""
         block = self.evaluations.suite(names.evaluation, "alignment")
         return canonical(block if "embedder" in block else {})
 
     def embedder_content(self, names: Any) -> str:
-        """Return the digest of a local embedder; empty where there is none."""
+        """Return the digest of a local embedder; empty if there is none."""
         source = self.study.embedder(names.evaluation)
         return self.digests.digest(self.study.source_files(source)) if "folder" in source else ""
 
     def tasks(self, names: Any) -> str:
-        """Return which tasks are meant."""
+        """Return the settings that select tasks."""
         return canonical(_chosen(self.evaluations.suite(names.evaluation, "tasks"), "names", "include", "shots"))
 
     def tasks_content(self, names: Any) -> str:
-        """Return the digest of the user's own tasks and their data; empty where there are none."""
+        """Return the digest of the user's own tasks and their data; empty if there are none."""
         files = self.evaluations.task_files(names.evaluation)
         return self.digests.digest(files) if files or self.evaluations.suite(names.evaluation, "tasks")["include"] else ""
 
     def testset(self, names: Any) -> str:
-        """Return how a test set is prepared."""
+        """Return the settings for preparing a test set."""
         origin = ("files", "text_files", "hub", "revision", "subset", "split")
         return canonical(_without(self.config["testsets"][names.testset], *origin))
 
@@ -271,17 +271,17 @@ class Settings:
     def testset_texts(self, names: Any) -> str:
         """Return the option that names text files by their languages.
 
-        It is no function of the inputs: such params never make a rule run again.
+        It does not take the inputs: params that do never make a rule run again.
         """
         named = [shlex.quote(f"{language}={path}") for language, path in self.study.testset_texts(names.testset).items()]
         return " ".join(["--text-files", *named]) if named else ""
 
     def comparison(self, names: Any) -> str:
-        """Return how results are compared."""
+        """Return the settings of a comparison."""
         return canonical(self.evaluations.suite(names.evaluation, "comparison"))
 
     def comparison_plan(self, names: Any) -> str:
-        """Return the results that are compared, each with its baseline; they are as many as the study is large."""
+        """Return the results to compare, each with its baseline; the list grows with the study."""
         return canonical({"entries": self.evaluations.comparison_entries(names.evaluation)})
 
     def comparison_content(self, names: Any) -> str:

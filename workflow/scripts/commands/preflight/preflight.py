@@ -1,6 +1,6 @@
-"""Check before the first job whether a run can succeed, and print the plan with its GPU hours and numbers of jobs.
+"""Check before the first job whether a run can succeed, and print the plan.
 
---settings is a JSON object that the rule makes: what is to be fetched, written and trained, and what the profile says.
+--settings is a JSON object from the rule: what will be fetched, written and trained, and the profile's site.
 Nothing is fetched or written. The exit status is 1 if a check fails.
 """
 
@@ -21,7 +21,7 @@ def arguments() -> argparse.ArgumentParser:
     """Return the parser of the command line."""
     parser = cli.parser(__doc__)
     cli.add_settings(parser, PreflightSettings)
-    parser.add_argument("--offline", action="store_true", help="leave the network alone; what needs it is marked as skipped")
+    parser.add_argument("--offline", action="store_true", help="do not use the network; checks that need it are skipped")
     return parser
 
 
@@ -52,7 +52,7 @@ def main(args: argparse.Namespace) -> None:
         checks.Check("configuration", "valid", "keys, names and local files", True),
         *checks.check_profile(site),
         *checks.check_sources(settings["sources"], offline=args.offline),
-        *checks.check_disk(settings["files"], sizes, "; ask for your quota, too" if site["slurm"] else ""),
+        *checks.check_disk(settings["files"], sizes, "; also check your quota" if site["slurm"] else ""),
         *checks.check_gpu_memory(trainings, site["gpu"]),
         *checks.check_slurm(plan.submitted(site["local"]), training_mb, site),
     ]

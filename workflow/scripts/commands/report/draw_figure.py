@@ -13,7 +13,7 @@ def arguments() -> argparse.ArgumentParser:
     """Return the parser of the command line."""
     parser = cli.parser(__doc__)
     parser.add_argument("--figure", choices=SOURCES, required=True, metavar="NAME", help=f"one of: {', '.join(SOURCES)}")
-    parser.add_argument("--table", type=Path, required=True, metavar="FILE", help="CSV file that it is drawn from")
+    parser.add_argument("--table", type=Path, required=True, metavar="FILE", help="CSV file to draw from")
     parser.add_argument(
         "--output", type=Path, nargs="+", required=True, metavar="FILE", help="files to write; the suffix names the format"
     )

@@ -19,7 +19,7 @@ def arguments() -> argparse.ArgumentParser:
     parser.add_argument(
         "--benchmarks", type=Path, required=True, help="folder of the files with the time of each job (logs/benchmarks)"
     )
-    parser.add_argument("--captions", type=Path, required=True, help="folder of what the report says of each table")
+    parser.add_argument("--captions", type=Path, required=True, help="folder with the caption of each table")
     parser.add_argument("--folder", type=Path, required=True, help="folder to write into")
     return parser
 

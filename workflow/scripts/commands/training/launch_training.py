@@ -1,4 +1,4 @@
-"""Start train_stage.py: in this process, by torchrun on one node, or by srun on the nodes of a Slurm allocation.
+"""Start train_stage.py: in this process, by torchrun on one node, or by srun on several.
 
     launch_training.py --nodes N --processes P --threads T -- OPTIONS OF train_stage.py
 
@@ -21,14 +21,14 @@ def command(nodes: int, processes: int, threads: int, options: list[str], *, all
     """Return the command that starts the processes.
 
     Args:
-        nodes: to start on.
-        processes: on each node.
-        threads: of each node.
-        options: of train_stage.py.
-        allocated: whether this is a job of Slurm.
+        nodes: number of nodes.
+        processes: processes per node.
+        threads: threads per node.
+        options: options of train_stage.py.
+        allocated: whether this is a Slurm job.
 
     Raises:
-        ConfigurationError: several nodes are asked for outside of a Slurm job.
+        ConfigurationError: several nodes are requested outside of a Slurm job.
     """
     share = max(1, threads // processes)
     trainer = [str(TRAINER), "--threads", str(share), *options]
@@ -49,7 +49,7 @@ def command(nodes: int, processes: int, threads: int, options: list[str], *, all
 
 
 def main() -> None:
-    """Replace this process by the command."""
+    """Replace this process with the command."""
     if "--" not in sys.argv:
         sys.exit("launch_training.py: error: no -- before the options of train_stage.py")
     split = sys.argv.index("--")

@@ -1,8 +1,8 @@
 """Train one stage of a recipe, or continue it where an interruption left it.
 
-The state lies in --state until the stage is finished; then the checkpoint appears at --output and the state is removed.
+The state is in --state until the stage is finished; then the checkpoint appears at --output and the state is removed.
 Several processes (torchrun, srun) train together; the first of them writes. launch_training.py starts them.
-Exit status 75 means: stopped in time (signal or time limit), run the same command again to continue.
+Exit status 75 means: stopped in time (signal or time limit); run the same command again to continue.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ from tokalign.training.stage import train_stage
 from tokalign.training.trainer import size_of_state
 
 STARTUP_SECONDS = 60
-"""What a job is taken to have used of its time before this script starts, where Slurm does not say it: Snakemake starts twice in it."""
+"""Assumed time from the start of a job to the start of this script, if Slurm does not tell: Snakemake starts twice."""
 
 
 def arguments() -> argparse.ArgumentParser:
@@ -69,7 +69,7 @@ def arguments() -> argparse.ArgumentParser:
 
 
 def stage_data(args: argparse.Namespace, execution: Execution) -> StageData:
-    """Open what the stage is trained and measured on."""
+    """Open the data on which the stage is trained and measured."""
     blocks = PackedBlocks.open(args.blocks)
     manifest = read_json(args.blocks.with_name("manifest.json"))
     eos = read_json(args.tokenizer_info)["roles"]["eos"]
@@ -87,7 +87,7 @@ def stage_data(args: argparse.Namespace, execution: Execution) -> StageData:
 
 
 def fingerfingerprint_(args: argparse.Namespace, settings: StageSettings) -> dict[str, Any]:
-    """Return what the training depends on."""
+    """Return everything the training depends on."""
     files = {file.name: file for file in sorted(args.model.glob("*.safetensors"))}
     files |= {"config.json": args.model / "config.json", "blocks": args.blocks}
     measured = args.heldout if settings.publish != "last" else None  # then it decides which weights are published
@@ -99,7 +99,7 @@ def fingerfingerprint_(args: argparse.Namespace, settings: StageSettings) -> dic
 
 
 def deadline_of(minutes: float | None, started: float) -> float | None:
-    """Return when the job will be ended from outside (``time.monotonic``), or ``None`` if it will not.
+    """Return when the job will be killed (``time.monotonic``), or ``None`` without a limit.
 
     Args:
         minutes: time limit of the job; ``None`` for no limit.
@@ -114,7 +114,7 @@ def deadline_of(minutes: float | None, started: float) -> float | None:
 
 
 def is_finished(output: Path, fingerprint: dict[str, Any]) -> bool:
-    """Say whether a checkpoint of this very training has been published."""
+    """Return whether a checkpoint of exactly this training has been published."""
     summary = output / "training.json"
     return summary.exists() and read_json(summary)["fingerprint"] == fingerprint
 
@@ -134,7 +134,7 @@ def main(args: argparse.Namespace) -> None:
     with lock:
         fingerprint = fingerfingerprint_(args, settings) if processes.is_first else {}
         if processes.any(processes.is_first and is_finished(args.output, fingerprint)):
-            leave(processes)  # a process that outlived its workflow finished this training while we waited for it
+            leave(processes)  # a process that outlived its workflow finished this training while this one waited
             return
         if processes.is_first:
             remove_partial_directories(args.output)
@@ -147,7 +147,7 @@ def main(args: argparse.Namespace) -> None:
             if processes.is_first:
                 raise
             sys.exit(EXIT_CONTINUE)  # the first process says why
-        processes.wait()  # until the checkpoint is published: a process that goes breaks the connections of the others
+        processes.wait()  # until the checkpoint is published: a process that exits breaks the connections of the others
     leave(processes)
 
 

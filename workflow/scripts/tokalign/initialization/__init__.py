@@ -1,1 +1,1 @@
-"""Rows of the new embedding from an alignment, and the checkpoint with them."""
+"""Rows of the new embedding from an alignment, and the checkpoint that holds them."""

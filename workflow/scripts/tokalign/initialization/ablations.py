@@ -1,7 +1,7 @@
-"""TokAlign's ablations of the initialization: random rows in place of some or all that an alignment found.
+"""TokAlign's ablations of the initialization: random rows replace some or all of the aligned ones.
 
-Source: ``-r``, ``random_permute``, ``random_initial_all`` and ``random_initial_aug`` of TokAlign's ``convert.py`` (Li et al. 2025,
-the ablation of the alignment matrix); here all are seeded.
+Source: ``-r``, ``random_permute``, ``random_initial_all`` and ``random_initial_aug`` of TokAlign's ``convert.py`` (Li et al.
+2025, the ablation of the alignment matrix); all are seeded here.
 """
 
 from __future__ import annotations
@@ -17,16 +17,16 @@ from tokalign.alignment.matrix import StoredAlignment
 from tokalign.config.alignments import AblationSettings
 
 WHOLE_ROWS = ("random_all", "random_aug")
-"""Ablations that do not ask the alignment at all."""
+"""Ablations that ignore the alignment."""
 
 MEANING = {
     "none": "no ablation",
-    "shuffle": "each row replaced with the probability `share` by that of a random source token, the same for both embeddings",
+    "shuffle": "each row replaced, with probability `share`, by that of a random source token, the same for both embeddings",
     "permutation": "every row that of a random source token, drawn with replacement, the same for both embeddings",
-    "random_all": "every row drawn from the distribution that the model's weights started from",
-    "random_aug": "rows kept by coincidence of ids, whatever the ids stand for; further rows drawn",
+    "random_all": "every row drawn from the distribution that the model's weights were initialized from",
+    "random_aug": "rows kept where the ids coincide, whatever tokens they stand for; rows of further ids drawn",
 }
-"""What is recorded beside the checkpoint."""
+"""Descriptions recorded beside the checkpoint."""
 
 
 def replaced_rows(settings: AblationSettings, targets: int) -> NDArray[np.bool_]:
@@ -42,11 +42,11 @@ def ablated(alignment: StoredAlignment, settings: AblationSettings) -> tuple[Sto
     """Replace rows of an alignment by single random source tokens, drawn uniformly.
 
     Args:
-        alignment: of shape (|V_target|, |V_source|).
+        alignment: A, shape (|V_target|, |V_source|).
         settings: the kinds ``shuffle`` and ``permutation`` replace rows.
 
     Returns:
-        The alignment with other rows, and which were replaced, bool, shape (|V_target|,).
+        The alignment with the replaced rows, and which rows were replaced, bool, shape (|V_target|,).
     """
     targets, sources = alignment.matrix.shape
     chosen = replaced_rows(settings, targets)

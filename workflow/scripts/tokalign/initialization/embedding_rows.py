@@ -1,7 +1,7 @@
-"""Rows of a new embedding, made block by block from the rows of the old one.
+"""Rows of a new embedding, computed block by block from the rows of the old one.
 
-A row function takes target ids and returns their rows; steps change the rows of a row function one after the other. A step
-sees its rows' ids, and its result for a row depends on that row alone, so that the size of the blocks changes nothing.
+A row function takes target ids and returns their rows; steps change these rows one after the other. A step knows the ids of
+its rows, and its result for a row depends on that row alone, so the block size does not change the result.
 """
 
 from __future__ import annotations
@@ -22,20 +22,20 @@ from tokalign.config.alignments import InitializationSettings
 from tokalign.initialization.ablations import WHOLE_ROWS
 
 RowFunction = Callable[[NDArray[np.int64]], NDArray[np.float32]]
-"""Target ids, shape (n,) -> their rows, float32, shape (n, d), or (n,) for a bias."""
+"""Maps target ids, shape (n,), to their rows, float32, shape (n, d), or (n,) for a bias."""
 
 Step = Callable[[NDArray[np.int64], NDArray[np.float32]], NDArray[np.float32]]
-"""Target ids and their rows so far -> their rows, which may be the same array changed in place."""
+"""Maps target ids and their current rows to new rows; may change the array in place."""
 
 BLOCK_BYTES = 8 << 20
-"""Of a block of rows in float32."""
+"""Size of a block of rows in float32."""
 
 DRAWN_ROWS = 256
-"""Fresh rows are drawn in groups of this many ids, each from a generator of its own."""
+"""Fresh rows are drawn in groups of this many ids, each with its own generator."""
 
 
 class SourceRows:
-    """Rows of a stored matrix as float32, read when they are asked for.
+    """Rows of a stored matrix as float32, read on demand.
 
     Args:
         tensor: shape (rows, d), or (rows,) for a bias; may be mapped from a file.
@@ -51,7 +51,7 @@ class SourceRows:
         return self.shape[0]
 
     def __getitem__(self, ids: NDArray[np.int64]) -> NDArray[np.float32]:
-        """Return the rows of some ids, float32, as a new array."""
+        """Return the rows of the given ids as a new float32 array."""
         return self.tensor[torch.from_numpy(np.ascontiguousarray(ids, np.int64))].to(torch.float32).numpy()
 
 
@@ -73,7 +73,7 @@ def combined(matrix: sparse.csr_matrix, source: SourceRows) -> RowFunction:
 
 
 def followed(first: RowFunction, steps: Sequence[Step]) -> RowFunction:
-    """Return a row function whose rows go through steps in this order."""
+    """Return a row function that applies steps to its rows in this order."""
 
     def rows(ids: NDArray[np.int64]) -> NDArray[np.float32]:
         made = first(ids)
@@ -85,13 +85,13 @@ def followed(first: RowFunction, steps: Sequence[Step]) -> RowFunction:
 
 
 def filling(fill: NDArray[np.int8], of_source: tuple[np.ndarray, np.ndarray], seed: int, stream: int) -> Step:
-    """Return the step that writes the rows that an alignment leaves to the initialization.
+    """Return the step that fills the rows for which the alignment gives no source rows.
 
     Args:
         fill: a code of ``fills.FILLS`` for each target id.
         of_source: mean and standard deviation of the source rows (``fills.moments``).
-        seed: of the alignment.
-        stream: of the matrix, as in ``fills.fill_block``.
+        seed: seed of the alignment.
+        stream: random stream of the matrix, as in ``fills.fill_block``.
     """
 
     def step(ids: NDArray[np.int64], rows: NDArray[np.float32]) -> NDArray[np.float32]:
@@ -111,11 +111,11 @@ def source_lengths(source: SourceRows, count: int) -> NDArray[np.float64]:
 def wanted_lengths(
     how: str, matrix: sparse.csr_matrix, source: SourceRows, ordinary: NDArray[np.bool_]
 ) -> NDArray[np.float64] | None:
-    """Return the length that each new row shall have.
+    """Return the wanted length of each new row.
 
     Args:
-        how: ``mean`` or ``median`` (of the ordinary source rows, the same for all), ``pieces`` (the mean of the lengths of the
-            row's own source rows, by the absolute value of their weights) or ``none``.
+        how: ``mean`` or ``median`` (of the ordinary source rows, the same for all), ``pieces`` (the mean length of the source
+            rows that make up the row, weighted by the absolute values of their weights) or ``none``.
         matrix: A.
         source: E.
         ordinary: source tokens that stand for bytes of text, bool, shape (|V_source|,).
@@ -135,12 +135,12 @@ def wanted_lengths(
 
 
 def rescaling(chosen: NDArray[np.bool_], lengths: NDArray[np.float64] | None, factor: float) -> Step:
-    """Return the step that gives some rows another length and the same direction.
+    """Return the step that rescales some rows, keeping their direction.
 
     Args:
         chosen: which target ids, bool, shape (|V_target|,).
         lengths: wanted Euclidean lengths, float64, shape (|V_target|,); ``None`` or NaN keeps a row's own.
-        factor: on the length, after that.
+        factor: applied to the length afterwards.
     """
 
     def step(ids: NDArray[np.int64], rows: NDArray[np.float32]) -> NDArray[np.float32]:
@@ -157,7 +157,7 @@ def rescaling(chosen: NDArray[np.bool_], lengths: NDArray[np.float64] | None, fa
 
 
 def replacing(ids: NDArray[np.int64], replacement: NDArray[np.float32]) -> Step:
-    """Return the step that puts other rows in the place of some.
+    """Return the step that replaces some rows.
 
     Args:
         ids: target ids, int64, shape (n,), ascending.
@@ -190,13 +190,13 @@ def shifting(bias: NDArray[np.float32], direction: NDArray[np.float32]) -> Step:
 
 
 def drawn(width: int | None, std: float, seed: int, stream: int) -> RowFunction:
-    """Return a row function of draws from N(0, std), the distribution that a model's weights start from.
+    """Return a row function of draws from N(0, std), the distribution that a model's weights are initialized from.
 
     Args:
         width: d, or ``None`` for a bias, whose fresh entries are 0.
         std: ``initializer_range`` of the model's configuration.
-        seed: of the draws; a token's row depends on seed, stream and id alone.
-        stream: another number for each matrix of a model.
+        seed: seed of the draws; a token's row depends on seed, stream and id alone.
+        stream: a different number for each matrix of a model.
     """
 
     def rows(ids: NDArray[np.int64]) -> NDArray[np.float32]:
@@ -214,7 +214,7 @@ def drawn(width: int | None, std: float, seed: int, stream: int) -> RowFunction:
 
 
 def kept_by_id(source: SourceRows, fresh: RowFunction) -> RowFunction:
-    """Return a row function of the source rows of the same id, whatever they stand for, and fresh rows for further ids."""
+    """Return a row function that keeps source rows by id and draws rows of further ids."""
 
     def rows(ids: NDArray[np.int64]) -> NDArray[np.float32]:
         made = fresh(ids)
@@ -226,25 +226,25 @@ def kept_by_id(source: SourceRows, fresh: RowFunction) -> RowFunction:
 
 
 def block_rows(shape: tuple[int, ...]) -> int:
-    """Return how many rows of a matrix of this shape make a block."""
+    """Return the number of rows per block of a matrix of this shape."""
     return max(1, BLOCK_BYTES // (4 * (shape[1] if len(shape) > 1 else 1)))
 
 
 def row_bytes(
     rows: RowFunction, shape: tuple[int, ...], padded_rows: int, dtype: torch.dtype, where: str
 ) -> Iterator[NDArray[np.uint8]]:
-    """Yield the bytes of a new matrix, block by block, and after its rows those of its padding.
+    """Yield the bytes of a new matrix, block by block, followed by its padding rows.
 
     Padding rows are the mean of all rows, so that their logit is the mean of all logits: it is never the highest one, and as
-    exp is convex, a padding row has at most the probability 1/|V_target| (Hewitt 2021, initializing new word embeddings).
-    Rows of zeros would have the logit 0, which is above all others in a model like GPT-2, whose logits are negative.
+    exp is convex, a padding row has a probability of at most 1/|V_target| (Hewitt 2021, initializing new word embeddings).
+    Rows of zeros would have logit 0, which exceeds all others in a model such as GPT-2, whose logits are negative.
 
     Args:
         rows: row function.
         shape: (|V_target|, d), or (|V_target|,) for a bias.
         padded_rows: number of padding rows.
-        dtype: in which the rows are stored.
-        where: name of the tensor and its file, for messages.
+        dtype: type of the stored rows.
+        where: name of the tensor and its file, for error messages.
 
     Yields:
         uint8, shape (bytes of a block,).
@@ -261,7 +261,7 @@ def row_bytes(
         if wrong.any():
             raise ArtifactError(
                 f"{where}: the new row of token {start + int(wrong.int().argmax())} is not finite as {dtype}",
-                mend="see whether the source model has such rows, and `scale` and `norm_matching` of the initialization",
+                mend="check the source model for such rows, and `scale` and `norm_matching` of the initialization",
             )
         total += stored.sum(dim=0, dtype=torch.float64).numpy()
         yield _bytes(stored)
@@ -275,11 +275,11 @@ def _bytes(tensor: torch.Tensor) -> NDArray[np.uint8]:
 
 
 INPUT, OUTPUT, BIAS = 0, 1, 2
-"""Streams of random numbers, one for each matrix."""
+"""Random streams, one per matrix."""
 
 
 def initial_std(config: PretrainedConfig) -> float:
-    """Return the standard deviation that transformers draws a model's first weights with (``_init_weights``)."""
+    """Return the standard deviation with which transformers initializes a model's weights (``_init_weights``)."""
     text = config.get_text_config()
     names = ("initializer_range", "init_std", "initializer_factor")
     return next((float(value) for name in names if (value := getattr(text, name, None))), 0.02)
@@ -299,15 +299,15 @@ def one_matrix(first: sparse.csr_matrix, last: sparse.csr_matrix, which: str) ->
 
 
 def free_rows(fill: NDArray[np.int8], categories: NDArray[np.str_] | None, replaced: NDArray[np.bool_]) -> NDArray[np.bool_]:
-    """Return which rows may get another length: those made of source rows that are not the row of the same token.
+    """Return which rows may be rescaled: those made of source rows, except copies of the same token's row.
 
     Args:
         fill: codes of ``fills.FILLS``, shape (|V_target|,).
-        categories: of the rows, shape (|V_target|,).
-        replaced: rows that an ablation replaced, which are no longer what their category says.
+        categories: how each row was found, shape (|V_target|,).
+        replaced: rows that an ablation replaced, whose category no longer applies.
 
     Raises:
-        ArtifactError: there are no categories, or not one for each row.
+        ArtifactError: categories are missing, or their number differs from the number of rows.
     """
     if categories is None or len(categories) != len(fill):
         raise ArtifactError(
@@ -328,16 +328,16 @@ def row_function(
     std: float,
     stream: int,
 ) -> RowFunction:
-    """Return what makes the rows of one matrix; a further correction of rows is one more step at the end.
+    """Return the row function of one matrix; add further corrections as steps at the end.
 
     Args:
         source: E, H, or the bias of the LM head.
         matrix: A for this matrix.
         alignment: its fills, ordinary source tokens and seed.
-        free: rows that may get another length, bool, shape (|V_target|,), or ``None`` where none does.
-        settings: of the initialization.
-        std: of fresh rows.
-        stream: ``INPUT``, ``OUTPUT`` or ``BIAS``; the entries of a bias keep their size.
+        free: rows that may be rescaled, bool, shape (|V_target|,), or ``None`` if none are.
+        settings: settings of the initialization.
+        std: standard deviation of fresh rows.
+        stream: ``INPUT``, ``OUTPUT`` or ``BIAS``; entries of a bias are not rescaled.
     """
     kind, width = settings.ablation.kind, source.shape[1] if len(source.shape) > 1 else None
     if kind in WHOLE_ROWS:

@@ -1,8 +1,8 @@
-"""Rows fitted to the model: merged rows for tokens that it never had, and a calibrated head.
+"""Rows fitted to the model: merged rows for tokens it never had, and a calibrated head.
 
-An alignment knows the vocabularies; a fit knows the model, too. It replaces the rows of category ``decomposed`` by those that
-regression on the model's own vocabulary predicts (``merging``), and calibrates the head on a sample of the corpus
-(``calibration``). The result is a file of dense rows, which the initialization puts on top of A @ E.
+An alignment knows the vocabularies; a fit also knows the model. It replaces the rows of category ``decomposed`` by those that
+a regression on the model's own vocabulary predicts (``piece_regression``), and calibrates the head on a sample of the corpus
+(``head_calibration``). The result is a file of dense rows, which the initialization adds to A @ E.
 """
 
 from __future__ import annotations
@@ -62,20 +62,20 @@ def fit_rows(
     """Fit rows for a model.
 
     Args:
-        folder: of the source model.
-        target: vocabulary that gets rows.
+        folder: folder of the source model.
+        target: vocabulary that needs rows.
         source: vocabulary of the model, with its tokenizer.
         alignment: A.
-        categories: how each row was found, (|V_target|,).
+        categories: how each row was found, shape (|V_target|,).
         shards: token shards of the target tokenizer.
-        settings: of the fit.
-        initialization: what else is done to the rows.
-        threads: to count tokens with.
+        settings: settings of the fit.
+        initialization: settings of the initialization that uses these rows.
+        threads: threads for counting tokens.
         trust_remote_code: run Python code that comes with the model.
 
     Raises:
-        ConfigurationError: the initialization replaces rows by random ones, so that there is nothing to fit to.
-        InputError, ArtifactError: the model or the shards are not as they should be.
+        ConfigurationError: the initialization is an ablation with random rows, so there is nothing to fit.
+        InputError, ArtifactError: the model or the shards are invalid.
     """
     if initialization.ablation.kind != "none":
         raise ConfigurationError(

@@ -1,4 +1,4 @@
-"""The file of rows that were fitted to a model, which an initialization puts on top of A @ E."""
+"""The file of rows fitted to a model, which an initialization adds to A @ E."""
 
 from __future__ import annotations
 
@@ -26,12 +26,12 @@ class FittedRows:
     """What a fit adds to A @ E.
 
     Attributes:
-        ids: target ids with rows of their own, int64 (n), ascending.
+        ids: target ids with fitted rows, int64 (n), ascending.
         input: their rows of the input embedding, float32 (n, d).
-        output: their rows of the LM head, float32 (n, d); the same where the matrix is shared.
-        bias: added along ``direction`` to each row of the LM head, or of the shared matrix, float32 (|V_target|).
+        output: their rows of the LM head, float32 (n, d); the same if the matrix is shared.
+        bias: added along ``direction`` to each row of the LM head, or the shared matrix, float32 (|V_target|).
         direction: float32 (d).
-        metadata: ``vocabulary_size``, ``tied``, and how it was made.
+        metadata: ``vocabulary_size``, ``tied``, and how the rows were made.
     """
 
     ids: NDArray[np.int64]

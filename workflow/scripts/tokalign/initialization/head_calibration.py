@@ -1,10 +1,10 @@
-"""Calibration of an LM head: each token gets the share of the predictions that it has of the text.
+"""Calibration of an LM head: each token is predicted as often as it occurs in the text.
 
-New tokens and old ones compete in one softmax. A new token takes text from its own pieces, and what it takes depends on how
-often text uses it, which no row made of other rows can know. So a bias b is added to the logit of each token such that the
-share that the model predicts for it over a sample of contexts is the share counted in the corpus: b += log(counted / predicted),
-a few times over (iterative proportional fitting; Deming and Stephan 1940). A head without biases takes them as b v, where v is
-the vector whose product with the final hidden states of the sample is 1, in the least squares sense. No gradient step is made.
+New and old tokens compete in one softmax. A new token takes probability from its own pieces, and how much it should take depends
+on how often text uses it, which no row made of other rows can know. So a bias b is added to the logit of each token such that the
+share the model predicts for it over a sample of contexts equals its share of the corpus: b += log(counted / predicted), repeated
+a few times (iterative proportional fitting; Deming and Stephan 1940). A head without biases takes them as b v, where v is the
+vector whose product with the final hidden states of the sample is 1 in the least squares sense. No gradient step is taken.
 """
 
 from __future__ import annotations
@@ -25,13 +25,13 @@ from tokalign.tokens.shards import read_shard
 log = logging.getLogger(__name__)
 
 SEQUENCE = 512
-"""Tokens of a document that are read at the most."""
+"""Most tokens read of a document."""
 
 SMOOTHING = 0.02
-"""Occurrences in the sample that every token is given on both sides, so that rare tokens keep a finite bias."""
+"""Occurrences added to every token on both sides of the sample, so that rare tokens keep a finite bias."""
 
 UNSEEN = 0.01
-"""Occurrences in the corpus that every token is given."""
+"""Occurrences added to every token of the corpus."""
 
 BATCH_TOKENS = 4096
 LOGIT_ROWS = 1024
@@ -42,15 +42,15 @@ def sample_documents(paths: Sequence[str | Path], tokens: int, seed: int, longes
 
     Args:
         paths: token shards.
-        tokens: wanted, counting ``longest`` of a document at the most.
-        seed: of the draw.
-        longest: tokens of a document that are read at the most.
+        tokens: wanted number, counting at most ``longest`` of a document.
+        seed: seed of the draw.
+        longest: most tokens read of a document.
 
     Returns:
-        Token ids of the beginnings of documents, in the order of the draw.
+        Token ids of the beginnings of documents, in drawing order.
 
     Raises:
-        InputError: the shards hold no token.
+        InputError: the shards hold no tokens.
     """
     lengths = [np.diff(batch.offsets) for path in paths for batch in read_shard(path)]
     sizes = np.concatenate([np.zeros(0, np.int64), *lengths])
@@ -79,13 +79,13 @@ def final_states(
     """Return the final hidden state before each token of some documents.
 
     Args:
-        model: without LM head; its input embedding is replaced, since some models (Gemma) scale what they look up in it.
+        model: without LM head; its input embedding is replaced, since some models (Gemma) scale the looked-up rows.
         rows: input embedding, (|V_target|, d), in the type and on the device of the model.
         documents: token ids.
-        start: token before each document; without it, what precedes a document's first token is left out.
+        start: token before each document; without it, the state before a document's first token is left out.
 
     Returns:
-        In the type of the model, on its device, (n, d), document by document as they are sorted by length.
+        In the type and on the device of the model, (n, d), document by document, sorted by length.
     """
     prefix = [] if start is None else [start]
     embedding = model.get_input_embeddings()
@@ -111,9 +111,11 @@ def final_states(
 
 
 def constant_direction(states: torch.Tensor) -> tuple[torch.Tensor, float]:
-    """Return the vector v for which h v is nearest to 1 over the hidden states h, and the standard deviation of h v.
+    """Return the vector v with h v nearest to 1, and the standard deviation of h v.
 
-    A penalty on v v, of 1e-6 of the mean over the dimensions of the sum of their squares, keeps v defined and small.
+    Here h are the hidden states.
+
+    A penalty on v v, 1e-6 of the sum of squares averaged over the dimensions, keeps v defined and small.
 
     Args:
         states: (n, d).
@@ -135,13 +137,13 @@ def constant_direction(states: torch.Tensor) -> tuple[torch.Tensor, float]:
 
 @torch.inference_mode()
 def predicted(states: torch.Tensor, head: torch.Tensor, bias: torch.Tensor, cap: float | None = None) -> torch.Tensor:
-    """Return how often each token is predicted: the sum of its probabilities.
+    """Return how often each token is predicted, as the sum of its probabilities.
 
     Args:
         states: hidden states, (n, d).
         head: rows of the LM head, (|V|, d), in the same type.
-        bias: of the logits, float32 (|V|).
-        cap: the model bends logits x to cap tanh(x / cap) (``final_logit_softcapping`` of Gemma 2), or ``None``.
+        bias: bias of the logits, float32 (|V|).
+        cap: the model caps logits x as cap tanh(x / cap) (``final_logit_softcapping`` of Gemma 2); ``None`` for no cap.
 
     Returns:
         float32 (|V|), on the device of the states.
@@ -161,18 +163,18 @@ def fit_bias(
     own: NDArray[np.float32] | None = None,
     cap: float | None = None,
 ) -> NDArray[np.float32]:
-    """Fit a bias for each token, by which its predicted share becomes its counted one.
+    """Fit a bias for each token so that its predicted share matches its counted share.
 
     Args:
         states: hidden states of a sample of contexts, (n, d).
         head: rows of the LM head, (|V|, d), in the same type.
         counts: occurrences of each token in the corpus, int64 (|V|).
-        rounds: of proportional fitting.
-        own: bias that the head has already, float32 (|V|), or ``None``.
+        rounds: rounds of proportional fitting.
+        own: existing bias of the head, float32 (|V|), or ``None``.
         cap: as in ``predicted``.
 
     Returns:
-        What is added to the head's own bias, float32 (|V|), nats.
+        Bias to add to the head's own, float32 (|V|), nats.
     """
     shares = (counts + UNSEEN) / (counts + UNSEEN).sum()
     wanted = torch.from_numpy(shares * len(states)).float().to(states.device)

@@ -1,6 +1,6 @@
-"""Initialization: a checkpoint whose input and output embeddings are E' = A @ E, and whose special ids are the new tokenizer's.
+"""Initialization: a checkpoint with embeddings E' = A @ E and the special ids of the new tokenizer.
 
-The source checkpoint is never loaded: its files are copied tensor by tensor, and the new rows are made block by block.
+The source checkpoint is never loaded: its files are copied tensor by tensor, and the new rows are computed block by block.
 """
 
 from __future__ import annotations
@@ -62,18 +62,18 @@ def initialize(
     *,
     trust_remote_code: bool = False,
 ) -> dict[str, Any]:
-    """Write the checkpoint that has the rows of an alignment, without a tokenizer.
+    """Write the checkpoint with the rows of an alignment, without a tokenizer.
 
-    All tensors but the embeddings keep their type and bytes. Memory holds a block of rows; E is mapped from its file.
+    All tensors except the embeddings keep their type and bytes. Memory holds one block of rows; E is mapped from its file.
 
     Args:
         source: folder of the source model, safetensors.
         folder: an empty folder.
-        alignment: A, shape (|V_target|, |V_source|), and what belongs to it.
-        categories: how each row was found, shape (|V_target|,); needed where ``settings.needs_categories``.
+        alignment: A, shape (|V_target|, |V_source|), and its fills and seed.
+        categories: how each row was found, shape (|V_target|,); needed if ``settings.needs_categories``.
         roles: special ids of the target tokenizer; ``bos``, ``eos`` and ``pad`` are set in the model's configuration and
-            generation configuration, to ``None`` where the tokenizer has no such token.
-        settings: of the initialization.
+            generation configuration, to ``None`` if the tokenizer has no such token.
+        settings: settings of the initialization.
         fitted: rows fitted to this model, or ``None``.
         trust_remote_code: run Python code that comes with the model.
 
@@ -81,9 +81,9 @@ def initialize(
         What was done, for ``initialization.json``.
 
     Raises:
-        InputError: the model and the alignment do not fit, or the model cannot be given another vocabulary.
+        InputError: the model and the alignment do not fit, or the model cannot take another vocabulary.
         ArtifactError: the model's files are damaged or incomplete.
-        ConfigurationError: settings that need untied embeddings, for a model with tied ones.
+        ConfigurationError: the settings need untied embeddings, but the model's are tied.
     """
     model = empty_model(source, folder=source, trust_remote_code=trust_remote_code)
     stored = headers(source)
@@ -136,10 +136,10 @@ def initialize(
 
 
 def check_settings(settings: InitializationSettings, tied: bool, source: Path) -> None:
-    """Check that settings of two matrices do not meet a model that has one.
+    """Check that a model with one matrix has no settings that need two.
 
     Raises:
-        ConfigurationError: input and output rows shall have different lengths, but are the same rows.
+        ConfigurationError: input and output rows should have different lengths, but are the same rows.
     """
     if tied and settings.scale.input != settings.scale.output:
         raise ConfigurationError(
@@ -154,7 +154,7 @@ def check_fitted(fitted: FittedRows, size: int, width: int, tied: bool, source: 
     """Check that fitted rows belong to a model and an alignment.
 
     Raises:
-        ArtifactError: they were made for another vocabulary, width, or sharing of the embeddings.
+        ArtifactError: they were made for another vocabulary or width, or for embeddings shared differently.
     """
     found = (fitted.metadata["vocabulary_size"], fitted.input.shape[1], fitted.metadata["tied"])
     if found != (size, width, tied):
@@ -177,21 +177,21 @@ def new_tensors(
     padded: int,
     fitted: FittedRows | None,
 ) -> dict[str, tuple[str, Made]]:
-    """Return the new embeddings as tensors that are made while they are written.
+    """Return the new embeddings as tensors that are computed while they are written.
 
     Args:
         source: folder of the source model.
         old: its embeddings.
         tied: whether the new model's embeddings are one matrix.
         alignment: A.
-        categories: of the rows, or ``None``.
-        settings: of the initialization.
-        std: of fresh rows.
+        categories: how each row was found, or ``None``.
+        settings: settings of the initialization.
+        std: standard deviation of fresh rows.
         padded: number of padding rows.
         fitted: rows fitted to the model, or ``None``.
 
     Returns:
-        By key: the file that the tensor belongs to, and the tensor. A model that was tied gets its second matrix in the
+        By key: the file of the tensor, and the tensor. A model whose embeddings are being untied gets its second matrix in the
         file of the first.
     """
     alignment, replaced = ablated(alignment, settings.ablation)
@@ -220,12 +220,12 @@ def new_tensors(
 
 
 def fitted_steps(fitted: FittedRows, tied: bool, stream: int) -> list[Step]:
-    """Return what a fit does to the rows of one matrix.
+    """Return the steps by which a fit changes the rows of one matrix.
 
     Args:
         fitted: rows and calibration.
-        tied: whether there is one matrix.
-        stream: ``INPUT`` (also of a shared matrix) or ``OUTPUT``.
+        tied: whether the embeddings are one matrix.
+        stream: ``INPUT`` (also for a shared matrix) or ``OUTPUT``.
     """
     steps = [replacing(fitted.ids, fitted.input if stream == INPUT else fitted.output)]
     if tied or stream == OUTPUT:

@@ -1,10 +1,10 @@
-"""Rows of new tokens by regression on the model's own vocabulary: what does a row look like, given its token's pieces?
+"""Rows of new tokens, predicted from their pieces by a regression on the model's own vocabulary.
 
-A source token is cut into smaller source tokens; its row is known. So the vocabulary itself gives tens of thousands of examples
-of (pieces, row of the whole), and a ridge regression on them predicts the rows of tokens that the model never had. Features
+A source token can be cut into smaller source tokens, and its row is known. So the vocabulary itself gives tens of thousands of
+examples of (pieces, row of the whole), and a ridge regression on them predicts the rows of tokens the model never had. Features
 of a token are the mean, the first and the last row of its pieces, and the hidden state at the last piece after the lower
-layers, where models put the pieces of a word together (Kaplan et al. 2025, "From Tokens to Words: On the Inner Lexicon of
-LLMs"). Solved in closed form: no gradient step is made.
+layers, where models combine the pieces of a word (Kaplan et al. 2025, "From Tokens to Words: On the Inner Lexicon of LLMs").
+Solved in closed form: no gradient step is taken.
 """
 
 from __future__ import annotations
@@ -29,13 +29,13 @@ from tokalign.tokenizers.vocabulary import Vocabulary
 log = logging.getLogger(__name__)
 
 DEEPER_CUTS = 0.5
-"""Probability that a piece of an example is cut once more, so that examples have as many pieces as new tokens have."""
+"""Probability that a piece of an example is cut again, so that examples have as many pieces as new tokens."""
 
 BATCH_TOKENS = 4096
 
 
 def merge_parents(tokenizer: Any, vocabulary: Vocabulary) -> dict[int, tuple[int, ...]]:
-    """Return how each source token is made of smaller ones: the two sides of its BPE merge, else its longest pieces.
+    """Return the parts of each source token: the two sides of its BPE merge, else its longest pieces.
 
     Args:
         tokenizer: a fast tokenizer.
@@ -62,7 +62,7 @@ def merge_parents(tokenizer: Any, vocabulary: Vocabulary) -> dict[int, tuple[int
 
 
 def cut(token: int, parents: dict[int, tuple[int, ...]], generator: np.random.Generator) -> list[int]:
-    """Cut a token into its parts, and each part again with the probability ``DEEPER_CUTS``."""
+    """Cut a token into its parts, and each part again with probability ``DEEPER_CUTS``."""
     pieces: list[int] = []
     for part in parents[token]:
         if part in parents and generator.random() < DEEPER_CUTS:
@@ -73,11 +73,11 @@ def cut(token: int, parents: dict[int, tuple[int, ...]], generator: np.random.Ge
 
 
 def examples(parents: dict[int, tuple[int, ...]], seed: int) -> tuple[NDArray[np.int64], list[list[int]]]:
-    """Return source tokens and pieces of each: every other one is cut once, the others at random depth.
+    """Return source tokens and their pieces; every other token is cut once, the others to random depth.
 
     Args:
         parents: as ``merge_parents`` gives them.
-        seed: of the cuts.
+        seed: seed of the cuts.
 
     Returns:
         Token ids, int64 (n), ascending; and their pieces.
@@ -89,12 +89,12 @@ def examples(parents: dict[int, tuple[int, ...]], seed: int) -> tuple[NDArray[np
 
 
 def lower_layers(folder: Any, layers: int, dtype: torch.dtype, *, trust_remote_code: bool = False) -> PreTrainedModel:
-    """Load the first layers of a model, and its final norm.
+    """Load the first layers of a model and its final norm.
 
     Args:
-        folder: of the model.
-        layers: how many.
-        dtype: to compute in.
+        folder: folder of the model.
+        layers: number of layers.
+        dtype: type to compute in.
         trust_remote_code: run Python code that comes with the model.
     """
     config = AutoConfig.from_pretrained(folder, local_files_only=True, trust_remote_code=trust_remote_code)
@@ -113,11 +113,11 @@ def lower_layers(folder: Any, layers: int, dtype: torch.dtype, *, trust_remote_c
 
 @torch.inference_mode()
 def hidden_states(model: PreTrainedModel, sequences: Sequence[Sequence[int]], start: int | None) -> NDArray[np.float32]:
-    """Return the hidden state at the last token of each sequence, each read on its own.
+    """Return the hidden state at the last token of each sequence, each read separately.
 
     Args:
         model: without LM head, such as ``lower_layers`` gives it.
-        sequences: token ids, each at least one.
+        sequences: token ids, at least one per sequence.
         start: token before each sequence, or ``None``.
 
     Returns:
@@ -172,7 +172,7 @@ class Ridge:
     """A linear map from features to rows.
 
     Attributes:
-        scale: that features are divided by, float32 (f).
+        scale: divisors of the features, float32 (f).
         weights: float32 (f, d).
     """
 
@@ -180,7 +180,7 @@ class Ridge:
     weights: torch.Tensor
 
     def predict(self, described: torch.Tensor) -> torch.Tensor:
-        """Return rows, float32 (n, d), of features, float32 (n, f)."""
+        """Return the rows, float32 (n, d), predicted from features, float32 (n, f)."""
         return (described / self.scale) @ self.weights
 
 
@@ -190,8 +190,8 @@ def fit_ridge(described: torch.Tensor, wanted: torch.Tensor, penalty: float, blo
     Args:
         described: X, float32 (n, f), the last column being 1.
         wanted: Y, float32 (n, d).
-        penalty: of the squared weights.
-        block: rows added up at a time, in float64 over the blocks.
+        penalty: weight of the penalty on squared weights.
+        block: rows summed at a time; sums over blocks are float64.
     """
     scale = described.std(dim=0)
     scale[scale < 1e-6] = 1.0

@@ -1,4 +1,4 @@
-"""Checkpoints in their files: which tensors are the embeddings, and a copy of a checkpoint with others in their place."""
+"""Checkpoint files: find the embedding tensors, and copy a checkpoint with new ones."""
 
 from __future__ import annotations
 
@@ -42,9 +42,9 @@ class Stored:
     """A tensor in a checkpoint's files.
 
     Attributes:
-        key: its name in the file, which need not be its name in the model.
+        key: name in the file, which may differ from the name in the model.
         file: name of the file in the folder.
-        tensor: type, shape and place.
+        tensor: type, shape and place in the file.
     """
 
     key: str
@@ -54,16 +54,16 @@ class Stored:
 
 @dataclass(frozen=True)
 class Embeddings:
-    """Which tensors of a checkpoint are its input and output embedding.
+    """The tensors of a checkpoint that are its input and output embedding.
 
     Attributes:
         input: the input embedding, shape (rows, d).
-        output: weight of the LM head; the same as ``input`` where they are tied.
-        bias: of the LM head, shape (rows,), or ``None``.
+        output: weight of the LM head; the same as ``input`` if they are tied.
+        bias: bias of the LM head, shape (rows,), or ``None``.
         tied: whether input and output embedding are one matrix.
-        input_place: key and file for an input embedding of its own.
-        output_place: key and file for a weight of the LM head of its own. A place that no tensor is stored at has the model's
-            name for it and the file of the other matrix.
+        input_place: key and file for a separate input embedding.
+        output_place: key and file for a separate weight of the LM head. If no tensor is stored at a place, it has the model's
+            name for the matrix and the file of the other one.
     """
 
     input: Stored
@@ -79,7 +79,7 @@ def empty_model(source: Path | PretrainedConfig, *, folder: Path, trust_remote_c
 
     Args:
         source: a folder with config.json, or the configuration itself.
-        folder: what to name in messages.
+        folder: folder to name in error messages.
         trust_remote_code: run Python code that comes with the model.
 
     Raises:
@@ -115,11 +115,11 @@ def headers(folder: Path) -> dict[str, Stored]:
 def names_in_model(model: PreTrainedModel, keys: Iterable[str]) -> dict[str, str | None]:
     """Return the model's name for each key of a file, as ``from_pretrained`` would find it.
 
-    Keys may carry or lack the prefix of the base model, or be of an older version (GPT-NeoX: ``embed_out``). The rules are
+    Keys may carry or lack the prefix of the base model, or come from an older version (GPT-NeoX: ``embed_out``). The rules are
     those of transformers 5.
 
     Returns:
-        Name by key; ``None`` for tensors that are put together or taken apart when loaded.
+        Name by key; ``None`` for tensors that are merged or split on loading.
     """
     rules = get_model_conversion_mapping(model)
     renamings = [rule for rule in rules if isinstance(rule, WeightRenaming)]
@@ -135,24 +135,24 @@ def names_in_model(model: PreTrainedModel, keys: Iterable[str]) -> dict[str, str
 
 
 def module_name(model: nn.Module, module: nn.Module) -> str:
-    """Return the name of a module in a model."""
+    """Return the name of a module in its model."""
     return next(name for name, candidate in model.named_modules() if candidate is module)
 
 
 def find_embeddings(folder: Path, model: PreTrainedModel, stored: Mapping[str, Stored]) -> Embeddings:
     """Find the embeddings of a model in its checkpoint, as the model's API names them.
 
-    A model that its configuration calls tied is tied where one matrix is stored, or two equal ones; two different ones are
-    kept apart, as ``from_pretrained`` does.
+    A model that its configuration calls tied is tied if one matrix is stored, or two equal ones; two different ones stay
+    separate, as in ``from_pretrained``.
 
     Args:
-        folder: of the checkpoint.
-        model: without weights.
+        folder: folder of the checkpoint.
+        model: the model without weights.
         stored: all tensors of the checkpoint.
 
     Raises:
-        InputError: the model has no LM head that its API knows of, or reads token ids at a third place.
-        ArtifactError: a matrix is missing from the files, or has another shape or type than it needs.
+        InputError: the model's API names no LM head, or the model looks up token ids in a third place.
+        ArtifactError: a matrix is missing from the files, or has the wrong shape or type.
     """
     first, last = model.get_input_embeddings(), model.get_output_embeddings()
     if first is None or last is None:
@@ -213,10 +213,10 @@ def find_embeddings(folder: Path, model: PreTrainedModel, stored: Mapping[str, S
 
 
 def map_tensor(folder: Path, entry: Stored) -> torch.Tensor:
-    """Map a tensor of a checkpoint into memory; its bytes are read when they are used.
+    """Map a tensor of a checkpoint into memory; its bytes are read on use.
 
     Raises:
-        ArtifactError: it is no tensor of floating-point numbers that can be computed with.
+        ArtifactError: the tensor does not hold floating-point numbers that torch can compute with.
     """
     if entry.tensor.dtype not in DTYPES:
         raise ArtifactError(
@@ -227,7 +227,7 @@ def map_tensor(folder: Path, entry: Stored) -> torch.Tensor:
         )
     dtype = getattr(torch, DTYPES[entry.tensor.dtype])
     with (folder / entry.file).open("rb") as file:
-        mapped = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_COPY)  # torch wants memory that could be written to
+        mapped = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_COPY)  # torch requires writable memory
     start, length = entry.tensor.start, entry.tensor.length
     if start % dtype.itemsize:  # only files that the safetensors library did not write
         return torch.frombuffer(bytearray(mapped[start : start + length]), dtype=dtype).reshape(entry.tensor.shape)
@@ -246,17 +246,17 @@ def same_values(folder: Path, one: Stored, other: Stored) -> bool:
 def check_shapes(
     folder: Path, model: PreTrainedModel, stored: Mapping[str, Stored], made: Mapping[str, tuple[str, Made]], dropped: set[str]
 ) -> None:
-    """Check that the tensors of a new checkpoint are those that its model expects.
+    """Check that the tensors of a new checkpoint are those its model expects.
 
     Args:
-        folder: of the source checkpoint, for messages.
-        model: the new model, without weights.
+        folder: folder of the source checkpoint, for error messages.
+        model: the new model without weights.
         stored: tensors of the source checkpoint.
         made: the new tensors with their files, by key.
         dropped: keys that the new checkpoint lacks.
 
     Raises:
-        InputError: another tensor depends on the size of the vocabulary, too.
+        InputError: another tensor also depends on the vocabulary size.
     """
     shapes = {key: entry.tensor.shape for key, entry in stored.items() if key not in dropped}
     shapes |= {key: tuple(tensor.shape) for key, (_, tensor) in made.items()}
@@ -275,17 +275,17 @@ def check_shapes(
 def write_weights(
     source: Path, folder: Path, stored: Mapping[str, Stored], made: Mapping[str, tuple[str, Made]], dropped: set[str]
 ) -> None:
-    """Write the weight files of a new checkpoint, one after the other, tensor by tensor.
+    """Write the weight files of a new checkpoint, one by one, tensor by tensor.
 
-    Files without a change are copied as they are; in the others all tensors but the new ones keep type and bytes. A file that
-    would have no tensor is left out.
+    Unchanged files are copied as they are; in the others, all tensors except the new ones keep type and bytes. A file that would
+    hold no tensor is left out.
 
     Args:
         source: folder of the source checkpoint.
-        folder: of the new checkpoint.
+        folder: folder of the new checkpoint.
         stored: tensors of the source checkpoint.
-        made: new tensors by key with the file that each belongs to.
-        dropped: keys that are left out.
+        made: new tensors with their files, by key.
+        dropped: keys to leave out.
     """
     for file in weight_files(source):
         own = {key: entry for key, entry in stored.items() if entry.file == file}
@@ -305,7 +305,7 @@ def write_weights(
 def write_index(
     source: Path, folder: Path, stored: Mapping[str, Stored], made: Mapping[str, tuple[str, Made]], dropped: set[str]
 ) -> None:
-    """Write the index of a checkpoint of several files, in the form of transformers; arguments as ``write_weights``."""
+    """Write the index of a checkpoint of several files, as transformers does; arguments as ``write_weights``."""
     index: dict[str, Any] = read_json(source / INDEX)
     kept = {key: entry for key, entry in stored.items() if key not in dropped and key not in made}
     files = {key: entry.file for key, entry in kept.items()} | {key: file for key, (file, _) in made.items()}

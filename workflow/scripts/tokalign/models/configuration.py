@@ -42,16 +42,16 @@ def save_configuration(
     dtype: str,
     trust_remote_code: bool,
 ) -> None:
-    """Write config.json, generation_config.json and, for a model with code of its own, that code.
+    """Write config.json, generation_config.json and, the model's own code, if any.
 
     Args:
         source: folder of the source model.
-        folder: to write to.
-        model: the source model, without weights.
-        config: of the new model.
+        folder: folder to write to.
+        model: the source model without weights.
+        config: configuration of the new model.
         generation: generation settings of the new model.
-        dtype: of the embedding, in the words of safetensors; recorded where the configuration names none.
-        trust_remote_code: whether the model may have code of its own.
+        dtype: type of the embedding as safetensors names it; recorded if the configuration names none.
+        trust_remote_code: whether the model may have its own code.
 
     Raises:
         ArtifactError: the generation settings contradict each other.
@@ -74,7 +74,7 @@ def save_configuration(
 
 
 def set_special_ids(config: PretrainedConfig, generation: GenerationConfig, roles: Mapping[str, int]) -> None:
-    """Set the special ids of the configuration and of generation to a tokenizer's.
+    """Set the special ids of both configurations to those of a tokenizer.
 
     Args:
         config: changed in place, with its text configuration.

@@ -1,4 +1,4 @@
-"""What the device of a job does well."""
+"""Precision and attention that suit the device of a job, and its peak memory."""
 
 from __future__ import annotations
 
@@ -10,19 +10,22 @@ import torch
 
 
 def has_bfloat16() -> bool:
-    """Say whether the device multiplies bfloat16 in hardware: a GPU from Ampere on, or a CPU with AVX512-BF16 or AMX."""
+    """Return whether the device multiplies bfloat16 in hardware.
+
+    True for a GPU from Ampere on, and for a CPU with AVX512-BF16 or AMX.
+    """
     if torch.cuda.is_available():
         return torch.cuda.is_bf16_supported(including_emulation=False)
     return torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported()
 
 
 def choose_precision(wanted: str) -> str:
-    """Return ``bfloat16`` or ``float32``: as wanted, or for ``auto`` by what the device does well."""
+    """Return ``bfloat16`` or ``float32``: as wanted; ``auto`` depends on the device."""
     return wanted if wanted != "auto" else "bfloat16" if has_bfloat16() else "float32"
 
 
 def choose_attention(wanted: str, precision: str) -> str:
-    """Return an implementation of attention: as wanted, or for ``auto`` flash attention where package, GPU and bfloat16 are there.
+    """Return an attention implementation: as wanted; ``auto`` is flash attention if package, GPU and bfloat16 allow it.
 
     Args:
         wanted: ``auto``, ``sdpa``, ``flash_attention_2`` or ``eager``.
@@ -35,7 +38,7 @@ def choose_attention(wanted: str, precision: str) -> str:
 
 
 def peak_memory(device: torch.device) -> int:
-    """Return the most memory that this process has had: of the GPU where it uses one, else of the machine [bytes]."""
+    """Return the peak memory of this process on its GPU, else in the machine [bytes]."""
     if device.type == "cuda":
         return torch.cuda.max_memory_allocated(device)
     used = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss

@@ -1,4 +1,4 @@
-"""The LM head of a model apart from its body: what lies between hidden states and logits."""
+"""The LM head of a model without its body: the step from hidden states to logits."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from transformers import PreTrainedModel
 
 @dataclass(frozen=True)
 class LogitScaling:
-    """What some architectures do with the product of head and hidden state: ``cap * tanh(factor * product / cap)``.
+    """How some architectures scale the product of head and hidden state: ``cap * tanh(factor * product / cap)``.
 
     Attributes:
         factor: ``logit_scale`` (Cohere), 1 / ``logits_scaling`` (Granite), else 1.
@@ -31,7 +31,7 @@ class LogitScaling:
 
 
 def head_only(model: PreTrainedModel, hidden: torch.Tensor, scaling: LogitScaling) -> torch.Tensor:
-    """Return the logits that head and scaling give for hidden states."""
+    """Return the logits of hidden states, from head and scaling."""
     logits = model.get_output_embeddings()(hidden)
     if scaling.factor != 1:
         logits = logits * scaling.factor
@@ -39,11 +39,11 @@ def head_only(model: PreTrainedModel, hidden: torch.Tensor, scaling: LogitScalin
 
 
 def explains_logits(model: PreTrainedModel) -> bool:
-    """Say whether the logits of a model are those of its head on its last hidden state, by a comparison on a few tokens."""
+    """Return whether a model's logits are its head times its last hidden state, tested on a few tokens."""
     if getattr(model.config.get_text_config(), "output_router_logits", False):
-        return False  # its loss has a part that the logits do not give
+        return False  # its loss has a part beyond the logits
     if not isinstance(model.get_output_embeddings(), nn.Linear):
-        return False  # as one with a LoRA adapter, whose weight alone is not what is multiplied with
+        return False  # such as a head with a LoRA adapter, whose weight alone does not make the product
     scaling, training = LogitScaling.of(model.config), model.training
     ids = torch.arange(8, device=model.device)[None] % model.get_input_embeddings().weight.shape[0]
     model.eval()

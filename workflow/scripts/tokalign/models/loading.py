@@ -1,4 +1,4 @@
-"""Loading of models: weights, precision, placement, and the checks that belong to it."""
+"""Loading of models: weights, precision, placement, and checks."""
 
 from __future__ import annotations
 
@@ -21,13 +21,13 @@ def load_model(
     """Load a causal language model from a local folder, safetensors only.
 
     Args:
-        folder: of the model.
-        dtype: of the weights; ``auto`` for that in which they are stored.
+        folder: folder of the model.
+        dtype: type of the weights; ``auto`` for the stored type.
         trust_remote_code: whether code that comes with the model may run.
-        options: further ones of ``from_pretrained``.
+        options: further options of ``from_pretrained``.
 
     Raises:
-        ArtifactError: the folder holds no such model, or weights are missing, which transformers would draw at random.
+        ArtifactError: the folder holds no such model, or weights are missing, which transformers would initialize at random.
     """
     try:
         model, found = AutoModelForCausalLM.from_pretrained(
@@ -55,11 +55,11 @@ def load_model(
 
 
 def quantized_loading(kind: str, device: torch.device) -> dict[str, Any]:
-    """Return the options of ``load_model`` that load frozen weights in 8 or 4 bits (QLoRA, Dettmers et al. 2023).
+    """Return the options of ``load_model`` for frozen weights in 8 or 4 bits (QLoRA, Dettmers et al. 2023).
 
     Args:
         kind: ``none``, ``8bit`` or ``4bit``.
-        device: that the weights go to.
+        device: device of the weights.
 
     Raises:
         ConfigurationError: there is no GPU.
@@ -80,7 +80,7 @@ def embeddings(model: PreTrainedModel) -> tuple[nn.Module, nn.Module, bool]:
     """Return the input embedding, the LM head, and whether they share one matrix.
 
     Raises:
-        InputError: the model has no LM head that its API knows of.
+        InputError: the model's API names no LM head.
     """
     first, last = model.get_input_embeddings(), model.get_output_embeddings()
     if last is None:
@@ -91,15 +91,15 @@ def embeddings(model: PreTrainedModel) -> tuple[nn.Module, nn.Module, bool]:
 
 
 def load_for_evaluation(folder: str | Path, *, precision: str, trust_remote_code: bool) -> PreTrainedModel:
-    """Load a model to be evaluated, in evaluation mode, onto the GPU if there is one.
+    """Load a model in evaluation mode, onto the GPU if there is one.
 
     Args:
-        folder: of the model.
+        folder: folder of the model.
         precision: ``float32``, ``bfloat16`` or ``auto``.
         trust_remote_code: whether code that comes with the model may run.
 
     Raises:
-        ArtifactError: the folder holds no model, or weights are missing from it.
+        ArtifactError: the folder holds no model, or weights are missing.
     """
     folder = Path(folder)
     if not (folder / "config.json").is_file():
@@ -113,7 +113,7 @@ def check_fit(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase) -> Non
     """Check that a model has an embedding row for every id of a tokenizer.
 
     Raises:
-        ArtifactError: it has not.
+        ArtifactError: the model has too few rows.
     """
     rows = model.get_input_embeddings().weight.shape[0]
     highest = max(tokenizer.get_vocab().values())
@@ -147,5 +147,5 @@ def start_token(tokenizer: PreTrainedTokenizerBase, document_start: str) -> int 
 
 
 def context_length(model: PreTrainedModel) -> int | None:
-    """Return the most tokens that a model can read at once, or ``None`` where its configuration states none."""
+    """Return the most tokens a model can read at once, or ``None`` if its configuration does not say."""
     return getattr(model.config.get_text_config(), "max_position_embeddings", None)

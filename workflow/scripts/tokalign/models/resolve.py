@@ -1,4 +1,4 @@
-"""A model of any source as a folder that transformers loads, checked against its tokenizer."""
+"""A model from any source as a folder that transformers can load, checked against its tokenizer."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ def resolve_model(
         source: what to record about its origin; a JSON value.
         trust_remote_code: run Python code that comes with the model.
         tokenizer_info: info.json of the model's tokenizer.
-        hf: the folder that shall appear.
+        hf: folder to create.
 
     Returns:
         The content of the model's info.json.
@@ -92,17 +92,17 @@ def _dequantize(path: Path, folder: Path) -> None:
             mend="give the model as a folder with safetensors (source: folder)",
         ) from error
     model.save_pretrained(folder)
-    # safetensors makes files that only their owner can read.
+    # safetensors creates files that only their owner can read.
     for file in folder.iterdir():
         file.chmod(0o644)
 
 
 def describe_model(folder: Path, where: Path, trust_remote_code: bool) -> dict[str, Any]:
-    """Describe a model by its configuration and the headers of its files.
+    """Describe a model from its configuration and the headers of its files.
 
     Args:
         folder: a folder with config.json and safetensors.
-        where: what to call it in messages.
+        where: name for error messages.
         trust_remote_code: run Python code that comes with the model.
 
     Returns:
@@ -169,9 +169,9 @@ def describe_model(folder: Path, where: Path, trust_remote_code: bool) -> dict[s
 
 
 def _check_embeddings(shapes: list[tuple[int, ...]], tensors: Mapping[str, Tensor], where: Path) -> None:
-    """Check that the files hold a tensor for each embedding that transformers would otherwise initialize at random.
+    """Check that the files hold each embedding, which transformers would otherwise initialize at random.
 
-    Tensors are told by shape, as their names in the files may differ from those in the model (GPT-NeoX: embed_out).
+    Tensors are identified by shape, as their names in the files may differ from those in the model (GPT-NeoX: embed_out).
     """
     stored = Counter(tensor.shape for tensor in tensors.values())
     for shape, count in Counter(shapes).items():

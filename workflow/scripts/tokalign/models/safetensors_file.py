@@ -1,6 +1,6 @@
-"""Safetensors files without their tensors in memory: the header, and new files that are written tensor by tensor.
+"""Safetensors files without loading their tensors: read headers, and write new files tensor by tensor.
 
-Format: 8 bytes little-endian length of the header, the header in JSON, the data (https://huggingface.co/docs/safetensors).
+Format: length of the header (8 bytes, little-endian), header in JSON, data (https://huggingface.co/docs/safetensors).
 """
 
 from __future__ import annotations
@@ -38,10 +38,10 @@ class Tensor:
     """An entry of a safetensors header.
 
     Attributes:
-        dtype: as the format calls it, such as ``BF16``.
-        shape: of the tensor.
-        start: where its bytes begin in the file.
-        length: of its data in bytes.
+        dtype: name of the type in the format, such as ``BF16``.
+        shape: shape of the tensor.
+        start: offset of its bytes in the file.
+        length: length of its data in bytes.
     """
 
     dtype: str
@@ -52,7 +52,7 @@ class Tensor:
 
 @dataclass(frozen=True)
 class Copied:
-    """A tensor of a new file whose bytes are those of a tensor of another file."""
+    """A tensor of a new file, copied from another file."""
 
     path: Path
     tensor: Tensor
@@ -60,11 +60,11 @@ class Copied:
 
 @dataclass(frozen=True)
 class Made:
-    """A tensor of a new file whose bytes are made while it is written.
+    """A tensor of a new file, computed while it is written.
 
     Attributes:
-        dtype: as the format calls it.
-        shape: of the tensor.
+        dtype: name of the type in the format.
+        shape: shape of the tensor.
         item_bytes: bytes of an element.
         blocks: contiguous buffers that together hold the tensor's bytes in C order, little-endian.
     """
@@ -76,7 +76,7 @@ class Made:
 
     @property
     def length(self) -> int:
-        """Return the bytes of the data."""
+        """Return the length of the data in bytes."""
         return math.prod(self.shape) * self.item_bytes
 
 
@@ -90,7 +90,7 @@ def read_safetensors_header(path: Path) -> dict[str, Tensor]:
 
 
 def read_safetensors_metadata(path: Path) -> dict[str, str]:
-    """Read the metadata in the header of a safetensors file, texts by name.
+    """Read the metadata in the header of a safetensors file: strings by name.
 
     Raises:
         InputError: as ``read_safetensors_header``.
@@ -128,7 +128,7 @@ def weight_files(folder: Path) -> list[str]:
     """Return the names of a model folder's safetensors files.
 
     Raises:
-        InputError: there are none, only pickles, or a file that the index names is missing.
+        InputError: there are none or only pickles, or a file in the index is missing.
     """
     if (folder / WEIGHTS).is_file():
         return [WEIGHTS]
@@ -161,16 +161,16 @@ def weight_files(folder: Path) -> list[str]:
 def write_safetensors(path: Path, tensors: Mapping[str, Copied | Made], metadata: Mapping[str, str]) -> None:
     """Write a safetensors file tensor by tensor; it appears complete or not at all.
 
-    Header and order of the data are those of the safetensors library, so that equal tensors make equal files.
+    Header and data order match the safetensors library, so that equal tensors make equal files.
 
     Args:
-        path: the file that shall appear.
-        tensors: by name, copied from other files or made block by block.
-        metadata: texts by name for the header; nothing is written for none.
+        path: file to create.
+        tensors: tensors by name, copied from other files or made block by block.
+        metadata: strings by name for the header; left out if empty.
 
     Raises:
-        ValueError: the blocks of a tensor do not hold as many bytes as its shape says.
-        InputError: a file that is copied from ends before its tensor.
+        ValueError: the blocks of a tensor do not match the size of its shape.
+        InputError: a source file ends before its tensor.
     """
     ranks = {dtype: rank for rank, dtype in enumerate(ORDER)}
     types = {name: part.tensor.dtype if isinstance(part, Copied) else part.dtype for name, part in tensors.items()}
@@ -199,7 +199,7 @@ def _header(parts: Sequence[tuple[str, Copied | Made]], metadata: Mapping[str, s
 
 
 def _merged(parts: Sequence[Copied | Made]) -> list[Copied | Made]:
-    """Join tensors that are copied from adjacent places of one file, so that few large ranges are copied."""
+    """Join tensors copied from adjacent places of one file, so that a few large ranges are copied."""
     joined: list[Copied | Made] = list(parts[:1])
     for before, part in pairwise(parts):
         last = joined[-1]
@@ -218,7 +218,7 @@ def _merged(parts: Sequence[Copied | Made]) -> list[Copied | Made]:
 
 
 def _write(out: BinaryIO, block: Any) -> int:
-    """Append all bytes of a contiguous buffer to an unbuffered file; return how many."""
+    """Append all bytes of a contiguous buffer to an unbuffered file; return their number."""
     left = memoryview(block).cast("B")
     total = len(left)
     while left:
@@ -227,7 +227,10 @@ def _write(out: BinaryIO, block: Any) -> int:
 
 
 def _copy(path: Path, start: int, length: int, out: BinaryIO) -> None:
-    """Append bytes of a file to an unbuffered one, by the kernel where it can (which shares blocks on some file systems)."""
+    """Append bytes of a file to an unbuffered one.
+
+    The kernel copies if it can, which shares blocks on some file systems.
+    """
     with path.open("rb", buffering=0) as file:
         place, left, by_kernel = start, length, hasattr(os, "copy_file_range")
         while left:

@@ -1,4 +1,4 @@
-"""Log-likelihoods of chosen tokens without the logits of all of them: memory is bounded whatever the vocabulary.
+"""Log-likelihoods of chosen tokens without all logits: memory is bounded for any vocabulary size.
 
 Used by everything that scores text with a model: bits per byte, multiple choice, held-out text in training.
 """
@@ -17,23 +17,23 @@ from tokalign.models.lm_head import LogitScaling, explains_logits, head_only
 log = logging.getLogger(__name__)
 
 CHUNK_BYTES = 128_000_000
-"""Size of the float32 logits that are normalized at a time, in their place."""
+"""Size of the float32 logits that are normalized at a time, in place."""
 LOGITS_BYTES = 2**30
-"""Of an architecture whose logits are made as a whole, batches are smaller where these would take more; a sequence is never split."""
+"""Limit on the logits of a batch where an architecture computes them all; batches shrink to it, but a sequence is never split."""
 PADDING = 0.1
-"""Most of a batch that may be padding, as a share: it costs as much as text."""
+"""Largest share of padding in a batch: padding costs as much as text."""
 
 
 def by_length(lengths: Sequence[int], *, most_tokens: int | None = None, most_rows: int | None = None) -> Iterator[list[int]]:
-    """Group sequences of like length into batches, longest first, so that little of a batch is padding.
+    """Group sequences of similar length into batches, longest first, to limit padding.
 
     Args:
-        lengths: tokens of each sequence.
-        most_tokens: of a batch, padding included (a single sequence may have more); ``None`` for any number.
-        most_rows: sequences of a batch; ``None`` for any number.
+        lengths: number of tokens of each sequence.
+        most_tokens: most tokens of a batch, padding included (a single sequence may have more); ``None`` for any number.
+        most_rows: most sequences of a batch; ``None`` for any number.
 
     Yields:
-        Indices of the sequences of a batch; all are in one.
+        Indices of the sequences of a batch; each sequence is in exactly one.
     """
     batch: list[int] = []
     text = 0
@@ -52,17 +52,17 @@ def by_length(lengths: Sequence[int], *, most_tokens: int | None = None, most_ro
 class Scorer:
     """Scores chosen tokens of batches of sequences.
 
-    Where the logits of a model are its LM head times its last hidden state, only the rows of tokens that are scored are made, a
-    chunk of ``CHUNK_BYTES`` at a time; for other architectures the model makes the logits of the whole batch.
+    If the logits of a model are its LM head times its last hidden state, only the logits of scored tokens are computed, a chunk
+    of ``CHUNK_BYTES`` at a time; for other architectures the model computes the logits of the whole batch.
 
     Args:
-        model: in evaluation mode, on its device.
-        bounded: whether to go without the logits of whole batches; ``None`` does where the architecture allows it.
+        model: model in evaluation mode, on its device.
+        bounded: whether to avoid the logits of whole batches; ``None`` avoids them if the architecture allows it.
         chunk_bytes: size of the float32 logits that exist at a time.
     """
 
     def __init__(self, model: PreTrainedModel, *, bounded: bool | None = None, chunk_bytes: int = CHUNK_BYTES):
-        """See what the model's logits are."""
+        """Find out how the model computes its logits."""
         self.model = model
         self.chunk_bytes = chunk_bytes
         self.scaling = LogitScaling.of(model.config) if (explains_logits(model) if bounded is None else bounded) else None
@@ -73,7 +73,10 @@ class Scorer:
         return self.scaling is not None
 
     def batch_tokens(self, wanted: int) -> int:
-        """Return the most tokens of a batch: fewer than wanted where all its logits exist and would take over ``LOGITS_BYTES``."""
+        """Return the most tokens of a batch, so that its logits fit into ``LOGITS_BYTES``.
+
+        This is less than wanted only if all logits of a batch exist.
+        """
         if self.bounded:
             return wanted
         return min(wanted, LOGITS_BYTES // (self.model.get_input_embeddings().weight.shape[0] * self.model.dtype.itemsize))
@@ -92,15 +95,15 @@ class Scorer:
 
         Args:
             sequences: token ids of each row of the batch, int64. The last token of a row is only scored, not read. Rows are padded
-                on the right without a mask, as causal attention never looks there; so attention stays on its fastest path.
-            rows: of the tokens to score, int64, shape (n,).
-            positions: of them in their rows, int64, at least 1, shape (n,).
-            labels: ids to score in these places, int64, shape (n,); ``None`` scores the tokens that are there. So continuations that
-                differ in their last token only share a row.
-            greedy: whether to say which tokens are the most likely ones.
+                on the right without a mask, as causal attention never looks there; this keeps attention on its fastest path.
+            rows: rows of the tokens to score, int64, shape (n,).
+            positions: their positions in these rows, int64, at least 1, shape (n,).
+            labels: ids to score in these places, int64, shape (n,); ``None`` scores the tokens that are there. With labels,
+                continuations that differ only in their last token share a row.
+            greedy: whether to return which tokens are the most likely ones.
 
         Returns:
-            Negative log-likelihoods in nats, float64, shape (n,), not finite where the model's output is not; and, if asked for,
+            Negative log-likelihoods in nats, float64, shape (n,), not finite if the model's output is not; and, with ``greedy``,
             whether no other token is more likely, bool, shape (n,).
         """
         device = self.model.device

@@ -1,8 +1,8 @@
-"""Text that a model writes after prompts: in batches, reproducible, whatever the batch.
+"""Text that a model writes after prompts, reproducible in any batch.
 
-Tokens are chosen here and not by transformers: the most likely one, or by a number between 0 and 1 that belongs to seed, prompt
-and position alone. So what is written after a prompt depends on the other prompts of its batch by no more than the rounding of
-the logits, and two models draw with the same numbers.
+This module chooses the tokens, not transformers: the most likely one, or by a number between 0 and 1 that depends on seed, prompt
+and position alone. So the other prompts of a batch change what is written after a prompt only through the rounding of the logits,
+and two models draw with the same numbers.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from tokalign.models.scoring import CHUNK_BYTES
 log = logging.getLogger(__name__)
 
 LIKELY = 1024
-"""Tokens that are sorted in every draw; the probability of the rest is rarely reached."""
+"""Tokens sorted in every draw; a draw rarely reaches the rest."""
 
 
 @dataclass(frozen=True)
@@ -36,7 +36,7 @@ class Decoding:
         temperature: 0 takes the most likely token; else logits are divided by it before one is drawn.
         top_p: tokens are drawn from the smallest set of most likely ones that has at least this share of the probability
             (nucleus sampling, Holtzman et al. 2020); 1 draws from all.
-        seed: of the draws.
+        seed: seed of the draws.
     """
 
     temperature: float
@@ -49,10 +49,10 @@ class Written:
     """What a model wrote after a prompt.
 
     Attributes:
-        text: up to the end of text or the stop, both left out.
-        tokens: that it took, without the token that ended it.
-        ended: whether the model ended it by itself; else it was cut at the greatest number of tokens.
-        prompt_cut: whether the beginning of the prompt was left out, as the context is not long enough.
+        text: up to the end of text or the stop, both excluded.
+        tokens: number of new tokens, without the one that ended the text.
+        ended: whether the model ended the text; else it was cut at the token limit.
+        prompt_cut: whether the prompt lost its beginning because the context is too short.
     """
 
     text: str
@@ -62,23 +62,26 @@ class Written:
 
 
 def uniform_numbers(seed: int, name: str, count: int) -> np.ndarray:
-    """Return numbers in [0, 1), float64, shape (count,), that depend on seed and name alone; fewer are a beginning of more."""
+    """Return numbers in [0, 1), float64, shape (count,), that depend on seed and name alone.
+
+    A smaller count gives a prefix.
+    """
     digest = hashlib.sha256(name.encode()).digest()
     return np.random.default_rng([seed, int.from_bytes(digest[:16], "big")]).random(count)
 
 
 def draw(logits: torch.Tensor, numbers: torch.Tensor, temperature: float, top_p: float, likely: int = LIKELY) -> torch.Tensor:
-    """Draw a token for each row: the one at which the summed probability, most likely tokens first, passes a number.
+    """Draw a token for each row: where the cumulative probability, most likely tokens first, passes a number.
 
-    Of equally likely tokens the one of the lower id comes first. As a rule the ``likely`` first tokens tell; where they do not,
-    all are sorted, to the same result.
+    Among equally likely tokens the lower id comes first. Usually the ``likely`` first tokens suffice; if not, all are sorted,
+    with the same result.
 
     Args:
         logits: float32, shape (rows, vocabulary).
         numbers: in [0, 1), float64, shape (rows,).
         temperature: above 0.
         top_p: in (0, 1].
-        likely: how many tokens are sorted at first.
+        likely: number of tokens sorted at first.
 
     Returns:
         Token ids, int64, shape (rows,).
@@ -101,7 +104,7 @@ def draw(logits: torch.Tensor, numbers: torch.Tensor, temperature: float, top_p:
     chosen = (mass <= target).sum(-1, keepdim=True).minimum(nucleus)
     tokens = ids.gather(1, chosen)[:, 0]
     if some:
-        sure = (share * (ordered > ordered[:, -1:])).sum(-1)  # the last ones may be as likely as some that were left out
+        sure = (share * (ordered > ordered[:, -1:])).sum(-1)  # the last ones may tie with tokens that were left out
         open_rows = (sure <= (top_p if top_p < 1 else numbers)).nonzero()[:, 0]
         if len(open_rows):
             tokens[open_rows] = draw(logits[open_rows], numbers[open_rows], temperature, top_p, logits.shape[-1])
@@ -109,7 +112,10 @@ def draw(logits: torch.Tensor, numbers: torch.Tensor, temperature: float, top_p:
 
 
 class _Choice(LogitsProcessor):
-    """Chooses the next token of each row: only its score is not minus infinity, so that ``generate`` has nothing to choose."""
+    """Chooses the next token of each row, for ``generate``.
+
+    All other scores become minus infinity, so that ``generate`` has no choice.
+    """
 
     def __init__(self, names: list[str], ends: torch.Tensor, decoding: Decoding, width: int, most: int, model: str):
         self.names, self.ends, self.decoding, self.width, self.model = names, ends, decoding, width, model
@@ -122,7 +128,7 @@ class _Choice(LogitsProcessor):
         step = input_ids.shape[1] - self.width
         if step:
             self.open &= ~torch.isin(input_ids[:, -1], self.ends)
-        wrong = (~scores.amax(-1).isfinite() & self.open).nonzero()  # the largest is NaN where any is
+        wrong = (~scores.amax(-1).isfinite() & self.open).nonzero()  # the largest is NaN if any is
         if len(wrong):
             raise ArtifactError(
                 f"{self.model}: no next token for {self.names[int(wrong[0, 0])]}",
@@ -142,7 +148,7 @@ class _Choice(LogitsProcessor):
 
 @contextlib.contextmanager
 def _settings_of_its_own(model: PreTrainedModel, settings: GenerationConfig) -> Iterator[None]:
-    """Put the model's generation settings aside: transformers would fill in its repetition penalties and the like."""
+    """Set the model's generation settings aside; transformers would apply its repetition penalty and the like."""
     own = model.generation_config
     model.generation_config = settings
     try:
@@ -152,7 +158,7 @@ def _settings_of_its_own(model: PreTrainedModel, settings: GenerationConfig) -> 
 
 
 def end_token(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase) -> int | None:
-    """Return the id that ends a text: that of the tokenizer, whatever the model's settings say; ``None`` where it has none."""
+    """Return the tokenizer's end-of-text id, whatever the model's settings say; ``None`` if it has none."""
     end = tokenizer.eos_token_id
     stated = getattr(model.generation_config, "eos_token_id", None)
     if end is None:
@@ -166,14 +172,14 @@ def end_token(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase) -> int
 
 
 def tokens_with(tokenizer: PreTrainedTokenizerBase, stop: str) -> list[int]:
-    """Return the ids of all tokens whose text has a stop in it, such as all with a line break."""
+    """Return the ids of all tokens whose text contains a stop, such as a line break."""
     ids = sorted(tokenizer.get_vocab().values())
     texts = tokenizer.batch_decode([[token] for token in ids], skip_special_tokens=True, clean_up_tokenization_spaces=False)
     return [token for token, text in zip(ids, texts, strict=True) if stop in text]
 
 
 def batches(lengths: list[int], new: int, batch_tokens: int) -> Iterator[list[int]]:
-    """Group prompts of like length, longest first, so that rows x (longest prompt + new tokens) is at most ``batch_tokens``."""
+    """Group prompts of similar length; rows x (longest prompt + new tokens) is at most ``batch_tokens``, longest first."""
     batch: list[int] = []
     for index in sorted(range(len(lengths)), key=lambda i: (-lengths[i], i)):
         if batch and (len(batch) + 1) * (lengths[batch[0]] + new) > batch_tokens:
@@ -185,18 +191,18 @@ def batches(lengths: list[int], new: int, batch_tokens: int) -> Iterator[list[in
 
 
 class Writer:
-    """Lets a model go on after prompts.
+    """Continues prompts with a model.
 
-    Prompts are padded on the left, so that all rows of a batch go on at the same column, and what was written is what stands
-    behind that column.
+    Prompts are padded on the left, so that all rows of a batch continue at the same column, and the new text is everything after
+    that column.
 
     Args:
-        model: in evaluation mode, on its device; its own generation settings are not used.
+        model: model in evaluation mode, on its device; its own generation settings are not used.
         tokenizer: its tokenizer.
-        max_new_tokens: where a text is cut that does not end.
-        batch_tokens: most tokens of a batch, padding and new ones included; a single prompt may have more.
-        document_start: what comes before a prompt: ``eos``, ``bos`` or ``none``.
-        stop: a single character that ends a text, too, such as a line break; a token may have it within.
+        max_new_tokens: most tokens of a text that does not end by itself.
+        batch_tokens: most tokens of a batch, including padding and new ones; a single prompt may have more.
+        document_start: token before a prompt: ``eos``, ``bos`` or ``none``.
+        stop: a single character that also ends a text, such as a line break; it may be inside a token.
 
     Raises:
         ArtifactError: the tokenizer does not fit the model.
@@ -213,7 +219,7 @@ class Writer:
         document_start: str,
         stop: str | None = None,
     ):
-        """See what begins and what ends a text."""
+        """Find the tokens that begin and end a text."""
         check_fit(model, tokenizer)
         self.model, self.tokenizer = model, tokenizer
         self.max_new_tokens, self.batch_tokens, self.stop = max_new_tokens, batch_tokens, stop
@@ -236,13 +242,13 @@ class Writer:
         """Return what the model writes after each prompt, in order.
 
         Args:
-            names: of the prompts, each once: for messages and draws.
+            names: unique names of the prompts, for messages and draws.
             prompts: texts.
             decoding: how tokens are chosen.
 
         Raises:
             ArtifactError: logits are not finite.
-            ConfigurationError: a prompt has no tokens, and nothing comes before it.
+            ConfigurationError: a prompt has no tokens and no document start.
         """
         encoded, cut = self.encode(names, prompts)
         ends = torch.tensor(sorted(self.final), dtype=torch.int64, device=self.model.device)
@@ -280,10 +286,12 @@ class Writer:
         return [written[index] for index in range(len(prompts))]
 
     def encode(self, names: list[str], prompts: list[str]) -> tuple[list[list[int]], list[bool]]:
-        """Return the token ids of each prompt, the document start first, and whether its beginning was left out to fit.
+        """Return the token ids of each prompt, and whether its beginning was cut to fit.
+
+        The ids include the document start.
 
         Raises:
-            ConfigurationError: a prompt has no tokens, and nothing comes before it.
+            ConfigurationError: a prompt has no tokens and no document start.
         """
         encoded = self.tokenizer(prompts, add_special_tokens=False, truncation=False, padding=False)["input_ids"]
         cut = [self.room is not None and len(ids) > self.room for ids in encoded]
@@ -296,7 +304,7 @@ class Writer:
         return whole, cut
 
     def finished(self, row: list[int], prompt_cut: bool) -> Written:
-        """Return the text of a row of new tokens, which goes on with padding behind its last one."""
+        """Return the text of a row of new tokens, which has padding after the last one."""
         last = next((at for at, token in enumerate(row) if token in self.final), None)
         kept = row if last is None else row[:last] if row[last] == self.end else row[: last + 1]
         text = self.tokenizer.decode(kept, skip_special_tokens=True, clean_up_tokenization_spaces=False)

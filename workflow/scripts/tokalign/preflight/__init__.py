@@ -1,1 +1,1 @@
-"""What a run will need, checked and estimated before its first job."""
+"""Checks and estimates of what a run needs, before its first job."""

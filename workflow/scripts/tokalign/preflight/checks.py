@@ -1,4 +1,4 @@
-"""Checks before the first job, as a table, and the plan: steps, tokens, GPU hours and numbers of jobs."""
+"""Checks before the first job, as a table, and the plan of trainings with GPU hours."""
 
 from __future__ import annotations
 
@@ -28,19 +28,19 @@ log = logging.getLogger(__name__)
 
 GB = 10**9
 PAUSE = 30
-"""Seconds to wait for an answer of the network."""
+"""Seconds to wait for the network."""
 
 
 @dataclass(frozen=True)
 class Check:
-    """A line of the table.
+    """A line of the table of checks.
 
     Attributes:
         name: what is checked.
         found: what is there.
         expected: what is needed.
-        ok: ``None`` where it could not be checked.
-        mend: what to do if it is not.
+        ok: ``None`` if it could not be checked.
+        mend: what to do if the check fails.
     """
 
     name: str
@@ -54,10 +54,10 @@ class Check:
 
 
 def check_profile(site: Mapping[str, Any]) -> list[Check]:
-    """Look for misspelled names of rules among those that the profile sets resources of, which Snakemake ignores.
+    """Look for misspelled rules in the profile's resources, which Snakemake ignores.
 
     Args:
-        site: ``rules``, their names, and ``unknown_rules``, other names in the profile.
+        site: ``rules``, the workflow's rules, and ``unknown_rules``, other names in the profile.
     """
     checks = []
     for name in site["unknown_rules"]:
@@ -73,7 +73,7 @@ def check_profile(site: Mapping[str, Any]) -> list[Check]:
 
 
 def reach_hub(kind: str, repository: str, revision: str) -> str:
-    """Ask the Hugging Face hub for a repository's commit, and whether its files may be fetched; no file is.
+    """Ask the Hugging Face hub for a repository's commit and for access to its files; download nothing.
 
     Args:
         kind: ``model`` or ``dataset``.
@@ -109,10 +109,10 @@ def reach_hub(kind: str, repository: str, revision: str) -> str:
 
 
 def reach_wheel(requirement: str) -> str:
-    """Ask pip's index whether it has a wheel's version.
+    """Check that pip's index has the version of a wheel.
 
     Raises:
-        InputError: it does not, or cannot be reached.
+        InputError: the index lacks it or cannot be reached.
     """
     name, version = requirement.split("==")
     command = [sys.executable, "-m", "pip", "index", "versions", "--disable-pip-version-check", "--timeout", str(PAUSE), name]
@@ -125,11 +125,11 @@ def reach_wheel(requirement: str) -> str:
 
 
 def check_sources(sources: Iterable[Mapping[str, str]], *, offline: bool) -> list[Check]:
-    """Check access to all that has still to be fetched, each repository once.
+    """Check access to everything that is still to be fetched, once per repository.
 
     Args:
-        sources: ``path`` where it will be, ``kind`` (``wheel``, ``model`` or ``dataset``), ``name``, ``revision``.
-        offline: leave the network alone.
+        sources: ``path`` of the result, ``kind`` (``wheel``, ``model`` or ``dataset``), ``name``, ``revision``.
+        offline: do not use the network.
     """
     wanted = [dict(source) for source in sources if not Path(source["path"]).exists()]
     distinct = {(source["kind"], source["name"], source.get("revision", "")) for source in wanted}
@@ -161,11 +161,11 @@ def check_sources(sources: Iterable[Mapping[str, str]], *, offline: bool) -> lis
 
 
 def size_of_config(config: Mapping[str, Any], parameters: int | None) -> ModelSize | None:
-    """Return the size of a model that its config.json describes, or ``None`` if it names no width.
+    """Return the model size that a config.json describes, or ``None`` if it names no width.
 
     Args:
-        config: content of config.json; of a model of text and images the part of the text counts.
-        parameters: their number, if known.
+        config: content of config.json; for a model of text and images, the text part counts.
+        parameters: number of parameters, if known.
     """
     own = config.get("text_config", config)
     width = next((own[key] for key in ("hidden_size", "n_embd", "d_model") if key in own), None)
@@ -175,9 +175,9 @@ def size_of_config(config: Mapping[str, Any], parameters: int | None) -> ModelSi
 
 
 def model_size(source: Mapping[str, Any], info: Path, *, offline: bool) -> tuple[ModelSize | None, str]:
-    """Return the size of a model and where it is known from.
+    """Return the size of a model and its source.
 
-    The first that is there: info.json of the workflow, the files of a local folder, the hub's description, the number in its name.
+    The first available of: info.json, the files of a local folder, the hub's description, the number in its name.
     """
     if info.exists():
         return ModelSize.of(read_json(info)), ""
@@ -196,11 +196,11 @@ def model_size(source: Mapping[str, Any], info: Path, *, offline: bool) -> tuple
 
 
 def vocabulary_size(block: Mapping[str, Any], *, offline: bool) -> int | None:
-    """Return the number of ids of a tokenizer, or ``None`` before it is known.
+    """Return the number of ids of a tokenizer, or ``None`` if unknown.
 
     Args:
-        block: ``rows`` where the workflow knows it, else ``source``: a folder's or a hub repository's config.json may say it.
-        offline: leave the network alone.
+        block: ``rows`` if the workflow knows it, else ``source``, whose config.json may state it.
+        offline: do not use the network.
     """
     if block["rows"] is not None:
         return block["rows"]
@@ -220,7 +220,7 @@ def _product(shape: Sequence[int]) -> int:
 
 
 def _described(repository: str, revision: str, guess: int | None) -> ModelSize | None:
-    """Return the size by config.json of a hub repository (a file of a few hundred bytes), or ``None``."""
+    """Return the size from config.json of a hub repository (a few hundred bytes), or ``None``."""
     import huggingface_hub
     from huggingface_hub import errors
 
@@ -238,30 +238,30 @@ def _described(repository: str, revision: str, guess: int | None) -> ModelSize |
 
 @dataclass(frozen=True)
 class Sizes:
-    """What is known of models and tokenizers.
+    """Known sizes of models and tokenizers.
 
     Attributes:
-        models: by name; ``None`` where the size is not known.
-        vocabularies: number of ids by tokenizer; ``None`` where it is not known.
+        models: by name; ``None`` if unknown.
+        vocabularies: number of ids by tokenizer; ``None`` if unknown.
     """
 
     models: Mapping[str, ModelSize | None]
     vocabularies: Mapping[str, int | None]
 
     def adapted(self, model: str, tokenizer: str | None) -> ModelSize | None:
-        """Return a model with another vocabulary, or with its own where the other is ``None`` or not known."""
+        """Return a model's size with another vocabulary, or with its own if the other is ``None`` or unknown."""
         size = self.models[model]
         rows = self.vocabularies.get(tokenizer) if tokenizer else None
         return size.with_rows(rows) if size and rows else size
 
 
 def file_bytes(item: Mapping[str, Any], sizes: Sizes) -> int | None:
-    """Return the bytes that a planned file or folder will take; ``None`` where the size of its model is not known.
+    """Return the bytes of a planned file or folder, or ``None`` if its model's size is unknown.
 
     Args:
-        item: ``path`` and either ``bytes``, or ``model``, ``tokenizer`` (``None``: its own), and for states of a training
+        item: ``path`` and either ``bytes``, or ``model``, ``tokenizer`` (``None``: its own), and for saved states of a training
             ``stage`` and ``block``.
-        sizes: of models and vocabularies.
+        sizes: sizes of models and vocabularies.
     """
     if "bytes" in item:
         return item["bytes"]
@@ -274,12 +274,12 @@ def file_bytes(item: Mapping[str, Any], sizes: Sizes) -> int | None:
 
 
 def check_disk(items: Iterable[Mapping[str, Any]], sizes: Sizes, quota: str = "") -> list[Check]:
-    """Compare what is still to be written with the free space, by file system.
+    """Check the free space for what is still to be written, by file system.
 
     Args:
-        items: planned files; those that are there count nothing.
-        sizes: of models and vocabularies.
-        quota: advice where more than the file system's free space limits.
+        items: planned files; existing ones are not counted.
+        sizes: sizes of models and vocabularies.
+        quota: advice if there is a limit other than free space.
     """
     needed: dict[int, int] = {}
     folders: dict[int, set[str]] = {}
@@ -316,13 +316,13 @@ def check_disk(items: Iterable[Mapping[str, Any]], sizes: Sizes, quota: str = ""
 
 @dataclass(frozen=True)
 class Training:
-    """A line of the plan: a stage of an experiment.
+    """A training in the plan: one stage of an experiment.
 
     Attributes:
         labels: experiment, model, tokenizer, recipe, seed, stage.
-        stage: what it costs.
-        size: of the model as it is trained, if known.
-        done: it has been trained.
+        stage: what its cost depends on.
+        size: size of the trained model, if known.
+        done: whether it has been trained.
     """
 
     labels: Mapping[str, str]
@@ -332,7 +332,7 @@ class Training:
 
 
 def trainings(items: Iterable[Mapping[str, Any]], sizes: Sizes) -> list[Training]:
-    """Return the trainings of all experiments, each once."""
+    """Return the trainings of all experiments without duplicates."""
     found = {}
     for item in items:
         size = sizes.adapted(item["labels"]["model"], item["labels"]["tokenizer"])
@@ -341,7 +341,7 @@ def trainings(items: Iterable[Mapping[str, Any]], sizes: Sizes) -> list[Training
 
 
 def check_gpu_memory(plan: Iterable[Training], gpu: str | None) -> list[Check]:
-    """Compare the memory of each training with that of a GPU, once for each recipe, model and vocabulary."""
+    """Check that each training fits into GPU memory, once per recipe, model and vocabulary."""
     checks = {}
     for training in plan:
         if training.done or not training.stage.gpus or training.size is None:
@@ -363,14 +363,14 @@ def check_gpu_memory(plan: Iterable[Training], gpu: str | None) -> list[Check]:
 
 
 def training_memory_mb(plan: Iterable[Training], stated: int | None) -> int | None:
-    """Return the most main memory that an unfinished training asks for on a node, in MB, once the sizes are known to the rules.
+    """Return the largest main memory request of an unfinished training per node, in MB.
 
     Args:
         plan: all trainings.
-        stated: what the configuration states instead.
+        stated: memory that the configuration states instead.
 
     Returns:
-        ``None`` where there is none, or no size is known.
+        ``None`` if there is no such training, or no size is known.
     """
     open_ones = [training for training in plan if not training.done and training.size is not None]
     if stated is not None or not open_ones:
@@ -382,11 +382,11 @@ def training_memory_mb(plan: Iterable[Training], stated: int | None) -> int | No
 
 
 def check_slurm(requests: Iterable[JobRequest], training_mb: int | None, settings: Mapping[str, Any]) -> list[Check]:
-    """Check partitions, what jobs ask for, and the account.
+    """Check partitions, requests of jobs, and the account.
 
     Args:
-        requests: of the jobs that would be submitted.
-        training_mb: main memory of a training, where it is better known than in the requests. [MB]
+        requests: requests of the jobs to submit.
+        training_mb: main memory of a training, if known better than in the requests [MB].
         settings: ``slurm`` (whether the profile submits to it), ``partitions`` (by name, the ``max_gpu`` of the
             profile), ``account``.
     """
@@ -423,13 +423,13 @@ def check_slurm(requests: Iterable[JobRequest], training_mb: int | None, setting
 
 
 def describe(request: JobRequest) -> str:
-    """Say what a job asks for."""
+    """Describe the request of a job."""
     gpus = f", {request.gpus} GPUs" if request.gpus else ""
     return f"{request.mem_mb} MB, {request.threads} threads, {request.minutes} minutes{gpus}"
 
 
 def check_account(account: str) -> Check:
-    """Check that Slurm's accounting lets this user use an account."""
+    """Check that Slurm's accounting lets this user charge an account."""
     user = getpass.getuser()
     try:
         text = slurm("sacctmgr", "--noheader", "--parsable2", "list", "associations", f"user={user}", "format=account")
@@ -441,7 +441,7 @@ def check_account(account: str) -> Check:
 
 
 def check_machine(training_mb: int | None) -> list[Check]:
-    """Compare the main memory of the largest training with that of this machine."""
+    """Check that the largest training fits into this machine's main memory."""
     memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") // estimates.MB
     checks = [Check("Slurm", "not used by this profile", "", None)]
     if training_mb is not None:
@@ -451,10 +451,10 @@ def check_machine(training_mb: int | None) -> list[Check]:
 
 
 def dry_run(command: Sequence[str], folder: Path) -> DryRun:
-    """Plan the run with Snakemake itself.
+    """Plan the run with a dry run of Snakemake.
 
     Raises:
-        InputError: it cannot be planned.
+        InputError: the run cannot be planned.
     """
     environment = {key: value for key, value in os.environ.items() if key != "PYTHONPATH"}
     done = subprocess.run(command, cwd=folder, env=environment, text=True, stdout=subprocess.PIPE, stderr=subprocess.STDOUT)

@@ -1,4 +1,4 @@
-"""What a dry run of Snakemake plans, and whether the nodes of a Slurm cluster have room for it."""
+"""Jobs that a dry run of Snakemake plans, and whether a Slurm cluster can run them."""
 
 from __future__ import annotations
 
@@ -19,8 +19,8 @@ class DryRun:
 
     Attributes:
         jobs: number of jobs of each rule.
-        single: what each job asks for that is in no group.
-        groups: name of the group, and what each of its jobs asks for.
+        single: requests of jobs outside of groups.
+        groups: requests of the jobs of each group, by its name.
     """
 
     jobs: Counter[str] = field(default_factory=Counter)
@@ -28,14 +28,17 @@ class DryRun:
     groups: list[tuple[str, list[JobRequest]]] = field(default_factory=list)
 
     def submitted(self, local: Iterable[str]) -> list[JobRequest]:
-        """Return what the jobs of Slurm ask for, one request for each group, without those of local rules."""
+        """Return the requests of Slurm jobs, one per group, without local rules."""
         here = set(local)
         alone = [request for request in self.single if request.rule not in here]
         return alone + [together(name, requests) for name, requests in self.groups]
 
 
 def together(name: str, requests: list[JobRequest]) -> JobRequest:
-    """Return what a group asks for: jobs of one rule run at the same time, those of different rules one after the other."""
+    """Return the request of a group of jobs.
+
+    Jobs of one rule run at the same time, different rules one after the other.
+    """
     layers = defaultdict(list)
     for request in requests:
         layers[request.rule].append(request)
@@ -50,9 +53,9 @@ def together(name: str, requests: list[JobRequest]) -> JobRequest:
 
 
 def parse_dry_run(text: str) -> DryRun:
-    """Read what ``snakemake --dry-run --quiet host`` prints.
+    """Parse the output of ``snakemake --dry-run --quiet host``.
 
-    Jobs of a group are indented and follow a line that names it. The tables before and after the jobs have no such lines.
+    Jobs of a group are indented below a line that names it. The tables before and after the jobs have no such lines.
     """
     plan = DryRun()
     current: JobRequest | None = None
@@ -81,12 +84,12 @@ def parse_dry_run(text: str) -> DryRun:
 
 
 def with_resources(request: JobRequest, text: str) -> JobRequest:
-    """Fill in what the line of resources of a job says; what is not known yet (``<TBD>``) stays as it is."""
+    """Fill in the resources of a job's line; unknown ones (``<TBD>``) stay unchanged."""
     found = dict(item.split("=", 1) for item in text.split(", ") if "=" in item)
     numbers = {"mem_mb": "mem_mb", "runtime": "minutes", "gpu": "gpus", "nodes": "nodes"}
     known = {own: int(found[name]) for name, own in numbers.items() if found.get(name, "").isdigit()}
     request = replace(request, **known, gpu_model=found.get("gpu_model"))
-    request = replace(request, gpus=-(-request.gpus // request.nodes))  # `gpu` is the number of the whole job
+    request = replace(request, gpus=-(-request.gpus // request.nodes))  # `gpu` counts the GPUs of the whole job
     gres = found.get("gres", "").split(":")
     if gres[0] == "gpu" and gres[-1].isdigit():
         request = replace(request, gpus=int(gres[-1]), gpu_model=gres[1] if len(gres) == 3 else None)
@@ -94,7 +97,7 @@ def with_resources(request: JobRequest, text: str) -> JobRequest:
 
 
 def without_room(requests: Iterable[JobRequest], nodes: list[Nodes]) -> dict[JobRequest, str]:
-    """Return the requests that no partition has room for, with what the nearest one lacks."""
+    """Return the requests that fit no partition, with what the nearest one lacks."""
     reasons = {}
     for request in dict.fromkeys(requests):
         lacks = [(kind.lacks(request), kind) for kind in nodes]

@@ -1,8 +1,8 @@
-"""Memory, disk and time of the steps, estimated from the sizes of model, vocabulary and batch before anything runs.
+"""Memory, disk and time of the steps, estimated before anything runs.
 
-The formulas are those of the literature, with the constants stated here. They are meant to be a little high: a job that asks
-for too much waits longer, one that asks for too little is killed. Bytes are bytes, MB are 10**6 bytes, times are seconds or
-hours as their names say.
+The formulas are those of the literature, with the constants stated here. They are meant to be a little high: a job that requests
+too much waits longer, one that requests too little is killed. Bytes are bytes, MB are 10**6 bytes, times are seconds or hours as
+their names say.
 
 Symbols: P parameters (tied ones counted once), T trained parameters, V rows of an embedding, d its width, L layers,
 b sequences that a device holds at once, s tokens in a sequence, D devices.
@@ -25,40 +25,40 @@ UTILIZATION = 0.35
 SCORING_UTILIZATION = 0.15
 """The same for scoring, whose batches are smaller and which spends time on the CPU."""
 PROCESS_BYTES = 1_500 * MB
-"""Python, torch and the tokenizer in one process; a process on a GPU has its context besides."""
+"""Python, torch and the tokenizer in one process; a GPU process also has a CUDA context."""
 CONTEXT_BYTES = 1_500 * MB
-"""CUDA context, libraries and fragments on a GPU."""
+"""CUDA context, libraries and fragmentation on a GPU."""
 LOGIT_BYTES = 16
 """Per token and vocabulary entry when all logits of a batch exist: bfloat16, float32 copy, log-softmax and its gradient."""
 LAYER_BYTES = 34
 """Activations per token and unit of width of a layer in 16 bits, with attention that stores no s x s matrix (Korthikanti et al. 2022)."""
 CHUNK_BYTES = 2**27
-"""Of the float32 logits of a chunk where the loss is computed in chunks (tokalign/chunked_loss.py); three times as much is in use."""
+"""Size of the float32 logits of a chunk of a chunked loss (training/losses/chunked.py); three times as much is in use."""
 LORA_RANK = 64
-"""Rank that is assumed where a stage with LoRA states none."""
+"""Rank assumed if a stage with LoRA states none."""
 GLOVE_NONZEROS_PER_SECOND = 2e6
-"""Of one thread; docs/benchmarks.md measures 5e6 on a small vocabulary."""
+"""Non-zeros per second of one thread; docs/benchmarks.md measures 5e6 on a small vocabulary."""
 COUNTED_TOKENS_PER_SECOND = 1e5
-"""Of one thread; docs/benchmarks.md measures 2e6 on a small corpus whose counts fit into memory."""
+"""Tokens per second of one thread; docs/benchmarks.md measures 2e6 on a small corpus whose counts fit into memory."""
 COMPARISONS_PER_SECOND = 2e9
-"""Products of two numbers that one thread makes while it compares vectors."""
+"""Multiplications per second of one thread that compares vectors."""
 DISK_BYTES_PER_SECOND = 1e8
-"""Of a shared file system on which others work, too."""
+"""Bytes per second of a shared file system that others also use."""
 BYTES_PER_TOKEN = 4
-"""Of text under a usual tokenizer."""
+"""Bytes of text per token of a usual tokenizer."""
 TOKEN_BYTES = 4
-"""Of a token id in shards and packed blocks."""
+"""Size of a token id in shards and packed blocks."""
 
 
 @dataclass(frozen=True)
 class ModelSize:
-    """What the memory and the time of a model depend on.
+    """Sizes on which a model's memory and time depend.
 
     Attributes:
-        parameters: all of them, tied ones counted once (P).
+        parameters: all parameters, tied ones counted once (P).
         rows: rows of the embedding (V).
-        width: of the embedding (d).
-        tied: the LM head is the input embedding.
+        width: width of the embedding (d).
+        tied: whether the LM head is the input embedding.
     """
 
     parameters: int
@@ -68,12 +68,12 @@ class ModelSize:
 
     @classmethod
     def of(cls, info: Mapping[str, Any]) -> ModelSize:
-        """Return the size that a model's info.json states."""
+        """Return the size stated in a model's info.json."""
         return cls(info["parameters"], info["embedding_rows"], info["hidden_size"], info["tied"])
 
     @classmethod
     def typical(cls, parameters: int, rows: int = 50_000) -> ModelSize:
-        """Return the usual shape of a model of which nothing but its size is known.
+        """Return the usual shape of a model of which only the size is known.
 
         Layers hold 12 L d^2 parameters and models are about 128 times as wide as deep, so d is the cube root of
         128 P / 12, to the next multiple of 128. The LM head counts as tied, so that all other parameters are in the layers.
@@ -93,7 +93,7 @@ class ModelSize:
 
     @property
     def body(self) -> int:
-        """Parameters of all else."""
+        """Parameters of all other layers."""
         return max(0, self.parameters - self.embeddings)
 
     @property
@@ -103,7 +103,7 @@ class ModelSize:
 
     @property
     def products(self) -> int:
-        """Parameters that a token is multiplied with: the body and the LM head; looking up an input row costs nothing."""
+        """Parameters that multiply a token: the body and the LM head; looking up an input row costs nothing."""
         return self.body + self.table
 
     def with_rows(self, rows: int) -> ModelSize:
@@ -113,7 +113,7 @@ class ModelSize:
 
 @dataclass(frozen=True)
 class Stage:
-    """What the cost of a training stage depends on.
+    """Settings on which the cost of a training stage depends.
 
     Attributes:
         train: ``all``, ``embeddings``, ``new_rows`` or ``lora``.
@@ -122,14 +122,14 @@ class Stage:
         block: tokens in a sequence (s).
         device_sequences: sequences that a device holds at once (b).
         precision: ``float32``, ``bfloat16`` or ``auto`` (bfloat16 on a GPU; on a CPU float32 is assumed).
-        gradient_checkpointing: activations are computed again in the backward pass.
-        gpus: GPUs of a node; 0 trains on the CPU.
+        gradient_checkpointing: whether activations are recomputed in the backward pass.
+        gpus: GPUs per node; 0 trains on the CPU.
         nodes: number of nodes.
-        processes: per node.
+        processes: processes per node.
         zero: stage of DeepSpeed's ZeRO; 0 without.
-        lora_rank: of the matrices of LoRA.
-        lora_embeddings: LoRA trains input embedding and LM head in full besides.
-        plain_loss: all logits of a device batch exist at once, instead of those of a chunk.
+        lora_rank: rank of the LoRA matrices.
+        lora_embeddings: whether LoRA also trains input embedding and LM head in full.
+        plain_loss: whether all logits of a device batch exist at once, instead of those of a chunk.
     """
 
     train: str
@@ -149,11 +149,11 @@ class Stage:
 
     @classmethod
     def of(cls, stage: Mapping[str, Any], block: int) -> Stage:
-        """Return what a stage of a recipe states; keys that a recipe need not have fall back to the defaults above.
+        """Return the values of a recipe's stage; optional keys fall back to the defaults above.
 
         Args:
             stage: a block of the list ``stages``, validated.
-            block: ``block`` of the recipe. [tokens]
+            block: ``block`` of the recipe [tokens].
         """
         gpus = stage.get("gpus", 1)
         batch = stage["batch_tokens"]
@@ -194,8 +194,8 @@ class Stage:
 def trained_parameters(model: ModelSize, stage: Stage) -> int:
     """Return T, the number of parameters that have a gradient and optimizer state.
 
-    ``new_rows`` counts as ``embeddings``, since the gradient is made for the whole matrix. LoRA has two matrices of rank r beside
-    each matrix of the body, 2 r d for d^2 parameters.
+    ``new_rows`` counts as ``embeddings``, since the gradient exists for the whole matrix. LoRA has two matrices of rank r beside
+    each matrix of the body: 2 r d instead of d^2 parameters.
     """
     if stage.train == "all":
         return model.parameters
@@ -206,12 +206,12 @@ def trained_parameters(model: ModelSize, stage: Stage) -> int:
 
 
 def flops_per_token(model: ModelSize, stage: Stage) -> int:
-    """Return the operations that training takes for each token.
+    """Return the operations of training per token.
 
-    With N parameters that a token is multiplied with (body and LM head): 2 N forward, 2 N for the gradients of the
-    activations, and 2 for each trained one of them for the gradients of the weights: 6 N for ``all`` (Kaplan et al. 2020),
+    With N parameters that multiply a token (body and LM head): 2 N forward, 2 N for the gradients of the
+    activations, and 2 per trained one for the gradients of the weights: 6 N for ``all`` (Kaplan et al. 2020),
     4 N + 2 V d for the embeddings, as the gradient of looking up a row costs nothing. Gradient checkpointing
-    computes the body's forward pass again, 2 N of the body. Attention's own products (12 L d s) are left out.
+    repeats the forward pass of the body, 2 N of the body. Attention's own products (12 L d s) are left out.
     """
     if stage.train == "all":
         weights = 2 * model.products
@@ -224,13 +224,13 @@ def flops_per_token(model: ModelSize, stage: Stage) -> int:
 
 
 def training_hours(model: ModelSize, stage: Stage, gpu: str | None, threads: int = 8) -> float:
-    """Return the hours that a stage takes: operations / (devices x peak x utilization).
+    """Return the hours of a stage: operations / (devices x peak x utilization).
 
     Args:
-        model: with the new vocabulary.
-        stage: what is trained.
-        gpu: model of the GPU; read only where the stage has GPUs.
-        threads: of each node's CPU; read only where it has none.
+        model: the model with the new vocabulary.
+        stage: the stage to train.
+        gpu: model of the GPU; read only if the stage has GPUs.
+        threads: CPU threads per node; read only if it has none.
     """
     precision = "float32" if stage.arithmetic_bytes == 4 else "bfloat16"
     if stage.gpus:
@@ -249,7 +249,7 @@ def model_state_bytes(model: ModelSize, stage: Stage) -> int:
     """Return the bytes of weights, gradients and AdamW's state on one device.
 
     Without ZeRO everything is float32: 4 P + 4 T + 8 T. DeepSpeed keeps weights and gradients in the precision of the arithmetic
-    (w = 2 or 4 bytes) and a float32 copy with two moments of what is trained (Rajbhandari et al. 2020): ZeRO-2
+    (w = 2 or 4 bytes) and, of trained parameters, a float32 copy with two moments (Rajbhandari et al. 2020): ZeRO-2
     w P + (w T + 12 T) / D, ZeRO-3 (w P + w T + 12 T) / D.
     """
     trained = trained_parameters(model, stage)
@@ -265,8 +265,8 @@ def model_state_bytes(model: ModelSize, stage: Stage) -> int:
 def activation_bytes(model: ModelSize, stage: Stage) -> int:
     """Return the bytes of the activations on one device.
 
-    A layer stores 34 s b d bytes in 16 bits, twice that in 32 (``LAYER_BYTES``). With gradient checkpointing only the input of
-    each layer is kept, and one layer is whole.
+    A layer stores 34 s b d bytes in 16 bits, twice that in 32 (``LAYER_BYTES``). With gradient checkpointing only the inputs of
+    the layers are kept, and one layer in full.
     """
     numbers = stage.device_sequences * stage.block * model.width
     layer = LAYER_BYTES * numbers * stage.arithmetic_bytes // 2
@@ -276,16 +276,16 @@ def activation_bytes(model: ModelSize, stage: Stage) -> int:
 
 
 def logits_bytes(model: ModelSize, stage: Stage) -> int:
-    """Return the bytes of the logits and of what the loss makes of them.
+    """Return the bytes of the logits and of what the loss computes from them.
 
-    In one piece 16 for each token of a device batch and each row, in chunks three times those of a chunk.
+    In one piece, 16 per token of a device batch and row; in chunks, three times the logits of a chunk.
     """
     whole = LOGIT_BYTES * model.rows * stage.device_sequences * stage.block
     return whole if stage.plain_loss else min(whole, 3 * CHUNK_BYTES)
 
 
 def device_bytes(model: ModelSize, stage: Stage) -> int:
-    """Return the memory of one GPU (or of one process on a CPU, without that of the process itself)."""
+    """Return the memory of one GPU (or of one process on a CPU, without the process's own memory)."""
     context = CONTEXT_BYTES if stage.gpus else 0
     return model_state_bytes(model, stage) + activation_bytes(model, stage) + logits_bytes(model, stage) + context
 
@@ -294,7 +294,7 @@ def training_memory_mb(model: ModelSize, stage: Stage) -> int:
     """Return the main memory of each node of a training job, in MB.
 
     On a CPU every process holds what a device would. With GPUs every process reads the model before it goes to the device, 4 P,
-    and one gathers it once more to save it.
+    and one gathers it again to save it.
     """
     if stage.gpus:
         held = (stage.processes + 1) * 4 * model.parameters
@@ -304,9 +304,9 @@ def training_memory_mb(model: ModelSize, stage: Stage) -> int:
 
 
 def state_bytes(model: ModelSize, stage: Stage) -> int:
-    """Return the disk space of one saved state: of what is trained the float32 weights and two moments, 12 T.
+    """Return the disk space of one saved state: float32 weights and two moments of trained parameters, 12 T.
 
-    DeepSpeed saves the weights of the whole model besides, in the precision of the arithmetic.
+    DeepSpeed also saves the weights of the whole model, in the precision of the arithmetic.
     """
     weights = stage.arithmetic_bytes * model.parameters if stage.zero else 0
     return weights + 12 * trained_parameters(model, stage)
@@ -318,12 +318,15 @@ def checkpoint_bytes(model: ModelSize) -> int:
 
 
 def training_disk_bytes(model: ModelSize, stage: Stage) -> int:
-    """Return the disk space that a stage needs while it runs: three states (two are kept while one is written) and its result."""
+    """Return the disk space of a running stage: its saved states and its result.
+
+    There are three states: two are kept while one is written.
+    """
     return 3 * state_bytes(model, stage) + checkpoint_bytes(model)
 
 
 def counting_memory_mb(memory_gb: float) -> int:
-    """Return the memory of counting: its bound, and what is outside of it (libraries, the counts of single tokens), in MB."""
+    """Return the memory of counting in MB: its bound, plus libraries and the counts of single tokens."""
     return math.ceil(memory_gb * 1000) + 4000
 
 
@@ -333,45 +336,47 @@ def counting_hours(tokens: int, threads: int) -> float:
 
 
 def glove_memory_mb(file_bytes: int, vocabulary: int, dimensions: int) -> int:
-    """Return the memory of training GloVe: the counts three times (as read, in blocks, sorted), vectors and AdaGrad's sums, in MB.
+    """Return the memory of training GloVe in MB: counts three times (read, in blocks, sorted), vectors, AdaGrad's sums.
 
     Args:
-        file_bytes: of the file of counts.
-        vocabulary: rows of vectors.
-        dimensions: of a vector; two vectors and two sums for each token, float32.
+        file_bytes: size of the file of counts.
+        vocabulary: number of tokens.
+        dimensions: dimensions of a vector; each token has two vectors and two sums, float32.
     """
     return megabytes(3 * file_bytes + 16 * vocabulary * (dimensions + 1) + PROCESS_BYTES)
 
 
 def glove_hours(file_bytes: int, iterations: int, threads: int) -> float:
-    """Return the hours of training GloVe; a non-zero takes 8 bytes in the file of counts."""
+    """Return the hours of training GloVe; a non-zero is 8 bytes in the file of counts."""
     return file_bytes / 8 * iterations / (threads * GLOVE_NONZEROS_PER_SECOND) / 3600
 
 
 def alignment_memory_mb(source: int, target: int, dimensions: int) -> int:
-    """Return the memory of an alignment: four float32 copies of the vectors (as read, normalized, relative, pivots), in MB.
+    """Return the memory of an alignment in MB: four float32 copies of the vectors (read, normalized, relative, pivots).
 
     Args:
         source: tokens of the source vocabulary.
         target: tokens of the target vocabulary.
-        dimensions: of the longest representation: vectors or pivots.
+        dimensions: dimensions of the longest representation: vectors or pivots.
     """
     return megabytes(16 * (source + target) * dimensions + 2 * PROCESS_BYTES)
 
 
 def alignment_hours(source: int, target: int, dimensions: int, threads: int) -> float:
-    """Return the hours of comparing every token of one vocabulary with every token of the other, thrice."""
+    """Return the hours of comparing every token of one vocabulary with every token of the other, three times."""
     return 3 * source * target * dimensions / (threads * COMPARISONS_PER_SECOND) / 3600
 
 
 def initialization_memory_mb(model: ModelSize, rows: int) -> int:
-    """Return the memory of making new embeddings: source rows, new rows and a copy of them, float32, in MB.
+    """Return the memory of making new embeddings, in MB.
+
+    Source rows, new rows and a copy of these, float32.
 
     The rest of the model is copied from file to file.
 
     Args:
-        model: with its own vocabulary.
-        rows: of the new vocabulary.
+        model: the model with its own vocabulary.
+        rows: size of the new vocabulary.
     """
     return megabytes(4 * model.width * (model.rows + 2 * rows) + PROCESS_BYTES)
 
@@ -383,24 +388,27 @@ def initialization_hours(model: ModelSize, rows: int) -> float:
 
 
 def fit_memory_mb(model: ModelSize, rows: int) -> int:
-    """Return the memory of fitting rows: the model, and the embeddings of both vocabularies four times over, float32, in MB."""
+    """Return the memory of fitting rows in MB: the model, and four copies of both vocabularies' embeddings, float32."""
     return megabytes(4 * model.parameters + 16 * model.width * (model.rows + rows) + 2 * PROCESS_BYTES)
 
 
 def evaluation_memory_mb(model: ModelSize) -> int:
-    """Return the main memory of scoring a model: its weights, read and converted, and 3 GB of logits, in MB."""
+    """Return the main memory of scoring a model, in MB.
+
+    Its weights, read and converted, and 3 GB of logits.
+    """
     return megabytes(8 * model.parameters + 3_000 * MB + PROCESS_BYTES)
 
 
 def evaluation_hours(model: ModelSize, tokens: int, overlap: float, gpu: str | None, threads: int = 8) -> float:
-    """Return the hours of scoring a text: 2 N operations a token that is read.
+    """Return the hours of scoring a text, at 2 N operations per token read.
 
     Args:
-        model: what is scored.
-        tokens: of the text.
+        model: the model to score.
+        tokens: tokens of the text.
         overlap: how often a token is read: window / stride.
         gpu: model of the GPU; ``None`` for a CPU.
-        threads: of the CPU.
+        threads: CPU threads.
     """
     speed = SCORING_UTILIZATION * peak_flops(gpu, "bfloat16", threads)
     return 2 * model.products * tokens * overlap / speed / 3600
@@ -412,7 +420,7 @@ def megabytes(size: float) -> int:
 
 
 def parameters_in_name(name: str) -> int | None:
-    """Return the number of parameters that a model's name states (``pythia-1.4b``, ``SmolLM2-135M``), or ``None``."""
+    """Return the number of parameters in a model's name (``pythia-1.4b``, ``SmolLM2-135M``), or ``None``."""
     found = re.findall(r"(?<![A-Za-z0-9.])(\d+(?:\.\d+)?)([bm])(?![A-Za-z0-9])", name.lower())
     if not found:
         return None
@@ -421,10 +429,13 @@ def parameters_in_name(name: str) -> int | None:
 
 
 def asked_memory_mb(estimate: int) -> int:
-    """Return what a job asks for: a quarter more than the estimate, in steps of 500 MB."""
+    """Return the memory to request: the estimate plus a quarter, in steps of 500 MB."""
     return 500 * math.ceil(1.25 * estimate / 500)
 
 
 def asked_minutes(hours: float) -> int:
-    """Return the time limit that a job asks for: twice the estimate and half an hour to start and to read and write files, in tens of minutes."""
+    """Return the time limit to request, in minutes.
+
+    Twice the estimate plus half an hour for start and files, rounded up to tens of minutes.
+    """
     return 10 * math.ceil((120 * hours + 30) / 10)

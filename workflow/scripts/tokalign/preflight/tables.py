@@ -1,4 +1,4 @@
-"""What preflight prints: the table of checks, the plan of trainings with GPU hours, and the numbers of jobs."""
+"""Output of the preflight: tables of checks, trainings with GPU hours, and jobs."""
 
 from __future__ import annotations
 
@@ -10,11 +10,11 @@ from tokalign.preflight.checks import GB, Check, Training
 from tokalign.preflight.dry_run import DryRun
 
 WIDTH = 64
-"""Characters of a cell of the table of checks; what is longer stands below the table."""
+"""Characters of a cell of the table of checks; longer text goes below the table."""
 
 
 def table(header: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
-    """Return rows as text in columns."""
+    """Format rows as text in columns."""
     lines = [tuple(header), *map(tuple, rows)]
     widths = [max(len(line[i]) for line in lines) for i in range(len(header))]
     text = ["  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)).rstrip() for line in lines]
@@ -22,7 +22,7 @@ def table(header: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
 
 
 def checks_table(checks: Sequence[Check]) -> str:
-    """Return the table of checks, and below it what to do about those that fail."""
+    """Return the table of checks, and below it what to do about failed checks."""
     words = {True: "ok", False: "FAILS", None: "-"}
     rows = [(words[c.ok], *(shortened(cell) for cell in (c.name, c.found, c.expected))) for c in checks]
     text = table(("", "check", "found", "expected"), rows)
@@ -33,17 +33,17 @@ def checks_table(checks: Sequence[Check]) -> str:
 
 
 def shortened(cell: str) -> str:
-    """Return a cell of at most ``WIDTH`` characters."""
+    """Shorten a cell to at most ``WIDTH`` characters."""
     return cell if len(cell) <= WIDTH else f"{cell[: WIDTH - 3]}..."
 
 
 def trainings_table(plan: Sequence[Training], gpu: str | None, notes: Mapping[str, str]) -> str:
-    """Return the table of trainings with their sum.
+    """Return the table of trainings with the total.
 
     Args:
         plan: all trainings.
         gpu: model of the GPU in the profile.
-        notes: by model or tokenizer, what is not known exactly.
+        notes: by model or tokenizer: what is not known exactly.
     """
     rows, total, unknown = [], 0.0, False
     for training in plan:
@@ -88,7 +88,7 @@ def trainings_table(plan: Sequence[Training], gpu: str | None, notes: Mapping[st
 
 
 def jobs_table(plan: DryRun, local: Sequence[str], *, slurm: bool) -> str:
-    """Return the number of jobs by rule, and below it how many jobs of Slurm they are."""
+    """Return the number of jobs by rule, and below it the number of Slurm jobs."""
     own = groups_by_rule(plan)
     rows = [(rule, str(count), "here" if rule in local else own.get(rule, "")) for rule, count in sorted(plan.jobs.items())]
     here = sum(count for rule, count in plan.jobs.items() if rule in local)
@@ -101,7 +101,7 @@ def jobs_table(plan: DryRun, local: Sequence[str], *, slurm: bool) -> str:
 
 
 def groups_by_rule(plan: DryRun) -> dict[str, str]:
-    """Return for each rule in what groups its jobs are."""
+    """Return the groups of each rule's jobs as text."""
     found: dict[str, dict[str, int]] = {}
     for name, requests in plan.groups:
         for rule in {request.rule for request in requests}:

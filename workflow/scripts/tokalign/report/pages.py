@@ -1,4 +1,4 @@
-"""Pages of the report that open in any browser without network: a table with search and sorting, and the summary."""
+"""Pages of the report for any browser, without network: a table with search and sorting, and the summary."""
 
 from __future__ import annotations
 
@@ -69,11 +69,11 @@ def _number(text: str) -> bool:
 
 
 def table_page(title: str, about: str, columns: Sequence[str], cells: Sequence[Sequence[str]]) -> str:
-    """Return a page with a table that can be searched and sorted.
+    """Return a page with a searchable and sortable table.
 
     Args:
-        title: of the page.
-        about: a paragraph of plain text that says what is compared on what.
+        title: title of the page.
+        about: a paragraph of plain text about what is compared on which data.
         columns: headings.
         cells: text of each row, as in the CSV file.
     """
@@ -91,12 +91,12 @@ def table_page(title: str, about: str, columns: Sequence[str], cells: Sequence[S
 
 
 def summary_page(title: str, sections: Sequence[tuple[str, Sequence[tuple[str, str]]]], notes: Sequence[str]) -> str:
-    """Return the page of the summary.
+    """Return the summary page.
 
     Args:
-        title: of the page.
-        sections: for each adapted model its name and its lines: heading and text.
-        notes: what to bear in mind.
+        title: title of the page.
+        sections: name and lines (heading and text) of each adapted model.
+        notes: notes on how to read the numbers.
     """
     parts = [f"<h1>{html.escape(title)}</h1>"]
     for name, lines in sections:

@@ -1,4 +1,4 @@
-"""The answer in five lines: tokens saved, quality lost, speed won, what failed, what to do next; from the comparison alone."""
+"""The result in five lines: tokens saved, quality lost, speed gained, failures, next step; from the comparison alone."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ Row = dict[str, Any]
 
 HEADS = ("Tokens saved", "Quality", "Speed", "What failed", "What to do next")
 ACCEPTED_LOSS = 0.05
-"""Loss of bits per byte above which more training is the advice, whatever the criteria (the 5 % of tokalign-baseline)."""
+"""Loss of bits per byte above which the advice is more training, whatever the criteria (5 % in tokalign-baseline)."""
 NOTES = (
     "Percentages compare with the source model on the same items; intervals are 95 %. Significant means after Holm's correction for all "
     "tests of a suite. Everything comes from results/tables/comparison.csv.",
@@ -20,7 +20,7 @@ NOTES = (
 
 
 def percent(share: float) -> str:
-    """Write a share with its sign: ``+12.3 %``."""
+    """Format a share with its sign: ``+12.3 %``."""
     return f"{100 * share:+.1f} %"
 
 
@@ -31,7 +31,7 @@ def _pick(rows: Sequence[Row], suite: str, metric: str) -> list[Row]:
 
 
 def _range(rows: Sequence[Row]) -> str:
-    """Name the groups with the least and the greatest relative difference, where there are several."""
+    """Name the groups with the smallest and largest relative difference, if there are several."""
     ordered = sorted((row for row in rows if row["language"] != ALL), key=lambda row: row["relative_difference"])
     if len(ordered) < 2:
         return ""
@@ -40,7 +40,7 @@ def _range(rows: Sequence[Row]) -> str:
 
 
 def tokenizer_system(rows: Sequence[Row], adapted: Row) -> str:
-    """Return the name of the system whose rows compare the tokenizer of an adapted model with that of its own source model."""
+    """Return the system whose rows compare the tokenizers of an adapted model and its source model."""
     compared = [row for row in rows if row["role"] == "tokenizer" and row["tokenizer"] == adapted["tokenizer"]]
     own = {row["tokenizer"] for row in rows if row["role"] == "source" and row["model"] == adapted["model"]}
     names = [row["system"] for row in compared if row.get("baseline") in own] or [row["system"] for row in compared]
@@ -48,7 +48,7 @@ def tokenizer_system(rows: Sequence[Row], adapted: Row) -> str:
 
 
 def tokens_saved(rows: Sequence[Row], tokenizer: str) -> str:
-    """Say how many tokens the new tokenizer (a system's name) saves on the validation text, and where least and most."""
+    """Describe how many tokens a tokenizer saves on the validation text, and where fewest and most."""
     found = [
         row for row in _pick(rows, "tokenizers", "bytes_per_token") if row["system"] == tokenizer and row["level"] == "corpus"
     ]
@@ -65,7 +65,7 @@ def tokens_saved(rows: Sequence[Row], tokenizer: str) -> str:
 
 
 def quality(rows: Sequence[Row], system: str) -> str:
-    """Say how bits per byte changed, and how many other metrics of quality became significantly better or worse."""
+    """Describe the change of bits per byte, and count other metrics that became significantly better or worse."""
     own = [row for row in rows if row["system"] == system]
     bits = _pick(own, "perplexity", "bits_per_byte")
     parts = []
@@ -91,7 +91,7 @@ def quality(rows: Sequence[Row], system: str) -> str:
 
 
 def speed(rows: Sequence[Row], system: str) -> str:
-    """Say how reading and writing speed changed, in bytes per second, at each batch size."""
+    """Describe the change of reading and writing speed at each batch size, in bytes per second."""
     own = [row for row in rows if row["system"] == system]
     parts = []
     for metric, what in (("prefill_bytes_per_second", "reading"), ("decode_bytes_per_second", "writing")):
@@ -123,7 +123,7 @@ def failures(rows: Sequence[Row], criteria: Sequence[Row], system: str, tokenize
 
 
 def advice(rows: Sequence[Row], criteria: Sequence[Row], system: str, tokenizer: str) -> str:
-    """Say what to do next, by fixed rules."""
+    """Return the advice on what to do next, by fixed rules."""
     own = [row for row in rows if row["system"] == system]
     bits, saved = (
         whole(_pick(own, "perplexity", "bits_per_byte")),
@@ -142,7 +142,7 @@ def advice(rows: Sequence[Row], criteria: Sequence[Row], system: str, tokenizer:
         return "look at the criteria that failed, by language, and add training text where they did"
     if decode and max(row["relative_difference"] for row in decode) < 0:
         return "the saved tokens do not pay for the larger vocabulary at these batch sizes: try a smaller vocabulary or a larger model"
-    return "publish the adapted model, or distil a stronger model into it"
+    return "publish the adapted model, or distill a stronger model into it"
 
 
 def summarize(comparison: Mapping[str, Any]) -> list[tuple[str, list[tuple[str, str]]]]:
@@ -152,7 +152,7 @@ def summarize(comparison: Mapping[str, Any]) -> list[tuple[str, list[tuple[str, 
         comparison: content of ``comparison.json``.
 
     Returns:
-        Name of the system and its lines (heading and text).
+        Name of each system, and its lines (heading and text).
     """
     rows = [row for row in comparison["rows"] if row["origin"] == "measured" and row["value"] is not None]
     systems = {row["system"]: row for row in rows if row["role"] == "adapted"}

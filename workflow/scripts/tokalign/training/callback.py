@@ -1,4 +1,4 @@
-"""What happens beside the steps of a training: metrics, progress, measurements, a guard, and stopping in time."""
+"""Work around the training steps: metrics, progress, measurements, a guard, and stopping in time."""
 
 from __future__ import annotations
 
@@ -27,24 +27,24 @@ from tokalign.training.saved_states import mark_complete
 log = logging.getLogger(__name__)
 
 GUARD_WINDOW = 10
-"""Logged losses whose mean the guard looks at."""
+"""Number of logged losses whose mean the guard checks."""
 RESERVE_SECONDS = 30
 SAVE_RATE = 5e8
-"""Bytes per second at which a state is taken to be written and read back for its checksums, until one was saved."""
+"""Assumed speed of writing a state and reading it back for its checksums until one was saved [bytes/s]."""
 
 
 @dataclass(frozen=True)
 class MetricScale:
-    """What metrics are worked out from.
+    """Numbers from which metrics are computed.
 
     Attributes:
         block: tokens in a sequence.
         batch: sequences in a step.
         used: tokens that earlier stages trained on.
-        bytes_per_token: of the training text.
+        bytes_per_token: bytes per token of the training text.
         operations: floating point operations per token.
-        peak: operations per second of all devices together.
-        state: size of a saved state. [bytes]
+        peak: peak operations per second of all devices together.
+        state: size of a saved state [bytes].
     """
 
     block: int
@@ -59,17 +59,17 @@ class MetricScale:
 class StageCallback(TrainerCallback):
     """Writes metrics and progress, marks saved states as complete, and stops the stage in time.
 
-    All processes go through it together; the first one writes.
+    All processes call it together; the first one writes.
 
     Args:
-        metrics: JSONL file, a line per log step; it outlives interruptions.
-        scale: of the metrics.
+        metrics: JSONL file with a line per log step; it survives interruptions.
+        scale: numbers for the metrics.
         execution: how the stage runs.
-        processes: that train together.
-        deadline: time (``time.monotonic``) at which the job is ended from outside; ``None`` if it never is.
+        processes: processes that train together.
+        deadline: time (``time.monotonic``) at which the job will be killed; ``None`` for never.
         heldout: text to measure on, or ``None``.
-        finite: says whether the trained weights of this process are finite.
-        keep_best: called where the held-out text was never predicted better; ``None`` where the last weights are published.
+        finite: returns whether the trained weights of this process are finite.
+        keep_best: called at each new best on the held-out text; ``None`` if the last weights are published.
     """
 
     def __init__(
@@ -84,7 +84,7 @@ class StageCallback(TrainerCallback):
         finite: Callable[[], bool],
         keep_best: Callable[[float, int], None] | None,
     ):
-        """Take what the lines of metrics are made of."""
+        """Store the arguments and start with empty records."""
         self.metrics, self.scale, self.execution, self.processes = metrics, scale, execution, processes
         self.deadline, self.heldout, self.finite, self.keep_best = deadline, heldout, finite, keep_best
         self.stop_reason: str | None = None
@@ -105,8 +105,8 @@ class StageCallback(TrainerCallback):
     def on_train_begin(
         self, args: TrainingArguments, state: TrainerState, control: TrainerControl, model: nn.Module | None = None, **_: Any
     ) -> None:
-        """Forget lines of metrics behind the state that is continued, measure the start, and start the clock."""
-        state.compute_steps(args, state.max_steps)  # a saved state has the steps between lines and states of when it was saved
+        """Drop metrics after the resumed state, measure the start, and start the clock."""
+        state.compute_steps(args, state.max_steps)  # a saved state keeps its old log and save intervals
         self.first_step = state.global_step
         kept = self.processes.from_first(self._lines_until(state.global_step) if self.processes.is_first else None)
         for line in kept:
@@ -128,7 +128,7 @@ class StageCallback(TrainerCallback):
         return [line for line in whole if json.loads(line)["step"] <= step]
 
     def _take_in(self, record: dict[str, Any]) -> None:
-        """Take a line of metrics into what guard and choice of the best remember."""
+        """Update the records of the guard and of the best measurement with a line of metrics."""
         if record.get("loss") is not None:
             self.losses.append(record["loss"])
             if len(self.losses) >= GUARD_WINDOW:
@@ -141,7 +141,7 @@ class StageCallback(TrainerCallback):
     def on_step_end(
         self, args: TrainingArguments, state: TrainerState, control: TrainerControl, model: nn.Module | None = None, **_: Any
     ) -> None:
-        """Measure on held-out text; save and stop if a signal came or if the next step might not end before the deadline."""
+        """Measure on held-out text; save and stop after a signal or before the deadline."""
         step, every = state.global_step, self.execution.heldout_steps
         if self.heldout and every and (step % every == 0 or step == state.max_steps):
             self._measure(model, step)
@@ -174,7 +174,7 @@ class StageCallback(TrainerCallback):
     def on_log(
         self, args: TrainingArguments, state: TrainerState, control: TrainerControl, logs: dict | None = None, **_: Any
     ) -> None:
-        """Write a line of metrics and one of progress; stop where the loss is no number or runs away."""
+        """Write a line of metrics and one of progress; stop if the loss is not finite or diverges."""
         if not logs or "loss" not in logs:
             return
         if not np.isfinite(logs["loss"]):
@@ -234,7 +234,7 @@ class StageCallback(TrainerCallback):
 
     def on_save(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: Any) -> None:
         """Mark the saved state as complete, if its weights are finite; else stop."""
-        if self.processes.any(not self.finite()):  # a meeting of all, too: every process has written its part
+        if self.processes.any(not self.finite()):  # also a barrier: every process has written its part
             self._fail(control, f"the loss of step {state.global_step} or one before it made weights that are not finite")
             return
         folder = Path(args.output_dir, f"checkpoint-{state.global_step}")
@@ -255,11 +255,13 @@ class StageCallback(TrainerCallback):
 
 
 class Board:
-    """A file for TensorBoard, written at once: tensorboardX's own writer has a thread that waits for ever when the disk is full.
+    """A TensorBoard file, written at once.
+
+    The writer of tensorboardX has a thread that hangs when the disk is full.
 
     Args:
-        folder: of the file.
-        first: step from which on older files of the folder do not count, as they are written again.
+        folder: folder of the file.
+        first: step from which TensorBoard ignores older files in the folder, as these steps are written again.
     """
 
     def __init__(self, folder: Path, first: int):
@@ -281,11 +283,11 @@ class Board:
 
 
 def write_board(metrics: Path, folder: Path) -> None:
-    """Write a file for TensorBoard from all lines of metrics.
+    """Write a TensorBoard file from all lines of metrics.
 
     Args:
         metrics: JSONL file.
-        folder: of the file to write.
+        folder: folder of the new file.
     """
     board = Board(folder, 0)
     for line in metrics.read_text().splitlines():

@@ -1,4 +1,4 @@
-"""The data of a stage: blocks in the order in which they are trained on."""
+"""The data of a stage: blocks in training order."""
 
 from __future__ import annotations
 
@@ -15,14 +15,14 @@ from tokalign.training.losses import chunked
 
 @dataclass(frozen=True)
 class StageData:
-    """What a stage is trained and measured on.
+    """The text on which a stage is trained and measured.
 
     Attributes:
-        blocks: of the corpus.
-        mixed: of the corpus that is mixed in, or ``None``.
-        used: sequences of both that earlier stages used.
+        blocks: blocks of the corpus.
+        mixed: blocks of the corpus that is mixed in, or ``None``.
+        used: sequences of both corpora that earlier stages used.
         eos: id of the token that ends documents in the blocks.
-        bytes_per_token: of the blocks.
+        bytes_per_token: bytes per token of the blocks.
         heldout: text to measure on, or ``None``.
     """
 
@@ -35,16 +35,16 @@ class StageData:
 
 
 class ScheduledBlocks(Dataset):
-    """The sequences of one stage, in the order in which it trains on them.
+    """The sequences of one stage, in training order.
 
     Args:
-        sources: blocks of the corpus, and of the one that is mixed in.
+        sources: blocks of the corpus and of the corpus that is mixed in.
         order: int64, shape (sequences, 2): source and block.
-        separator: id of the token that ends documents, if attention and positions begin anew behind it; else ``None``.
+        separator: id of the token that ends documents, if attention and positions restart after it; else ``None``.
     """
 
     def __init__(self, sources: list[PackedBlocks], order: np.ndarray, separator: int | None):
-        """Take the blocks and which of them comes when."""
+        """Store the blocks and their order."""
         self.sources, self.order, self.separator = sources, order, separator
 
     def __len__(self) -> int:
@@ -54,8 +54,8 @@ class ScheduledBlocks(Dataset):
     def __getitem__(self, index: int) -> dict[str, torch.Tensor]:
         """Return input ids and labels (the same; the loss shifts them), int64, shape (block,).
 
-        With a separator there are position ids, too, which begin anew with each document, and the first token of a document has
-        no label: what comes before it is another document.
+        With a separator there are also position ids, which restart with each document, and the first token of a document has no
+        label, as the text before it is another document.
         """
         source, block = self.order[index]
         ids = torch.from_numpy(self.sources[source][int(block)])

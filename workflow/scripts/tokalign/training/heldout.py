@@ -1,4 +1,4 @@
-"""Bits per byte on held-out text while a model is trained: a quick measurement, the same text each time."""
+"""Bits per byte on held-out text during training: a quick measurement, on the same text each time."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ class HeldoutText:
 
     Args:
         shard: token shard of the validation text.
-        budget: bytes of text; documents are taken in a seeded order until they are reached.
+        budget: bytes of text; documents are taken in a seeded order until they add up to it.
         window: most tokens that the model reads at once.
         start: id of the token that documents begin with.
 
@@ -31,7 +31,7 @@ class HeldoutText:
     """
 
     def __init__(self, shard: Path, budget: int, window: int, start: int):
-        """Choose documents and cut them."""
+        """Choose the documents and cut them into windows."""
         documents, sizes = [], []
         for batch in read_shard(shard):
             for first, last in zip(batch.offsets[:-1], batch.offsets[1:], strict=True):
@@ -49,15 +49,17 @@ class HeldoutText:
         self.batches: list[list[Window]] = list(batches(parts, BATCH_TOKENS))
 
     def bits_per_byte(self, model: PreTrainedModel, processes: Processes) -> float:
-        """Score the text with a model; all processes take part and get the same answer, which may be NaN.
+        """Score the text with a model.
+
+        All processes take part and get the same value, which may be NaN.
 
         Args:
-            model: put into evaluation mode for the time being. Each process does as many forward passes, as ZeRO-3 wants it.
-            processes: that share the batches.
+            model: set to evaluation mode during the call. All processes run equally many forward passes, as ZeRO-3 requires.
+            processes: processes that share the batches.
         """
         training = model.training
         model.eval()
-        scorer = Scorer(model, bounded=False)  # of shared out weights (ZeRO-3), only whole forward passes can be made
+        scorer = Scorer(model, bounded=False)  # partitioned weights (ZeRO-3) allow whole forward passes only
         total = 0.0
         for first in range(0, len(self.batches), processes.world):
             own = first + processes.rank

@@ -15,13 +15,13 @@ SOURCE_KEYS = ("language", "domain", "documents", "bytes")
 
 
 def _license(block: Mapping[str, Any]) -> str:
-    """Return the license that a block or its source names, else ``unknown``."""
+    """Return the license of a block or its source, else ``unknown``."""
     source = block.get("source")
     return block.get("license") or (source.get("license") if isinstance(source, Mapping) else None) or "unknown"
 
 
 def _cell(value: Any) -> str:
-    """Write a value for a cell of a table."""
+    """Format a value for a table cell."""
     text = value if isinstance(value, str) else json.dumps(value, sort_keys=True, ensure_ascii=False)
     return text.replace("|", "\\|").replace("\n", " ")
 
@@ -52,7 +52,7 @@ def write_model_card(
         training: how the training ran; nested values are left out.
 
     Returns:
-        Markdown with YAML front matter; the same for the same arguments. What an argument does not say is ``unknown``.
+        Markdown with YAML front matter; it depends on the arguments alone. Missing values are ``unknown``.
     """
     sources: Mapping[str, Mapping[str, Any]] = corpus.get("sources", {})
     named = {source.get("language") or "" for source in sources.values()} - {"und"}

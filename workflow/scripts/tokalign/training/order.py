@@ -1,4 +1,4 @@
-"""The order of the sequences of a stage, and which of them come from a second corpus that is mixed in."""
+"""The order of a stage's sequences, and which come from a second corpus."""
 
 from __future__ import annotations
 
@@ -8,15 +8,15 @@ from tokalign.config.stages import mixed_in
 
 
 def data_order(blocks: int, start: int, count: int, seed: int) -> np.ndarray:
-    """Return which blocks the sequences ``start`` ... ``start + count - 1`` of a training are.
+    """Return the blocks that are sequences ``start`` ... ``start + count - 1`` of a training.
 
-    A training runs through a seeded permutation of all blocks; after each pass through the data (epoch) there is a new one.
+    A training runs through a seeded permutation of all blocks; each pass through the data (epoch) has a new one.
 
     Args:
-        blocks: number of blocks there are.
+        blocks: number of blocks.
         start: sequences that earlier stages used.
         count: sequences of this stage.
-        seed: of the permutations.
+        seed: seed of the permutations.
 
     Returns:
         Block numbers, int64, shape (count,).
@@ -32,18 +32,18 @@ def data_order(blocks: int, start: int, count: int, seed: int) -> np.ndarray:
 
 
 def mixed_order(blocks: int, mixed: int, share: float | None, used: tuple[int, int], count: int, seed: int) -> np.ndarray:
-    """Return which blocks a stage trains on, in its order, where a second corpus is mixed in by a share.
+    """Return the blocks of a stage in training order, with a share of a second corpus mixed in.
 
     Args:
         blocks: number of blocks of the corpus.
         mixed: number of blocks of the corpus that is mixed in.
-        share: of sequences from it; ``None`` for none.
-        used: sequences of both that earlier stages used.
+        share: share of sequences from that corpus; ``None`` for none.
+        used: sequences of both corpora that earlier stages used.
         count: sequences of this stage.
-        seed: of the permutations; each corpus has its own.
+        seed: seed of the permutations; each corpus has its own.
 
     Returns:
-        int64, shape (count, 2): 0 or 1 for the corpus, and the number of its block.
+        int64, shape (count, 2): the corpus (0 or 1), and the block number.
     """
     positions = np.array([mixed_in(n, share) for n in range(count + 1)]) if share else np.zeros(count + 1, dtype=np.int64)
     second = np.diff(positions) > 0

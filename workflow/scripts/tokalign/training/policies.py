@@ -1,7 +1,7 @@
-"""What a stage trains: embeddings, new rows of them, everything, or LoRA adapters; and how the result is put together.
+"""What a stage trains (embeddings, their new rows, everything or LoRA adapters), and the finished model.
 
-Whatever is trained, a stage keeps and publishes the *trained parameters* alone: the finished model is the checkpoint that the
-stage started from, with these put in. So what was not trained keeps its bits.
+A stage keeps and publishes only the *trained parameters*: the finished model is the checkpoint that the stage started from, with
+these put in. So everything that was not trained keeps its bits.
 """
 
 from __future__ import annotations
@@ -26,11 +26,11 @@ POLICIES = ("embeddings", "new_rows", "all", "lora")
 
 
 def new_row_mask(tokens: str | Path, rows: int) -> NDArray[np.bool_]:
-    """Say which embedding rows belong to tokens without an exact twin in the source vocabulary.
+    """Return which embedding rows belong to tokens without an exact twin in the source vocabulary.
 
     Args:
         tokens: ``tokens.parquet`` of the alignment.
-        rows: of the embedding; those behind the vocabulary are padding, and not new.
+        rows: rows of the embedding; those after the vocabulary are padding and not new.
 
     Returns:
         bool, shape (rows,).
@@ -51,10 +51,10 @@ def new_row_mask(tokens: str | Path, rows: int) -> NDArray[np.bool_]:
 
 
 def with_adapters(model: PreTrainedModel, lora: LoraSettings) -> PreTrainedModel:
-    """Put LoRA adapters into the layers of a model, in place, and return it.
+    """Put LoRA adapters into the layers of a model in place, and return the model.
 
     Raises:
-        ConfigurationError: no module has one of the names.
+        ConfigurationError: no module has one of the target names.
     """
     config = LoraConfig(
         r=lora.rank,
@@ -78,17 +78,17 @@ def select_parameters(
 
     Args:
         model: changed in place.
-        policy: ``embeddings`` (input embedding and LM head as the model's API names them, tied or not), ``new_rows`` (of these,
-            the rows of tokens without an exact twin; the gradient of the others is zero, and AdamW's decay has to be off for
+        policy: ``embeddings`` (input embedding and LM head as the model's API names them, tied or not), ``new_rows`` (only their
+            rows of tokens without an exact twin; the gradient of the others is zero, and AdamW's weight decay must be off for
             them), ``all``, or ``lora``.
-        lora: of the policy ``lora``.
-        new_rows: of the policy ``new_rows``, bool, shape (rows,).
+        lora: settings of the policy ``lora``.
+        new_rows: rows of the policy ``new_rows``, bool, shape (rows,).
 
     Returns:
         The model.
 
     Raises:
-        InputError: an unknown policy, or one without what it needs.
+        InputError: the policy is unknown, or its settings are missing.
     """
     if policy == "all":
         model.requires_grad_(True)
@@ -113,7 +113,7 @@ def select_parameters(
 
 
 def keep_rows(weight: nn.Parameter, trained: NDArray[np.bool_]) -> None:
-    """Make the gradient of a matrix zero but for some rows."""
+    """Set the gradient of a matrix to zero except in some rows."""
     rows = torch.from_numpy(trained)[:, None]
 
     def masked(gradient: torch.Tensor) -> torch.Tensor:
@@ -123,17 +123,17 @@ def keep_rows(weight: nn.Parameter, trained: NDArray[np.bool_]) -> None:
 
 
 def trained_parameters(model: nn.Module) -> dict[str, nn.Parameter]:
-    """Return the parameters that are trained, by name; those that are tied once."""
+    """Return the trained parameters by name; tied ones appear once."""
     return {name: parameter for name, parameter in model.named_parameters() if parameter.requires_grad}
 
 
 def put_in(model: PreTrainedModel, trained: Mapping[str, torch.Tensor], where: str | Path) -> None:
-    """Give a model trained parameters.
+    """Put trained parameters into a model.
 
     Args:
         model: changed in place.
-        trained: values by name; they are cast to the dtype of the model's.
-        where: where they come from, for the message.
+        trained: values by name; they are cast to the model's dtype.
+        where: where they come from, for the error message.
 
     Raises:
         ArtifactError: a name or a shape does not fit.
@@ -151,10 +151,10 @@ def finished_model(model: PreTrainedModel, policy: str, trained: Mapping[str, to
     """Return the model that a stage publishes.
 
     Args:
-        model: the checkpoint that the stage started from, loaded anew in the dtype in which it is published.
-        policy: of the stage.
+        model: the checkpoint that the stage started from, reloaded in the published dtype.
+        policy: policy of the stage.
         trained: trained parameters by name.
-        lora: of the policy ``lora``; adapters are merged in float32 and then rounded once.
+        lora: settings of the policy ``lora``; adapters are merged in float32, then rounded once.
     """
     if policy == "lora":
         kind = model.dtype
@@ -166,7 +166,7 @@ def finished_model(model: PreTrainedModel, policy: str, trained: Mapping[str, to
 
 
 def merge_adapters(model: PreTrainedModel) -> PreTrainedModel:
-    """Add adapters to the weights that they belong to and remove them."""
+    """Merge adapters into their weights and remove them."""
     for name, module in list(model.named_modules()):
         if not hasattr(module, "lora_A"):
             continue

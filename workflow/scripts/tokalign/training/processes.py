@@ -1,4 +1,4 @@
-"""Processes that train together: started by torchrun on one node or by srun on several, or only one."""
+"""Processes that train together: started by torchrun on one node, by srun on several, or a single one."""
 
 from __future__ import annotations
 
@@ -20,9 +20,9 @@ from tokalign.common.errors import ConfigurationError
 log = logging.getLogger(__name__)
 
 PATIENCE = timedelta(hours=2)
-"""How long a process waits for the others: as long as the slowest of them saves a state or waits for a lock."""
+"""How long a process waits for the others: the slowest may be saving a state or waiting for a lock."""
 FIRST_PORT, PORTS = 20_000, 30_000
-"""Range of the ports that processes of several nodes meet at."""
+"""Range of the ports where processes of several nodes meet."""
 
 
 @dataclass(frozen=True)
@@ -31,8 +31,8 @@ class Processes:
 
     Attributes:
         rank: number of this process.
-        world: how many there are.
-        device: that it computes on.
+        world: number of processes.
+        device: device of this process.
     """
 
     rank: int
@@ -41,7 +41,7 @@ class Processes:
 
     @property
     def is_first(self) -> bool:
-        """Whether this process writes what is written once."""
+        """Whether this process does the writing for all."""
         return self.rank == 0
 
     def wait(self) -> None:
@@ -49,7 +49,7 @@ class Processes:
         self.largest(0)
 
     def largest(self, value: float) -> float:
-        """Return the largest value that a process gives; all have to ask."""
+        """Return the largest value of all processes; all must call this."""
         if self.world == 1:
             return value
         number = torch.tensor(float(value), dtype=torch.float64, device=self.device)
@@ -57,13 +57,13 @@ class Processes:
         return float(number)
 
     def any(self, flag: bool) -> bool:
-        """Say whether a process says yes; all have to ask."""
+        """Return whether any process passes true; all must call this."""
         return bool(self.largest(float(flag)))
 
     def from_first(self, value: Any) -> Any:
-        """Return what the first process gives, which may be anything that can be pickled; all have to ask.
+        """Return the value of the first process, which may be any picklable object; all must call this.
 
-        Where all have to do the same, one looks at the disk and the others follow: on a shared file system they may see it as it was.
+        If all must act alike, one reads the disk and the others follow: on a shared file system they may see an outdated state.
         """
         if self.world == 1:
             return value
@@ -72,7 +72,7 @@ class Processes:
         return values[0]
 
     def sums(self, values: list[float]) -> list[float]:
-        """Return sums over the processes; all have to ask."""
+        """Return sums over the processes; all must call this."""
         if self.world == 1:
             return values
         numbers = torch.tensor(values, dtype=torch.float64, device=self.device)
@@ -81,10 +81,12 @@ class Processes:
 
 
 def slurm_address(environment: dict[str, str]) -> tuple[str, int]:
-    """Return where the processes of a Slurm step meet: its first node, and a port that follows from the numbers of job and step.
+    """Return where the processes of a Slurm step meet: host and port.
+
+    The host is the step's first node; the port follows from the ids of job and step.
 
     Raises:
-        ConfigurationError: srun has not said which nodes there are.
+        ConfigurationError: srun has not set the list of nodes.
     """
     nodes = environment.get("SLURM_STEP_NODELIST")
     if not nodes:
@@ -94,13 +96,13 @@ def slurm_address(environment: dict[str, str]) -> tuple[str, int]:
     try:
         socket.gethostbyname(host)
     except OSError:
-        host = environment["SLURM_LAUNCH_NODE_IPADDR"]  # a name that only Slurm knows; srun runs on the first node
+        host = environment["SLURM_LAUNCH_NODE_IPADDR"]  # the name is known to Slurm only; srun runs on the first node
     job, step = int(environment["SLURM_JOB_ID"]), int(environment.get("SLURM_STEP_ID", 0))
     return host, FIRST_PORT + (job * 31 + step) % PORTS
 
 
 def time_left(environment: dict[str, str]) -> int | None:
-    """Return the seconds until Slurm ends this job; ``None`` where there is no job, no limit, or no answer."""
+    """Return the seconds until Slurm ends this job; ``None`` without a job, a limit or an answer."""
     job = environment.get("SLURM_JOB_ID")
     if job is None:
         return None
@@ -115,9 +117,9 @@ def time_left(environment: dict[str, str]) -> int | None:
 
 
 def join() -> Processes:
-    """Find this process' place from what torchrun or srun says, and meet the others.
+    """Find this process's place from the variables of torchrun or srun, and meet the others.
 
-    Environment variables for torch, accelerate and DeepSpeed are set where srun started the process.
+    Environment variables for torch, accelerate and DeepSpeed are set if srun started the process.
     """
     environment = dict(os.environ)
     tasks = int(environment.get("SLURM_STEP_NUM_TASKS", 1))
@@ -138,7 +140,7 @@ def join() -> Processes:
         torch.cuda.set_device(device)
     else:
         device = torch.device("cpu")
-        os.environ.setdefault("DS_ACCELERATOR", "cpu")  # else DeepSpeed warns that it found no other
+        os.environ.setdefault("DS_ACCELERATOR", "cpu")  # else DeepSpeed warns that it found no accelerator
     if world > 1:
         node = os.environ.get("SLURMD_NODENAME") or socket.gethostname()
         log.info("process %d of %d on %s waits for the others", rank + 1, world, node)
@@ -147,10 +149,10 @@ def join() -> Processes:
 
 
 def prepare_deepspeed(processes: Processes) -> None:
-    """Keep DeepSpeed from compiling, and tell it what it wants to know of a process that trains alone.
+    """Keep DeepSpeed from compiling, and set the variables it needs for a process that trains alone.
 
-    On a CPU it would compile an operator for inference through shared memory, which takes minutes, leaves a lock on which every later run
-    hangs if it is killed meanwhile, and has no meaning on several nodes.
+    On a CPU it would compile an operator for inference through shared memory. That takes minutes, is useless on several nodes,
+    and leaves a lock if it is killed, on which every later run hangs.
     """
     import deepspeed
 
@@ -171,9 +173,9 @@ def prepare_deepspeed(processes: Processes) -> None:
 
 
 def leave(processes: Processes) -> None:
-    """End one of several processes, with success, when all of them have done everything.
+    """End one of several processes successfully, once all have finished.
 
-    Python's own end would destroy what DeepSpeed and gloo leave behind, whose threads at times abort the process then ("terminate
+    Python's normal exit would destroy leftovers of DeepSpeed and gloo, whose threads sometimes abort the process then ("terminate
     called without an active exception"): a finished training would count as failed.
     """
     if processes.world == 1:

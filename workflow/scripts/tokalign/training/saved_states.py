@@ -1,4 +1,4 @@
-"""Saved states of a training: which are whole, what they depend on, who may write them, and whether there is room for them."""
+"""Saved states of a training: completeness, fingerprint, lock and disk space."""
 
 from __future__ import annotations
 
@@ -23,10 +23,10 @@ from tokalign.training.settings import SAVED_STATES
 log = logging.getLogger(__name__)
 
 COMPLETE = "complete.json"
-"""Written into a saved state when all its files are on the disk; a state without it is never continued."""
+"""File written into a saved state once all its files are on disk; a state without it is never continued."""
 CHUNK = 1 << 24
 NO_LOCKS = (errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP)
-"""What flock says where it does not work: NFS without lockd, Lustre mounted without flock, some FUSE file systems."""
+"""Errors of flock where it does not work: NFS without lockd, Lustre mounted without flock, some FUSE file systems."""
 
 
 def checksum(path: Path) -> int:
@@ -39,12 +39,12 @@ def checksum(path: Path) -> int:
 
 
 def mark_complete(folder: Path, step: int, layout: dict[str, int]) -> None:
-    """Flush the files of a saved state to the disk, and say that it is whole.
+    """Flush the files of a saved state to disk and mark it as complete.
 
     Args:
-        folder: of the state.
-        step: after which it was saved.
-        layout: who can read it: ``zero`` and ``processes``.
+        folder: folder of the state.
+        step: step after which it was saved.
+        layout: layout of processes that can read it: ``zero`` and ``processes``.
     """
     files = {}
     for file in sorted(path for path in folder.rglob("*") if path.is_file() and path.name != COMPLETE):
@@ -56,7 +56,7 @@ def mark_complete(folder: Path, step: int, layout: dict[str, int]) -> None:
 
 
 def _wrong(folder: Path) -> str | None:
-    """Say what is wrong with a saved state, or nothing."""
+    """Return what is wrong with a saved state, or ``None``."""
     if not (folder / COMPLETE).exists():
         return "is incomplete (the job ended while it was written)"
     try:
@@ -75,7 +75,7 @@ def _wrong(folder: Path) -> str | None:
 
 
 def last_state(state: Path) -> Path | None:
-    """Return the newest whole saved state and remove damaged newer ones with a warning; ``None`` if there is none."""
+    """Return the newest complete saved state, or ``None``; remove damaged newer ones with a warning."""
     folders = sorted(state.glob("checkpoint-*"), key=lambda p: int(p.name.rpartition("-")[2]), reverse=True)
     for folder in folders:
         wrong = _wrong(folder)
@@ -87,12 +87,12 @@ def last_state(state: Path) -> Path | None:
 
 
 def check_layout(folder: Path, layout: dict[str, int]) -> None:
-    """Compare how a saved state is laid out with how the training goes on.
+    """Check that the processes of this run can read a saved state.
 
-    A state without ZeRO is read by any number of processes. One of DeepSpeed is in as many parts as there were processes.
+    Any number of processes can read a state without ZeRO. DeepSpeed saves one part per process.
 
     Raises:
-        ArtifactError: it can't be read this way.
+        ArtifactError: ZeRO stage or number of processes differ.
     """
     saved = read_json(folder / COMPLETE)["layout"]
     if saved["zero"] != layout["zero"] or (saved["zero"] and saved["processes"] != layout["processes"]):
@@ -105,14 +105,14 @@ def check_layout(folder: Path, layout: dict[str, int]) -> None:
 
 
 def fingerprint(inputs: dict[str, str], settings: StageSettings, seed: int, used: list[int], version: int) -> dict[str, Any]:
-    """Return what a saved state depends on; how the stage runs (``Execution``) does not matter.
+    """Return everything a saved state depends on; how the stage runs (``Execution``) does not matter.
 
     Args:
         inputs: digests by name.
-        settings: of the stage.
-        seed: of the order of the data.
-        used: sequences of earlier stages, of the corpus and of the corpus mixed in.
-        version: of the training step.
+        settings: settings of the stage.
+        seed: seed of the data order.
+        used: sequences of earlier stages, of the corpus and of the one mixed in.
+        version: version of the training code.
     """
     return {"inputs": inputs, "settings": settings.content(), "seed": seed, "used_sequences": used, "version": version}
 
@@ -128,7 +128,7 @@ def _differences(old: Any, new: Any, place: str = "") -> list[str]:
 
 
 def check_fingerprint(state: Path, expected: dict[str, Any]) -> None:
-    """Record what a training depends on in its working folder, or compare with what is recorded there.
+    """Write the fingerprint of a training to its working folder, or compare it with the one there.
 
     Raises:
         ArtifactError: the folder holds the state of a training with other inputs or settings.
@@ -148,22 +148,24 @@ def check_fingerprint(state: Path, expected: dict[str, Any]) -> None:
 
 
 def state_bytes(trained: int, whole: int = 0) -> int:
-    """Return the size of a saved state: a weight and two moments of AdamW for each trained parameter, float32.
+    """Return the size of a saved state in bytes.
+
+    Per trained parameter a weight and two moments of AdamW, float32.
 
     Args:
         trained: parameters that are trained.
-        whole: bytes of the weights of the whole model, which DeepSpeed saves besides.
+        whole: bytes of the weights of the whole model, which DeepSpeed also saves.
     """
     return 12 * trained + whole
 
 
 def check_room(state: Path, output: Path, size: int, checkpoint: int) -> None:
-    """Compare the free space with what the stage is going to write.
+    """Check that there is room for what the stage will write.
 
     Args:
         state: working folder, for saved states.
         output: folder of the finished checkpoint.
-        size: of a saved state. [bytes]
+        size: size of a saved state [bytes].
         checkpoint: bytes of the finished checkpoint.
 
     Raises:
@@ -189,13 +191,13 @@ def check_room(state: Path, output: Path, size: int, checkpoint: int) -> None:
 
 @contextlib.contextmanager
 def exclusive(path: Path, poll: float = 1.0) -> Iterator[None]:
-    """Hold a lock file, waiting for another process that trains the same; the lock ends with its process, however that ends.
+    """Hold a lock file, waiting for another process at the same training; the lock ends with its process.
 
-    A file system of a cluster may know no locks, or keep that of a node that failed. In the first case there is a warning and no lock;
-    in the second, who waits goes on when the file is removed.
+    The file system of a cluster may not support locks, or may keep the lock of a failed node. In the first case there is a
+    warning and no lock; in the second, a waiting process continues when the file is removed.
 
     Args:
-        path: lock file; it says which process took it last.
+        path: lock file; it names the last process that took it.
         poll: seconds between two attempts.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -222,11 +224,11 @@ def exclusive(path: Path, poll: float = 1.0) -> Iterator[None]:
 
 
 def _lock(file: IO[str], holder: str) -> bool:
-    """Try to lock a file; where the file system knows no locks, warn and do as if it was locked.
+    """Try to lock a file; if the file system does not support locks, warn and return true.
 
     Args:
         file: open for writing.
-        holder: the process that had it last.
+        holder: the last process that held it.
     """
     try:
         fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -247,7 +249,7 @@ def _lock(file: IO[str], holder: str) -> bool:
 
 
 def _is_at(file: IO[str], path: Path) -> bool:
-    """Say whether an open file is still the one at a path."""
+    """Return whether an open file is still the one at a path."""
     try:
         return os.path.samestat(os.fstat(file.fileno()), path.stat())
     except FileNotFoundError:

@@ -1,4 +1,4 @@
-"""The arguments of HF Trainer that carry out what a stage computes and how it runs."""
+"""Arguments of HF Trainer from the settings of a stage and its execution."""
 
 from __future__ import annotations
 
@@ -15,22 +15,22 @@ from tokalign.models.device import choose_precision
 
 SCHEDULES = {"cosine": "cosine", "linear": "linear", "constant": "constant_with_warmup"}
 SAVED_STATES = 2
-"""How many saved states are kept; while a new one is written there is one more."""
+"""Number of saved states kept; there is one more while a new one is written."""
 
 
 def accumulation(sequences: int, processes: int, device_sequences: int) -> tuple[int, int]:
-    """Share out the sequences of an optimizer step.
+    """Divide the sequences of an optimizer step among processes.
 
     Args:
-        sequences: of the step.
-        processes: that train together.
-        device_sequences: most sequences that a process reads at once.
+        sequences: sequences of a step.
+        processes: number of processes that train together.
+        device_sequences: most sequences a process reads at once.
 
     Returns:
-        How many a process reads at once, and how often it does so in a step: their product times the processes is ``sequences``.
+        Sequences a process reads at once, and how often per step; their product times ``processes`` is ``sequences``.
 
     Raises:
-        ConfigurationError: the sequences cannot be shared out evenly.
+        ConfigurationError: the sequences cannot be divided evenly.
     """
     if sequences % processes:
         fitting = [n for n in range(1, sequences + 1) if sequences % n == 0]
@@ -46,7 +46,7 @@ def accumulation(sequences: int, processes: int, device_sequences: int) -> tuple
 
 
 def deepspeed_configuration(zero: int) -> dict[str, Any] | None:
-    """Return the configuration of DeepSpeed for a stage of ZeRO, or ``None`` without it; Trainer fills in what is ``auto``."""
+    """Return DeepSpeed's configuration for a ZeRO stage, or ``None`` without ZeRO; Trainer fills in ``auto``."""
     if zero == 0:
         return None
     sharding: dict[str, Any] = {"stage": zero, "overlap_comm": torch.cuda.is_available(), "contiguous_gradients": True}
@@ -65,15 +65,15 @@ def deepspeed_configuration(zero: int) -> dict[str, Any] | None:
 def training_arguments(
     settings: StageSettings, execution: Execution, state: Path, seed: int, *, block: int, processes: int = 1
 ) -> TrainingArguments:
-    """Return the arguments of HF Trainer that carry out a stage's settings.
+    """Return the arguments of HF Trainer for a stage.
 
     Args:
         settings: what the stage computes.
-        execution: how it runs.
+        execution: how the stage runs.
         state: folder for saved states.
-        seed: of dropout, where a model has it.
+        seed: seed of dropout, if the model has any.
         block: tokens in a sequence.
-        processes: that train together.
+        processes: number of processes that train together.
     """
     at_once, times = accumulation(settings.sequences(block), processes, execution.device_sequences)
     return TrainingArguments(

@@ -1,4 +1,4 @@
-"""One stage of training with HF Trainer: what is trained, in which order, and how it continues after an interruption."""
+"""One stage of training with HF Trainer, which continues after an interruption."""
 
 from __future__ import annotations
 
@@ -36,10 +36,10 @@ BEST = "best.safetensors"
 
 
 def check_document_mask(model: PreTrainedModel) -> None:
-    """See that position ids that begin anew keep a model from looking at the document before.
+    """Check that restarting position ids hides the previous document from the model.
 
     Raises:
-        ConfigurationError: this architecture or attention does not heed them.
+        ConfigurationError: this architecture or attention ignores position ids.
     """
     training = model.training
     model.eval()
@@ -62,7 +62,7 @@ def check_document_mask(model: PreTrainedModel) -> None:
 
 @contextmanager
 def signals_noted(callback: StageCallback) -> Iterator[None]:
-    """Let SIGTERM and SIGINT end the stage after the step that is being made."""
+    """Let SIGTERM and SIGINT end the stage after the current step."""
 
     def note(number: int, _: Any) -> None:
         callback.signal = f"signal {signal.Signals(number).name}"
@@ -90,22 +90,22 @@ def train_stage(
     """Train a stage, from its beginning or from the newest saved state, to its end.
 
     Args:
-        model: initial weights, float32, with ``requires_grad`` on what is trained (``policies.select_parameters``).
-        data: to train and measure on.
+        model: initial weights, float32, with ``requires_grad`` on trained parameters (``policies.select_parameters``).
+        data: data to train and measure on.
         settings: what the stage computes.
-        execution: how it runs.
-        seed: of the order of the data (and of dropout, where a model has it).
+        execution: how the stage runs.
+        seed: seed of the data order (and of dropout, if the model has any).
         state: working folder for saved states, metrics and the fingerprint.
-        deadline: time (``time.monotonic``) at which the job will be ended from outside.
-        processes: that train together.
+        deadline: time (``time.monotonic``) at which the job will be killed.
+        processes: processes that train together.
 
     Returns:
-        The trained parameters by name, on the CPU; of the last step or, where ``publish`` says so, of the best measurement on
-        held-out text. Only the first of several processes gets them.
+        The trained parameters by name, on the CPU; of the last step or, if ``publish`` says so, of the best measurement on
+        held-out text. With several processes only the first gets them.
 
     Raises:
         StageStoppedError: stopped by a signal or the time limit, with a state from which the same call continues.
-        InputError: the loss became NaN or infinite, or ran away.
+        InputError: the loss became NaN or infinite, or diverged.
     """
     set_seed(seed)
     block, batch = data.blocks.block, settings.sequences(data.blocks.block)
@@ -185,7 +185,7 @@ def train_stage(
         )
     values = trainer.trained()
     chunked.uninstall(model)
-    unset_hf_deepspeed_config()  # with ZeRO-3 it makes from_pretrained share out what it loads
+    unset_hf_deepspeed_config()  # with ZeRO-3 it makes from_pretrained partition the weights
     if settings.publish != "last" and processes.is_first:
         best = read_json(state / "best.json")
         log.info("step %d is published: %.4f bits per byte on held-out text", best["step"], best["heldout_bits_per_byte"])

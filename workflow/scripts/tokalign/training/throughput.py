@@ -1,4 +1,4 @@
-"""How well a training uses its device: operations per token, and the rate that the device could reach."""
+"""Use of the device by a training: operations per token, and the peak rate of the device."""
 
 from __future__ import annotations
 
@@ -15,12 +15,12 @@ from tokalign.models.loading import embeddings
 def operations_per_token(model: PreTrainedModel) -> float:
     """Return the floating point operations of a training step per token, without recomputation and attention scores.
 
-    Two for each weight of a matrix that a token meets in the forward pass (the input embedding is a look-up, the LM head is not), two for
-    the gradient of what goes through it, and two for the gradient of the weight where it is trained (Kaplan et al. 2020, section
-    2.1: 6 N in all where everything is trained).
+    Two for each weight of a matrix that a token passes in the forward pass (the LM head counts, the look-up in the input
+    embedding does not), two for the gradient of its input, and two for the gradient of the weight if it is trained (Kaplan et al.
+    2020, section 2.1: 6 N if everything is trained).
 
     Args:
-        model: with ``requires_grad`` set on what is trained.
+        model: with ``requires_grad`` set on trained parameters.
     """
     first, _, tied = embeddings(model)
     count = 0
@@ -32,12 +32,12 @@ def operations_per_token(model: PreTrainedModel) -> float:
 
 
 def peak_operations(device: torch.device, precision: str) -> tuple[float, str]:
-    """Return the operations per second that a device can do, and where the number is from.
+    """Return the peak operations per second of a device, and the source of the number.
 
-    A known GPU has its maker's number for bfloat16; on anything else a product of matrices is timed.
+    Known GPUs have their maker's number for bfloat16; on anything else a product of matrices is timed.
 
     Args:
-        device: of the training.
+        device: device of the training.
         precision: ``bfloat16`` or ``float32``.
     """
     if device.type == "cuda" and precision == "bfloat16":

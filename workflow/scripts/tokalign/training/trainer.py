@@ -20,10 +20,10 @@ TRAINED = "trained.safetensors"
 
 
 class StageTrainer(Trainer):
-    """HF Trainer whose saved states hold the trained parameters alone."""
+    """HF Trainer whose saved states hold only the trained parameters."""
 
     def save_model(self, output_dir: str | None = None, _internal_call: bool = False) -> None:
-        """Write the trained parameters; DeepSpeed writes its own with the optimizer's state."""
+        """Write the trained parameters; DeepSpeed writes them with the optimizer's state."""
         if self.is_deepspeed_enabled:
             return
         if self.args.should_save:
@@ -37,7 +37,7 @@ class StageTrainer(Trainer):
         put_in(self.model, load_file(path), path)
 
     def _save_checkpoint(self, model: nn.Module, trial: Any) -> None:
-        """Write the loss since the last line of metrics, too, or the next line would leave these steps out."""
+        """Also save the loss since the last line of metrics, so that the next line includes these steps."""
         super()._save_checkpoint(model, trial)
         loss = nested_gather(self._tr_loss, self.args.parallel_mode).mean().item()
         if self.args.should_save:
@@ -45,14 +45,20 @@ class StageTrainer(Trainer):
             write_json(folder / "loss.json", {"sum": loss, "last_logged": self._globalstep_last_logged})
 
     def _load_rng_state(self, checkpoint: str | None) -> None:
-        """Restore the random numbers, when the data are where they were, and the loss since the last line of metrics."""
+        """Restore the random state and the loss since the last line of metrics.
+
+        This runs once the data are in position.
+        """
         super()._load_rng_state(checkpoint)
         saved = read_json(Path(checkpoint, "loss.json"))
         self._tr_loss += saved["sum"]
         self._globalstep_last_logged = saved["last_logged"]
 
     def trained(self) -> dict[str, torch.Tensor]:
-        """Return the trained parameters by name, in float32 on the CPU; all processes have to ask, the first gets them all."""
+        """Return the trained parameters by name, in float32 on the CPU.
+
+        All processes must call this; the first gets them all.
+        """
         own = trained_parameters(self.model)
         if not self.is_deepspeed_enabled:
             return {name: value.detach().cpu().clone() for name, value in own.items()}
@@ -67,16 +73,19 @@ class StageTrainer(Trainer):
 
 
 def count_trained(model: nn.Module) -> int:
-    """Return how many parameters are trained, wherever they are (ZeRO-3 leaves a part of each in a process)."""
+    """Return the number of trained parameters (also with ZeRO-3, which leaves each process a part of them)."""
     return sum(getattr(parameter, "ds_numel", parameter.numel()) for parameter in trained_parameters(model).values())
 
 
 def size_of_state(model: nn.Module, zero: int, precision: str) -> int:
-    """Return the size of a saved state in bytes: of what is trained, and with ZeRO of all weights in the precision of the arithmetic."""
+    """Return the size of a saved state [bytes].
+
+    It has the trained parameters and, with ZeRO, all weights in ``precision``.
+    """
     weights = sum(parameter.numel() for parameter in model.parameters()) if zero else 0
     return state_bytes(count_trained(model), weights * (2 if precision == "bfloat16" else 4))
 
 
 def finite_weights(model: nn.Module) -> bool:
-    """Say whether the trained weights that this process holds are finite (ZeRO-3: its part of them)."""
+    """Return whether the trained weights of this process are finite (ZeRO-3: its part of them)."""
     return all(bool(torch.isfinite(getattr(p, "ds_tensor", p)).all()) for p in model.parameters() if p.requires_grad)

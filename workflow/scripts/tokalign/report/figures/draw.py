@@ -1,4 +1,4 @@
-"""Figures, drawn from the tables only: the same tables give the same bytes. ``tokalign.figure_sources`` says which table each reads."""
+"""Figures drawn from tables alone: equal tables give equal bytes. ``sources`` lists the table of each figure."""
 
 from __future__ import annotations
 
@@ -40,15 +40,15 @@ FIGURES: dict[str, Callable[[Table], Figure]] = {
 }
 """The function that draws each figure of ``SOURCES`` from its table."""
 METADATA = {"svg": {"Date": None}, "pdf": {"CreationDate": None}, "png": {"Software": None}}
-"""Formats in the order in which they are drawn (a layout depends on the one before), and what is left out for equal bytes."""
+"""Formats in drawing order (a layout depends on the one before), and the metadata left out for equal bytes."""
 
 
 def draw(name: str, table: Table, outputs: Sequence[str | Path]) -> None:
-    """Draw a figure of ``FIGURES`` into files, in the format that their suffix names (``.svg``, ``.png``, ``.pdf``).
+    """Draw a figure of ``FIGURES`` into files, in the format of their suffix (``.svg``, ``.png``, ``.pdf``).
 
     Raises:
         InputError: a suffix names no format.
-        ArtifactError: the table lacks what the figure shows.
+        ArtifactError: the table lacks the data of the figure.
     """
     paths = [Path(output) for output in outputs]
     for path in paths:

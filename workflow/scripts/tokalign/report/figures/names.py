@@ -1,4 +1,7 @@
-"""Names of the metrics that figures read: as they stand in the comparison, and in words. A renamed metric is renamed here alone."""
+"""Names of the metrics that figures read, as in the comparison and in words.
+
+A renamed metric changes only here.
+"""
 
 from __future__ import annotations
 
@@ -52,11 +55,11 @@ METRICS = {
 }
 """In words."""
 ACCURACIES = ("acc_norm", "acc", "accuracy", "exact_match", "f1")
-"""Metrics of tasks that are shares of right answers, in the order of which stands for a task where it has several."""
+"""Task metrics that are shares of correct answers; the first one a task has represents it."""
 LENGTHS = ("bytes", "characters", "", "raw")
-"""Conditions of multiple-choice sets, in that order, too."""
+"""Conditions of multiple-choice sets, also in order of preference."""
 
 
 def is_accuracy(metric: str) -> bool:
-    """Say whether a metric is a share of right answers; the name of a filter may follow it, as in ``exact_match,strict-match``."""
+    """Return whether a metric is a share of correct answers; a filter may follow, as in ``exact_match,strict-match``."""
     return metric.partition(",")[0] in ACCURACIES

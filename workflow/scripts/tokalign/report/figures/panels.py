@@ -1,4 +1,4 @@
-"""Panels of horizontal bars or points, a row for each group and in it one mark for each system, and figures of such panels."""
+"""Panels of horizontal bars or points, a row per group and a mark per system."""
 
 from __future__ import annotations
 
@@ -32,13 +32,13 @@ log = logging.getLogger(__name__)
 SURROUND = 1.05
 """Height of title, axis and label of a panel in inches."""
 LARGE = 10_000
-"""From here on numbers are written as 12 k, 3.4 M."""
+"""Numbers from here on are written as 12 k, 3.4 M."""
 WIDE = 20
 """Points that span more than this factor are drawn on a logarithmic scale."""
 STEPS = (1, 2, 2.5, 5, 10)
 """Of ticks."""
 LINE = 44
-"""Characters of a line of a title or label."""
+"""Characters per line of a title or label."""
 INTERVAL = {"ecolor": "#222222", "elinewidth": 1, "capsize": 2}
 
 
@@ -52,12 +52,12 @@ class Panel:
 
     Attributes:
         title: what it shows.
-        groups: rows of each group by its name, from top to bottom; not more than one row for a system.
-        label: of the axis of values.
+        groups: rows of each group by its name, from top to bottom; at most one row per system.
+        label: label of the value axis.
         kind: ``bar`` (from zero) or ``point``.
-        value: returns what is drawn of a row.
-        bounds: returns the interval of what is drawn.
-        reference: returns the value at which a line is drawn across a group, NaN for none.
+        value: returns the drawn value of a row.
+        bounds: returns the interval of the drawn value.
+        reference: returns the value of a line across a group, NaN for no line.
     """
 
     title: str
@@ -69,7 +69,7 @@ class Panel:
     reference: Callable[[Row], float] | None = None
 
     def __post_init__(self) -> None:
-        """Leave out published values in another unit than the measured ones."""
+        """Drop published values whose unit differs from that of the measured ones."""
         units = {row["unit"] for row in self.rows if row["origin"] != PUBLISHED} - {""}
         for rows in self.groups.values():
             for row in [row for row in rows if row["origin"] == PUBLISHED and units and row["unit"] not in ("", *units)]:
@@ -105,13 +105,15 @@ class Panel:
 
 
 def panel_of(title: str, rows: Sequence[Row], label: str, **options: object) -> Panel:
-    """Return a panel of rows of one metric; its title says the number of items where that is the same everywhere.
+    """Return a panel of one metric.
+
+    Its title gives the number of items if it is the same in all rows.
 
     Args:
         title: what it shows.
-        rows: of one evaluation and metric.
+        rows: rows of one evaluation and metric.
         label: the metric in words.
-        options: of :class:`Panel`.
+        options: options of :class:`Panel`.
     """
     return Panel(title, groups_of(rows), axis_label(rows, label), **options)
 
@@ -130,10 +132,10 @@ def draw_panel(axes: Axes, panel: Panel, systems: Systems, height: float) -> Non
     """Draw a panel.
 
     Args:
-        axes: where.
-        panel: what.
-        systems: of the whole figure, so that each looks the same in all panels.
-        height: of the line in inches; a panel with fewer groups than its neighbor has the same bars, and room below them.
+        axes: axes to draw on.
+        panel: panel to draw.
+        systems: systems of the whole figure, so that each looks the same in all panels.
+        height: height of the line in inches; a panel with fewer groups than its neighbor has equal bars and space below.
     """
     size = panel.thickness / panel.pitch
     texts = len(panel.groups) * panel.most <= 24
@@ -195,13 +197,13 @@ def draw_panel(axes: Axes, panel: Panel, systems: Systems, height: float) -> Non
 
 
 def legend(figure: Figure, systems: Systems, kind: str, width: float) -> None:
-    """Put the names of the systems below the panels, in as many columns as there is room for.
+    """Put the names of the systems below the panels, in as many columns as fit.
 
     Args:
-        figure: where.
-        systems: in their order.
-        kind: of their handles.
-        width: of the figure in inches.
+        figure: figure to draw on.
+        systems: systems in order.
+        kind: kind of the handles.
+        width: width of the figure in inches.
     """
     handles = [system.handle(kind) for system in systems.values()]
     longest = max(len(system.label) for system in systems.values())
@@ -210,12 +212,12 @@ def legend(figure: Figure, systems: Systems, kind: str, width: float) -> None:
 
 
 def figure_of(panels: Sequence[Sequence[Panel]], comparison: Table, width: float = 4.0, shared: bool = False) -> Figure:
-    """Draw lines of panels, with one legend.
+    """Draw lines of panels with one legend.
 
     Args:
-        panels: lines; shorter ones end with empty places.
+        panels: lines of panels; shorter lines end with empty places.
         comparison: the whole table.
-        width: of a panel in inches.
+        width: width of a panel in inches.
         shared: whether the panels of a line have the same axis.
     """
     systems = systems_in((row for line in panels for panel in line for row in panel.rows), comparison)
@@ -239,5 +241,5 @@ def figure_of(panels: Sequence[Sequence[Panel]], comparison: Table, width: float
 
 
 def titled(evaluation: str, several: bool, title: str) -> str:
-    """Put the name of the evaluation before a title where a figure shows several."""
+    """Put the evaluation's name before a title if a figure shows several evaluations."""
     return f"{evaluation} · {title}" if several else title

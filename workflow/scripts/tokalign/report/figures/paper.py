@@ -26,7 +26,7 @@ def of_source(row: Row) -> float:
 
 
 def fertility_trap(comparison: Table) -> Figure:
-    """Draw what a tokenizer saves, what that does to speed, and chrF++ scaled by speed: three panels for each evaluation.
+    """Draw a tokenizer's savings, their effect on speed, and chrF++ scaled by speed: three panels per evaluation.
 
     Lines in the third panel are the chrF++ of the source model, which is its chrF-E.
     """
@@ -63,7 +63,10 @@ def relative_interval(row: Row) -> tuple[float, float]:
 
 
 def metric_disagreement(comparison: Table) -> Figure:
-    """Draw by how much BLEU, COMET, chrF++ and TER differ from the source model, a panel for each direction and decoding."""
+    """Draw the change of BLEU, COMET, chrF++ and TER against the source model.
+
+    A panel per direction and decoding.
+    """
     needed = (names.BLEU, names.CHRF, names.TER)
     rows = whole(
         [*wanted(comparison, "translation", needed, "metric_disagreement"), *select(comparison, "translation", (names.COMET,))]
@@ -100,7 +103,7 @@ def metric_disagreement(comparison: Table) -> Figure:
 
 
 def chrf_delta_interval(comparison: Table) -> Figure:
-    """Draw chrF-Δ of the whole text and, where there is one, its mean over segments, each with the interval of that estimate."""
+    """Draw chrF-Δ of the whole text and, if available, its mean over segments, each with its interval."""
     rows = whole(wanted_delta(comparison))
     blocks = evaluations(rows)
     titles = {"corpus": "of the whole text", "exploratory": "of the whole text", "item": "mean over segments"}
@@ -117,13 +120,13 @@ def chrf_delta_interval(comparison: Table) -> Figure:
 
 
 def wanted_delta(comparison: Table) -> Table:
-    """Return the rows of chrF-Δ, from the suite that has them."""
+    """Return the rows of chrF-Δ, from the suite that measured it."""
     suite = "composite" if select(comparison, "composite", (names.CHRF_DELTA,)) else "translation"
     return wanted(comparison, suite, (names.CHRF_DELTA,), "chrf_delta_interval")
 
 
 def paper_summary(comparison: Table) -> Figure:
-    """Draw fertility, bits per byte, chrF++ and throughput in bytes, two by two for each evaluation."""
+    """Draw fertility, bits per byte, chrF++ and throughput in bytes, in a 2 x 2 grid per evaluation."""
     fertility = of_models(whole(wanted(comparison, "tokenizers", (names.FERTILITY,), "paper_summary")), comparison)
     losses = whole(wanted(comparison, "perplexity", (names.BITS_PER_BYTE,), "paper_summary"))
     scores = whole(wanted(comparison, "translation", (names.CHRF,), "paper_summary"))

@@ -29,7 +29,7 @@ from tokalign.report.figures.systems import (
 
 
 def metric_panels(rows: Table, metrics: tuple[str, ...], evaluation: str, several: bool) -> list[Panel]:
-    """Return a panel of each metric that an evaluation has rows of."""
+    """Return a panel for each metric with rows in an evaluation."""
     panels = []
     for metric in metrics:
         own = [row for row in rows if row["metric"] == metric and row["evaluation"] == evaluation]
@@ -40,12 +40,15 @@ def metric_panels(rows: Table, metrics: tuple[str, ...], evaluation: str, severa
 
 
 def in_lines(panels: list[Panel], columns: int) -> list[list[Panel]]:
-    """Lay panels out in lines of so many columns."""
+    """Lay panels out in lines of ``columns`` panels."""
     return [panels[i : i + columns] for i in range(0, len(panels), columns)]
 
 
 def tokenizer_efficiency(comparison: Table) -> Figure:
-    """Draw fertility, bytes per token, and words of several tokens and of one, by language: a bar per tokenizer."""
+    """Draw fertility, bytes per token, and words of several tokens and of one, by language.
+
+    A bar per tokenizer.
+    """
     metrics = (names.FERTILITY, names.BYTES_PER_TOKEN, names.CONTINUED_WORDS, names.SINGLE_TOKEN_WORDS)
     rows = by_language(wanted(comparison, "tokenizers", metrics, "tokenizer_efficiency"))
     blocks = evaluations(rows)
@@ -54,19 +57,25 @@ def tokenizer_efficiency(comparison: Table) -> Figure:
 
 
 def perplexity(comparison: Table) -> Figure:
-    """Draw bits per byte and perplexity per token of the same reference tokenizer, by language: a bar per system."""
+    """Draw bits per byte and perplexity normalized to one tokenizer, by language.
+
+    A bar per system.
+    """
     metrics = (names.BITS_PER_BYTE, names.NORMALIZED_PERPLEXITY)
     rows = by_language(wanted(comparison, "perplexity", metrics, "perplexity"))
     blocks = evaluations(rows)
     lines = [metric_panels(rows, metrics, name, len(blocks) > 1) for name in blocks]
     for line in lines:
         for panel in line[1:]:
-            panel.kind = "point"  # a bar would have no beginning where the scale has to be logarithmic
+            panel.kind = "point"  # a bar has no start on a logarithmic scale
     return figure_of(lines, comparison)
 
 
 def languages(comparison: Table) -> Figure:
-    """Draw bits per byte of each language, the source model connected with the models adapted from it: a panel per source model."""
+    """Draw bits per byte by language, linking the source model with models adapted from it.
+
+    A panel per source model.
+    """
     rows = by_language(wanted(comparison, "perplexity", (names.BITS_PER_BYTE,), "languages"))
     shown = [row for row in rows if row["role"] in ("source", "adapted", "published")]
     panels = []
@@ -116,9 +125,9 @@ def languages(comparison: Table) -> Figure:
 
 
 def nlu_tasks(comparison: Table) -> Figure:
-    """Draw accuracies of tasks and multiple-choice test sets, and what else tasks measure in panels of its own.
+    """Draw accuracies of tasks and multiple-choice test sets; other metrics of tasks have separate panels.
 
-    A dotted line is what guessing would give.
+    A dotted line marks the accuracy of guessing.
     """
     need(comparison, "comparison")
     rows = whole([*select(comparison, "tasks"), *select(comparison, "choices")])
@@ -156,12 +165,12 @@ def nlu_tasks(comparison: Table) -> Figure:
 
 
 def equal_length(_: Row) -> float:
-    """Return the ratio of lengths of a translation as long as its reference."""
+    """Return the length ratio of a translation as long as its reference."""
     return 1.0
 
 
 def machine_translation(comparison: Table) -> Figure:
-    """Draw BLEU, chrF++, TER, the ratio of lengths and, where measured, COMET, by direction and decoding."""
+    """Draw BLEU, chrF++, TER, the length ratio and, if measured, COMET, by direction and decoding."""
     metrics = (names.BLEU, names.CHRF, names.TER, names.LENGTH_RATIO)
     rows = wanted(comparison, "translation", metrics, "machine_translation")
     rows = whole([*rows, *select(comparison, "translation", (names.COMET,))])
@@ -178,7 +187,7 @@ def machine_translation(comparison: Table) -> Figure:
 
 
 def generation_quality(comparison: Table) -> Figure:
-    """Draw distinct n-grams, repetition and Self-BLEU: a column of panels for each decoding."""
+    """Draw distinct n-grams, repetition and Self-BLEU: a column of panels per decoding."""
     above, below = names.DISTINCT, (names.REPETITION, names.SELF_BLEU)
     rows = whole(wanted(comparison, "generation", (*above, *below), "generation_quality"))
     blocks = evaluations(rows)

@@ -1,4 +1,4 @@
-"""What each figure is drawn from, and which configurations have it; the rules and the drawing read this one list."""
+"""The table of each figure, and which configurations have the figure; rules and drawing share this list."""
 
 from __future__ import annotations
 
@@ -12,13 +12,13 @@ ANSWERS = ("tasks", "choices")
 
 @dataclass(frozen=True)
 class FigureSource:
-    """Where a figure comes from.
+    """The data of a figure.
 
     Attributes:
-        title: as it stands in the report.
-        table: name of the table that it is drawn from; it reads no other.
-        suites: suites of an evaluation without which there is nothing to draw; of a tuple within, one is enough.
-        with_source: whether adapted or other models are set against their source model, which all these suites must have measured.
+        title: title in the report.
+        table: name of the only table it is drawn from.
+        suites: suites an evaluation must have; of a nested tuple, one is enough.
+        with_source: whether models are compared with their source model, which all these suites must have measured.
     """
 
     title: str
@@ -27,7 +27,7 @@ class FigureSource:
     with_source: bool = False
 
     def drawn_of(self, evaluation: Mapping[str, Any]) -> bool:
-        """Say whether an evaluation, a block of the configuration with its defaults, measures what the figure shows."""
+        """Return whether an evaluation (a configuration block with its defaults) measures what the figure shows."""
         chosen: set[str] | None = None
         for needed in self.suites:
             names = (needed,) if isinstance(needed, str) else needed
@@ -72,7 +72,7 @@ def figures_of(evaluations: Iterable[Mapping[str, Any]]) -> list[str]:
     """Return the names of the figures of a configuration.
 
     Args:
-        evaluations: the blocks of the evaluations that its experiments use, with their defaults.
+        evaluations: blocks of the evaluations used by its experiments, with their defaults.
     """
     blocks = list(evaluations)
     return [name for name, source in SOURCES.items() if any(source.drawn_of(block) for block in blocks)]

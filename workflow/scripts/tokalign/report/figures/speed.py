@@ -47,7 +47,7 @@ def _task(row: Row) -> tuple[str, ...]:
 
 
 def mean_accuracies(rows: Table) -> dict[Key, tuple[float, int]]:
-    """Return the mean over tasks of each system's accuracy, and the number of tasks, for systems that have all tasks.
+    """Return each system's mean accuracy over tasks and their number, for systems with all tasks.
 
     Args:
         rows: accuracies of one evaluation, a row per system and task.
@@ -61,7 +61,7 @@ def mean_accuracies(rows: Table) -> dict[Key, tuple[float, int]]:
 
 
 def accuracies(comparison: Table) -> Table:
-    """Return one accuracy of each system and task: the one normalized by length where there is one."""
+    """Return one accuracy per system and task, normalized by length if available."""
     rows = whole([row for suite in ("tasks", "choices") for row in select(comparison, suite) if names.is_accuracy(row["metric"])])
 
     def rank(row: Row) -> tuple[int, int]:
@@ -76,7 +76,7 @@ def accuracies(comparison: Table) -> Table:
 
 
 def _label(axes: Axes, points: list[tuple[float, float, System]]) -> None:
-    """Write the name of each system beside its point, above one another where they would overlap."""
+    """Write the name of each system beside its point; names that would overlap are stacked."""
     line = 11.0 * axes.figure.dpi / 72
     placed: list[tuple[float, float, float]] = []
     for x, y, system in sorted(points, key=lambda point: (point[1], point[0])):
@@ -95,9 +95,9 @@ def _label(axes: Axes, points: list[tuple[float, float, System]]) -> None:
 
 
 def quality_speed(comparison: Table) -> Figure:
-    """Draw quality over the bytes that a system writes per second: bits per byte, and the mean accuracy where there is one.
+    """Draw quality (bits per byte and, if measured, mean accuracy) over bytes written per second.
 
-    A line of panels for each evaluation and batch size.
+    One line of panels per evaluation and batch size.
     """
     speeds = whole(wanted(comparison, "efficiency", (names.WRITTEN_BYTES,), "quality_speed"))
     losses = whole(wanted(comparison, "perplexity", (names.BITS_PER_BYTE,), "quality_speed"))
@@ -160,7 +160,7 @@ def quality_speed(comparison: Table) -> Figure:
                 place.xaxis.set_major_formatter(EngFormatter(sep=" "))
             place.grid(**GRID)
             labeled.append((place, points))
-    figure.canvas.draw()  # places are known only now
+    figure.canvas.draw()  # positions are known only now
     for place, points in labeled:
         _label(place, points)
     return figure

@@ -1,4 +1,4 @@
-"""The radar of the summary: what an adapted model is to its source model, in ratios that were measured."""
+"""The summary radar: measured ratios of an adapted model to its source model."""
 
 from __future__ import annotations
 
@@ -24,9 +24,9 @@ class Axis:
     """An axis of the radar.
 
     Attributes:
-        label: what the ratio is of.
-        suites: whose rows it reads.
-        metrics: names; of accuracies one of each task.
+        label: quantity that is compared.
+        suites: suites whose rows it reads.
+        metrics: names of the metrics; of accuracies, one per task.
         inverse: whether less is better, so that the ratio is source / model.
     """
 
@@ -49,13 +49,15 @@ AXES = (
 
 
 def ratios(comparison: Table, axis: Axis, evaluation: str, heads: dict[Key, Row]) -> dict[Key, list[float]]:
-    """Return the measured ratios to the source model on an axis: one for each test set and condition, more than 1 is better.
+    """Return the measured ratios to the source model on an axis.
+
+    One per test set and condition; above 1 is better.
 
     Args:
         comparison: the table.
-        axis: what is compared.
-        evaluation: its name.
-        heads: a row of each system that is shown.
+        axis: quantity that is compared.
+        evaluation: name of the evaluation.
+        heads: one row of each shown system.
     """
     if axis.label == ACCURACY:
         rows = accuracies(comparison)
@@ -75,16 +77,16 @@ def ratios(comparison: Table, axis: Axis, evaluation: str, heads: dict[Key, Row]
 
 
 def _tokenizer_pairs(rows: Table, comparison: Table, head: Row) -> list[tuple[float, float]]:
-    """Return the values of a system's tokenizer and of that of its source model."""
+    """Return the values of a system's tokenizer and of its source model's tokenizer."""
     source = next((row["tokenizer"] for row in comparison if row["role"] == "source" and row["model"] == head["model"]), "")
     values = {row["tokenizer"] or row["system"]: number(row["value"]) for row in rows if row["origin"] == "measured"}
     return [(values[head["tokenizer"]], values[source])] if head["tokenizer"] in values and source in values else []
 
 
 def summary_radar(comparison: Table) -> Figure:
-    """Draw ratios of each adapted model to its source model, an axis for each thing that was measured on both.
+    """Draw ratios of each adapted model to its source model, with an axis per quantity measured on both.
 
-    Where there are several test sets or conditions the axis shows the geometric mean of their ratios, and says of how many.
+    With several test sets or conditions, the axis shows the geometric mean of their ratios and gives their number.
     """
     need(comparison, "comparison")
     plots = []

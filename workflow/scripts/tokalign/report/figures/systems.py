@@ -1,4 +1,4 @@
-"""Rows of the comparison as they are drawn: which systems there are and how each looks, groups of rows and their names."""
+"""Rows of the comparison as figures show them: systems and their looks, groups of rows and their names."""
 
 from __future__ import annotations
 
@@ -16,18 +16,18 @@ from tokalign.report.figures.common import DASHES, LIGHT, MARKERS, PALETTE, Row,
 
 PUBLISHED = "published"
 ROLES = ("tokenizer", "source", "baseline", "initialized", "stage", "adapted")
-"""Roles in the order in which they are drawn; published systems come last."""
+"""Roles in drawing order; published systems come last."""
 
 
 @dataclass(frozen=True)
 class System:
-    """A system or a tokenizer as it is drawn in all panels of a figure.
+    """A system or a tokenizer as drawn in all panels of a figure.
 
     Attributes:
-        name: of its rows.
-        role: of its rows.
-        index: place in the order; says color, marker, hatch and dashes.
-        published: whether its numbers come from a publication; it is drawn hollow.
+        name: name in its rows.
+        role: role in its rows.
+        index: place in the order; determines color, marker, hatch and dashes.
+        published: whether its numbers come from a publication; drawn hollow.
     """
 
     name: str
@@ -57,7 +57,7 @@ class System:
 
     @property
     def bar(self) -> dict[str, object]:
-        """Options of a bar: filled and hatched, hollow where published."""
+        """Options of a bar: filled and hatched, hollow if published."""
         if self.published:
             return {"facecolor": "white", "edgecolor": self.color, "hatch": "////", "linewidth": 1.2, "linestyle": "--"}
         hatching = "#333333" if self.color in LIGHT else "white"
@@ -65,14 +65,14 @@ class System:
 
     @property
     def point(self) -> dict[str, object]:
-        """Options of a point: filled, hollow where published."""
+        """Options of a point: filled, hollow if published."""
         face = "white" if self.published else self.color
         edge = self.color if self.published else "black"
         return {"marker": self.marker, "markerfacecolor": face, "markeredgecolor": edge, "ecolor": self.color,
                 "markeredgewidth": 1.4 if self.published else 0.6}  # fmt: skip
 
     def handle(self, kind: str = "bar") -> Artist:
-        """Return what stands for the system in a legend; ``kind`` is ``bar``, ``point`` or ``line``."""
+        """Return the system's legend handle; ``kind`` is ``bar``, ``point`` or ``line``."""
         if kind == "bar":
             return Patch(label=self.label, **self.bar)
         own = {key: value for key, value in self.point.items() if key != "ecolor"}
@@ -84,12 +84,12 @@ Systems = dict[Key, System]
 
 
 def key_of(row: Row) -> Key:
-    """Return what tells systems apart: the name, and whether the numbers are published."""
+    """Return the key of a system: its name, and whether its numbers are published."""
     return row["system"], row["origin"] == PUBLISHED
 
 
 def systems_of(rows: Iterable[Row]) -> Systems:
-    """Return the systems of rows in the order in which they are drawn: by role, then as in the table, published ones last."""
+    """Return the systems of rows in drawing order: by role, then as in the table, published ones last."""
     roles: dict[Key, str] = {}
     for row in rows:
         roles.setdefault(key_of(row), row["role"])
@@ -98,10 +98,12 @@ def systems_of(rows: Iterable[Row]) -> Systems:
 
 
 def systems_in(rows: Iterable[Row], comparison: Table) -> Systems:
-    """Return the systems of some rows, each with the place that it has in the whole comparison, so that it looks the same everywhere.
+    """Return the systems of some rows, each with its place in the whole comparison.
+
+    So each looks the same in all panels and figures.
 
     Args:
-        rows: of a figure, either of tokenizers or of models.
+        rows: rows of a figure, either of tokenizers or of models.
         comparison: the whole table.
     """
     present = {key_of(row): row["role"] for row in rows}
@@ -114,14 +116,14 @@ def of_models(rows: Table, comparison: Table) -> Table:
     """Return rows of tokenizers as rows of the models that use them.
 
     Args:
-        rows: of the suite tokenizers.
+        rows: rows of the suite tokenizers.
         comparison: the whole table.
     """
     heads: dict[tuple[str, str, bool], Row] = {}
     for row in comparison:
         if row["role"] != "tokenizer":
             heads.setdefault((row["evaluation"], *key_of(row)), row)
-    found: dict[tuple[str, ...], Row] = {}  # a tokenizer that is compared with two others has the same values twice
+    found: dict[tuple[str, ...], Row] = {}  # a tokenizer compared with two others has the same values twice
     for head in heads.values():
         for row in rows:
             own = row["role"] == "tokenizer" and row["evaluation"] == head["evaluation"]
@@ -132,7 +134,7 @@ def of_models(rows: Table, comparison: Table) -> Table:
 
 
 def capital(name: str) -> str:
-    """Return a name as it begins a title: chrF++ stays as it is."""
+    """Capitalize a name for the start of a title; chrF++ stays unchanged."""
     return name[0].upper() + name[1:] if name.split()[0].islower() else name
 
 
@@ -141,9 +143,9 @@ def select(table: Table, suite: str, metrics: Sequence[str] | None = None, where
 
     Args:
         table: the comparison.
-        suite: its name.
-        metrics: names; ``None`` for all.
-        where: what else must hold.
+        suite: name of the suite.
+        metrics: names of metrics; ``None`` for all.
+        where: further condition on rows.
     """
     return [
         row
@@ -156,7 +158,7 @@ def select(table: Table, suite: str, metrics: Sequence[str] | None = None, where
 
 
 def wanted(table: Table, suite: str, metrics: Sequence[str], figure: str) -> Table:
-    """Return the rows of metrics without which there is no figure.
+    """Return the rows of metrics that a figure requires.
 
     Raises:
         ArtifactError: one of them has no rows.
@@ -176,9 +178,9 @@ def wanted(table: Table, suite: str, metrics: Sequence[str], figure: str) -> Tab
 
 
 def whole(rows: Iterable[Row]) -> Table:
-    """Leave out languages and domains of a test set that has a row for all of it.
+    """Drop languages and domains of test sets that have a row for the whole.
 
-    A test set of one language and one domain is all of it, too, and is called so, to stand beside published rows that say no more.
+    The row of a test set with one language and domain counts as the whole, to match published rows that say no more.
     """
     keys = ("evaluation", "suite", "system", "origin", "dataset", "condition", "metric", "level")
     parts: dict[tuple[str, ...], Table] = {}
@@ -195,7 +197,7 @@ def whole(rows: Iterable[Row]) -> Table:
 
 
 def by_language(rows: Table) -> Table:
-    """Return rows that are drawn by language; where only one was measured, that is all there is."""
+    """Return the rows to draw by language; with only one language, that row is the whole."""
     places = {(row["language"], row["domain"]) for row in rows if row["origin"] != PUBLISHED}
     return whole(rows) if len(places) == 1 else rows
 
@@ -206,15 +208,15 @@ def evaluations(rows: Iterable[Row]) -> list[str]:
 
 
 def groups_of(rows: Sequence[Row], fields: Sequence[str] = ("dataset", "condition", "language")) -> dict[str, Table]:
-    """Gather rows that stand beside each other in a panel.
+    """Group the rows of a panel.
 
     Args:
-        rows: of one panel.
-        fields: what groups can differ in. ``language`` includes the domain where there are several.
+        rows: rows of one panel.
+        fields: fields in which groups can differ; ``language`` includes the domain if there are several.
 
     Returns:
-        Rows by the name of the group, which says no more than what differs; datasets and conditions as in the table, all text before
-        the languages, and these sorted.
+        Rows by the name of the group, which names only what differs; datasets and conditions in table order, the whole text
+        before the languages, and these sorted.
     """
     domains = {row["domain"] for row in rows} - {ALL}
 
@@ -238,7 +240,7 @@ def groups_of(rows: Sequence[Row], fields: Sequence[str] = ("dataset", "conditio
 
 
 def count_of(rows: Iterable[Row]) -> tuple[str, str]:
-    """Return how many items measured values rest on, and what they are, such as ``1,012`` and ``segments``; empty if not known."""
+    """Return the number and kind of measured items, such as ``1,012`` and ``segments``; empty if unknown."""
     measured = [row for row in rows if row["n"] and row["origin"] != PUBLISHED]
     counts = sorted({int(float(row["n"])) for row in measured})
     items = {row["items"] for row in measured}
@@ -249,13 +251,16 @@ def count_of(rows: Iterable[Row]) -> tuple[str, str]:
 
 
 def direction(rows: Iterable[Row]) -> str:
-    """Say which values are good, as the measured rows do: ``less is better``, ``more is better`` or nothing."""
+    """Return which values are better by the measured rows: ``less is better``, ``more is better`` or nothing."""
     better = {row["better"] for row in rows if row["better"] in ("lower", "higher") and row["origin"] != PUBLISHED}
     return {"lower": "less is better", "higher": "more is better"}[better.pop()] if len(better) == 1 else ""
 
 
 def axis_label(rows: Sequence[Row], name: str) -> str:
-    """Return the label of an axis: what is shown, its unit where the name does not say it, and on a second line what is good."""
+    """Return an axis label: the quantity, its unit, and the better direction.
+
+    The unit is left out if the name has it; the direction is on a second line.
+    """
     measured = [row for row in rows if row["origin"] != PUBLISHED]
     units = {row["unit"] for row in measured or rows if row["unit"]}
     unit = units.pop() if len(units) == 1 else ""
@@ -266,11 +271,11 @@ def axis_label(rows: Sequence[Row], name: str) -> str:
 
 
 def interval_of(row: Row, low: str = "ci_low", high: str = "ci_high") -> tuple[float, float]:
-    """Return the bounds of a row's own interval, NaN where it has none."""
+    """Return the bounds of a row's own interval, NaN if it has none."""
     return number(row[low]), number(row[high])
 
 
 def errors_of(value: float, bounds: tuple[float, float]) -> tuple[float, float]:
-    """Return how far an interval reaches below and above a value, 0 where there is none."""
+    """Return how far an interval extends below and above a value; 0 without an interval."""
     below, above = value - bounds[0], bounds[1] - value
     return max(0.0, np.nan_to_num(below)), max(0.0, np.nan_to_num(above))

@@ -1,4 +1,4 @@
-"""Figures of the training: loss, what else was logged, and bits per byte along the stages."""
+"""Figures of the training: loss, other logged values, and bits per byte along the stages."""
 
 from __future__ import annotations
 
@@ -14,13 +14,13 @@ from tokalign.report.figures.common import DASHES, MARKERS, PALETTE, Table, grou
 from tokalign.report.tables.results import BLOCK, EXPERIMENT, FLOOR
 
 MOST_POINTS = 50
-"""Above this many points a loss curve is also drawn as a running mean."""
+"""Number of points above which a loss curve also has a running mean."""
 
 
 def bits_per_byte(stages: Table) -> Figure:
     """Draw bits per byte along the stages (of ``bits_per_byte_by_language.csv``): a panel per experiment.
 
-    Lines are languages, the thick one the whole; single markers are floors: other ways of initializing.
+    Lines are languages, the thick one is the whole; single markers are baselines: other initializations.
     """
     need(stages, "bits per byte")
     names = group_names(stages)
@@ -78,10 +78,10 @@ def bits_per_byte(stages: Table) -> Figure:
 
 
 def loss_curves(training: Table) -> Figure:
-    """Draw the training loss over tokens (of ``training.csv``), each stage behind the one before.
+    """Draw the training loss over tokens (of ``training.csv``), each stage after the one before.
 
-    The column ``tokens`` counts from the beginning of the recipe, over its stages. A dotted line stands where a stage
-    has its first value.
+    The column ``tokens`` counts from the beginning of the recipe across its stages. A dotted line marks the first value of a
+    stage.
     """
     need(training, "training")
     run = ("model", "tokenizer", "corpus", "alignment", "recipe", "seed")
@@ -125,11 +125,11 @@ PROGRESS = {
     "flops_utilization": ("share of the device's operations (%)", 100.0),
     "memory_bytes": ("peak memory (GB)", 1e-9),
 }
-"""What is drawn beside the loss: column of the table, title, and factor of the values."""
+"""Values drawn beside the loss: column of the table, title, and factor."""
 
 
 def training_progress(training: Table) -> Figure:
-    """Draw what else was measured in training over tokens: a panel for each column of ``PROGRESS`` that has values."""
+    """Draw other measurements of the training over tokens: a panel per column of ``PROGRESS`` with values."""
     need(training, "training")
     run = ("model", "tokenizer", "corpus", "alignment", "recipe", "seed", "stage")
     runs = list(dict.fromkeys(tuple(row[k] for k in run) for row in training))

@@ -16,7 +16,7 @@ from tokalign.report.figures.common import MARKERS, PALETTE, Table, group_names,
 
 def compression(tokenizers: Table) -> Figure:
     """Draw bytes per token of each tokenizer, by language (of ``tokenizers.csv``), with 95 % intervals."""
-    tokenizers = [row for row in tokenizers if row["bytes_per_token"]]  # a parallel test set has parity alone
+    tokenizers = [row for row in tokenizers if row["bytes_per_token"]]  # a parallel test set has only parity
     need(tokenizers, "tokenizers")
     names = group_names(tokenizers)
     corpora = list(dict.fromkeys(row["corpus"] for row in tokenizers))
@@ -49,7 +49,7 @@ def compression(tokenizers: Table) -> Figure:
 
 
 def _stack(axes: Axes, level: float, shares: Sequence[tuple[str, float]], order: Sequence[str]) -> None:
-    """Draw one stacked bar of shares in percent, with the number in parts of five percent or more."""
+    """Draw one stacked bar of shares in percent, with numbers in parts of at least five percent."""
     left = 0.0
     for category, share in shares:
         index = list(order).index(category)
@@ -62,9 +62,9 @@ def _stack(axes: Axes, level: float, shares: Sequence[tuple[str, float]], order:
 
 
 def alignment_categories(alignments: Table) -> Figure:
-    """Draw how the rows of the target tokens were found (of ``alignments.csv``).
+    """Draw how the rows of target tokens were found (of ``alignments.csv``).
 
-    Two bars per alignment: by share of the vocabulary, and by share of the corpus' tokens where it is known.
+    Two bars per alignment: by share of the vocabulary, and by share of the corpus's tokens if known.
     """
     need(alignments, "alignments")
     keys = ("source_tokenizer", "tokenizer", "corpus", "alignment")

@@ -1,4 +1,4 @@
-"""Tables of the comparison: everything in one long table, and side by side what is worth reading first."""
+"""Tables of the comparison: everything in one long table, and the main results side by side."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ SEEDS = ("evaluation", "suite", *(label for label in LABELS if label != "seed"),
 RUNS = ("evaluation", "suite", *LABELS, "role", "seconds", "device", "precision", "exploratory", "model_sha256", "data_sha256")
 SIDE_BY_SIDE = ("evaluation", "suite", "dataset", "condition", "language", "metric", "unit", "level", "better", "n", "items")
 SIGNS = {"better": "+", "worse": "-", "no difference": "="}
-"""After a value: significantly better or worse than the source model after correction, or not."""
+"""Sign after a value: significantly better or worse than the source model after correction, or neither."""
 
 
 def comparison_rows(comparisons: Sequence[Mapping[str, Any]]) -> tuple[list[str], list[Row]]:
@@ -35,7 +35,7 @@ def seed_rows(comparisons: Sequence[Mapping[str, Any]]) -> tuple[list[str], list
 
 
 def run_rows(comparisons: Sequence[Mapping[str, Any]]) -> tuple[list[str], list[Row]]:
-    """Return how each result came about, and the seconds that it took."""
+    """Return how each result was made, and the seconds it took."""
     rows = []
     for comparison in comparisons:
         for run in comparison["runs"]:
@@ -54,16 +54,19 @@ def run_rows(comparisons: Sequence[Mapping[str, Any]]) -> tuple[list[str], list[
 
 
 def whole(rows: Sequence[Row]) -> list[Row]:
-    """Return the rows of each data set and condition as a whole: language and domain ``all``, or its only group."""
+    """Return the rows of each data set and condition as a whole.
+
+    These have language and domain ``all``, or are the only group.
+    """
     place = ("evaluation", "suite", "dataset", "condition", "origin")  # a published row hides no measured one
     summed = {tuple(row[key] for key in place) for row in rows if row["language"] == ALL}
     return [row for row in rows if row["language"] == ALL or tuple(row[key] for key in place) not in summed]
 
 
 def _place(row: Row, table: Mapping[tuple[Any, ...], Row]) -> tuple[Any, ...]:
-    """Return the key of the line of a row: that of the measured ones for a published row that does not contradict them.
+    """Return the table line of a row; a published row joins the measured line it matches.
 
-    Published rows seldom say which level a metric has, and may leave out the only language.
+    Published rows rarely state the level of a metric, and may leave out the only language.
     """
     key = tuple(row.get(name) for name in SIDE_BY_SIDE[:8])
     if row["origin"] != "published" or key in table:
@@ -84,7 +87,7 @@ def _place(row: Row, table: Mapping[tuple[Any, ...], Row]) -> tuple[Any, ...]:
 
 
 def value_text(row: Mapping[str, Any]) -> str:
-    """Write a value with its interval and sign: ``1.25 [1.2, 1.3] -``."""
+    """Format a value with its interval and sign: ``1.25 [1.2, 1.3] -``."""
     text = f"{row['value']:.4g}"
     if row.get("ci_low") is not None:
         text += f" [{row['ci_low']:.4g}, {row['ci_high']:.4g}]"
@@ -92,7 +95,10 @@ def value_text(row: Mapping[str, Any]) -> str:
 
 
 def side_by_side(comparisons: Sequence[Mapping[str, Any]]) -> tuple[list[str], list[Row]]:
-    """Return the table to read first: a row per metric of a data set as a whole, a column per system, ``n`` and intervals in it."""
+    """Return the table to read first: a row per metric, a column per system.
+
+    Each metric is of a whole data set; cells hold intervals, and a column ``n``.
+    """
     systems: dict[str, None] = {}
     table: dict[tuple[Any, ...], Row] = {}
     for comparison in comparisons:

@@ -1,4 +1,4 @@
-"""Tables as files: CSV to compute with, Markdown and LaTeX (booktabs) to show, a page to search."""
+"""Tables as files: CSV for computing, Markdown and LaTeX (booktabs) for publishing, a page for searching."""
 
 from __future__ import annotations
 
@@ -20,15 +20,15 @@ log = logging.getLogger(__name__)
 Row = dict[str, Any]
 
 MOST_SHOWN = 200
-"""Rows of a Markdown or LaTeX table; a longer one says how many it leaves to the CSV file."""
+"""Rows of a Markdown or LaTeX table; a longer one gives the number of rows left to the CSV file."""
 
 
 def caption(folder: str | Path, name: str) -> str:
-    """Return what the report says of a table, as plain text.
+    """Return the caption of a table in the report, as plain text.
 
     Args:
-        folder: of the captions (reStructuredText).
-        name: of the table.
+        folder: folder of the captions (reStructuredText).
+        name: name of the table.
 
     Raises:
         ArtifactError: there is no caption.
@@ -40,14 +40,16 @@ def caption(folder: str | Path, name: str) -> str:
 
 
 def write_table(folder: str | Path, name: str, about: str, columns: Sequence[str], rows: Sequence[Row]) -> None:
-    """Write a table as ``name.csv``, ``.md``, ``.tex`` and ``.html``; columns that are empty in all rows stand in the CSV file alone.
+    """Write a table as ``name.csv``, ``.md``, ``.tex`` and ``.html``.
+
+    Columns empty in all rows are only in the CSV file.
 
     Args:
-        folder: for the files.
-        name: of the table.
-        about: what it shows, a paragraph of plain text.
+        folder: folder for the files.
+        name: name of the table.
+        about: description of the table, a paragraph of plain text.
         columns: keys of the rows, in order.
-        rows: of the table.
+        rows: rows of the table.
     """
     folder = Path(folder)
     write_csv(folder / f"{name}.csv", columns, rows)
@@ -76,7 +78,7 @@ def _latex(text: str) -> str:
 
 
 def cell_text(value: Any) -> str:
-    """Write a value: nothing for a missing one, six digits of a real number."""
+    """Format a value: nothing if missing, six digits of a real number."""
     if value is None:
         return ""
     if isinstance(value, float):
@@ -85,7 +87,7 @@ def cell_text(value: Any) -> str:
 
 
 def write_csv(path: str | Path, columns: Sequence[str], rows: Sequence[Row]) -> None:
-    """Write rows as CSV (UTF-8, comma, LF); keys that are no column are left out, missing ones are empty."""
+    """Write rows as CSV (UTF-8, comma, LF); extra keys are ignored, missing ones are empty."""
     with atomic_file(path) as partial, partial.open("w", encoding="utf-8", newline="") as file:
         writer = csv.writer(file, lineterminator="\n")
         writer.writerow(columns)

@@ -1,4 +1,4 @@
-"""The tables that results are shown in; imports nothing, since the rules read it at every start."""
+"""The tables of results; imports nothing, since the rules read this module at every start."""
 
 TABLES = {
     "results": "All metrics, systems side by side",
@@ -14,4 +14,4 @@ TABLES = {
     "runs": "Results: seconds, devices, digests",
     "durations": "How long each rule took",
 }
-"""Title in the report by name; workflow/report/tables/NAME.rst says more of each."""
+"""Title in the report by name; the caption is in workflow/report/tables/NAME.rst."""

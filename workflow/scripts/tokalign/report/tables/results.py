@@ -18,12 +18,12 @@ Row = dict[str, Any]
 
 LABELS = ("evaluation", "model", "tokenizer", "corpus", "alignment", "recipe", "seed", "stage")
 UNTRAINED = ("source", "initialized")
-"""Stages before training; every other stage is one of a recipe, by its name there."""
+"""Stages before training; every other name is a stage of a recipe."""
 PERPLEXITY = (
     *LABELS, "language", "domain", "bits_per_byte", "ci_low", "ci_high", "normalized_perplexity", "perplexity", "documents",
 )  # fmt: skip
 TOKENIZER_INTERVALS = ("bytes_per_token", "fertility", "parity")
-"""Metrics of tokenizers whose intervals are in the table."""
+"""Tokenizer metrics with intervals in the table."""
 TOKENIZERS = (
     "corpus", "tokenizer", "dataset", "language", "domain",
     "bytes_per_token", "bytes_per_token_ci_low", "bytes_per_token_ci_high",
@@ -44,13 +44,13 @@ ALIGNMENT_SCORES = (
 )  # fmt: skip
 TRAINING = ("model", "tokenizer", "corpus", "alignment", "recipe", "seed", "stage", "step", "tokens", "loss", "learning_rate")
 FLOOR = "initialized:"
-"""Begins the names of columns of other initializations than the one that was trained."""
+"""Column prefix of initializations other than the trained one."""
 BLOCK = ("evaluation", "model", "language", "domain")
 EXPERIMENT = ("tokenizer", "corpus", "alignment", "recipe", "seed")
 
 
 def _labels(value: Mapping[str, Any], names: Sequence[str]) -> Row:
-    """Pick labels; one that a result has not is ``None``."""
+    """Pick labels; a missing one is ``None``."""
     return {name: value.get(name) for name in names}
 
 
@@ -87,14 +87,14 @@ def perplexity_rows(results: Sequence[Mapping[str, Any]]) -> list[Row]:
 
 
 def stage_rows(rows: Sequence[Row]) -> tuple[list[str], list[Row]]:
-    """Lay bits per byte out with the stages of an experiment side by side.
+    """Return bits per byte with the stages of an experiment side by side.
 
-    An experiment is a trained model: what was trained from which alignment by which recipe and seed. Beside its stages
-    stand its source model and, as floors, the other initializations of the same model, tokenizer and corpus. Where
-    nothing was trained, each initialization is an experiment of its own.
+    An experiment is a trained model: what was trained, from which alignment, by which recipe and seed. Beside its stages are
+    its source model and, as baselines, the other initializations of the same model, tokenizer and corpus. If nothing was
+    trained, each initialization is a separate experiment.
 
     Args:
-        rows: of :func:`perplexity_rows`.
+        rows: rows of :func:`perplexity_rows`.
 
     Returns:
         The columns: evaluation, model, language, domain, tokenizer, corpus, alignment, recipe, seed, then bits per byte
@@ -140,7 +140,7 @@ def stage_rows(rows: Sequence[Row]) -> tuple[list[str], list[Row]]:
 
 
 def tokenizer_rows(results: Sequence[Mapping[str, Any]]) -> list[Row]:
-    """Return a row per tokenizer and group, columns ``TOKENIZERS``; of a parallel test set one for each language."""
+    """Return a row per tokenizer and group, columns ``TOKENIZERS``; for a parallel test set, one per language."""
     rows: list[Row] = []
     for result in results:
         labels = _labels(result["labels"], ("corpus", "tokenizer"))
@@ -175,7 +175,7 @@ def alignment_rows(results: Sequence[Mapping[str, Any]]) -> list[Row]:
 def alignment_score_rows(results: Sequence[Mapping[str, Any]]) -> list[Row]:
     """Return a row per alignment, metric and group, columns ``ALIGNMENT_SCORES``; language and domain ``all`` is the whole.
 
-    Of the groups only what is counted at the level of the corpus is listed.
+    Of the groups, only metrics at corpus level are listed.
     """
     rows = []
     for result in results:
@@ -194,7 +194,7 @@ def read_metrics(path: str | Path) -> list[Row]:
     """Read ``metrics.jsonl`` of a training stage.
 
     Returns:
-        A row per step in order; of a step that is there twice (a run that was continued) the later one.
+        A row per step in order; of a repeated step (a continued run), the later one.
 
     Raises:
         ArtifactError: no such file, or a line is not a JSON object with ``step``, ``tokens`` and either ``loss`` or
@@ -218,7 +218,7 @@ def read_metrics(path: str | Path) -> list[Row]:
 
 
 def training_rows(metrics: Sequence[tuple[Mapping[str, Any], Sequence[Row]]]) -> tuple[list[str], list[Row]]:
-    """Return the columns (``TRAINING`` and whatever else was measured) and a row per step of every training stage.
+    """Return the columns (``TRAINING`` and all other measurements) and a row per step of every training stage.
 
     Args:
         metrics: labels and rows of each stage.
@@ -232,7 +232,7 @@ def read_results(paths: Sequence[str | Path], keys: Sequence[str]) -> list[Any]:
     """Read result files.
 
     Raises:
-        ArtifactError: a file is missing, is no JSON or lacks one of the keys.
+        ArtifactError: a file is missing, is not JSON, or lacks one of the keys.
     """
     results = []
     for path in paths:

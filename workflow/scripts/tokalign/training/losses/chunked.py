@@ -1,9 +1,9 @@
-"""Cross-entropy of a large vocabulary without its logits: no matrix of tokens x vocabulary exists, only one of a few rows.
+"""Cross-entropy of a large vocabulary without the matrix of all logits (tokens x vocabulary).
 
-The LM head and the cross-entropy are one function. It goes through the tokens in chunks, makes the logits of a chunk, takes from
-them the loss and, in the same pass, the gradients of hidden states and head (softmax minus one-hot, times head and hidden states),
-and drops them. So each logit is computed once, and memory is that of a chunk. The idea is that of cut cross-entropy (Wijmans et
-al. 2025) and of Liger's fused linear cross-entropy (Hsu et al. 2024), which is used instead where it is asked for.
+The LM head and the cross-entropy are one function. It goes through the tokens in chunks: it computes the logits of a chunk, takes
+the loss from them and, in the same pass, the gradients of hidden states and head (softmax minus one-hot, times head and hidden
+states), and drops them. So each logit is computed once, and memory is bounded by a chunk. The idea is that of cut cross-entropy
+(Wijmans et al. 2025) and of Liger's fused linear cross-entropy (Hsu et al. 2024), which is used instead on request.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ UNSCALED = LogitScaling(1.0, None)
 
 
 class _ChunkedCrossEntropy(torch.autograd.Function):
-    """Sum of the cross-entropies of some tokens; gradients are made in the forward pass."""
+    """Sum of the cross-entropies of some tokens; the forward pass computes the gradients."""
 
     @staticmethod
     def forward(ctx, hidden, weight, bias, labels, scaling, rows):
@@ -101,10 +101,10 @@ def chunked_cross_entropy(
 
     Args:
         hidden: final hidden states, shape (n, d).
-        weight: of the LM head, shape (V, d).
-        labels: target ids, int64, shape (n,); those that are ``IGNORED`` cost nothing, and no logits are made for them.
-        bias: of the LM head, shape (V,).
-        scaling: of the logits.
+        weight: weight of the LM head, shape (V, d).
+        labels: target ids, int64, shape (n,); ``IGNORED`` ones add no loss, and their logits are not computed.
+        bias: bias of the LM head, shape (V,).
+        scaling: scaling of the logits.
         chunk_bytes: size of the float32 logits that exist at a time.
 
     Returns:
@@ -116,7 +116,7 @@ def chunked_cross_entropy(
 
 
 def _fused_cross_entropy(hidden, weight, labels, *, bias, scaling):
-    """As :func:`chunked_cross_entropy`, by the kernel of the package liger-kernel, on a GPU."""
+    """Return the same as :func:`chunked_cross_entropy`, from the kernel of liger-kernel on a GPU."""
     from liger_kernel.transformers import LigerFusedLinearCrossEntropyLoss
 
     if scaling.factor != 1:
@@ -129,21 +129,21 @@ LOSSES = {"chunked": chunked_cross_entropy, "fused": _fused_cross_entropy}
 
 
 def install(model: PreTrainedModel, kind: str) -> str:
-    """Make a model compute its training loss in chunks: afterwards ``model(input_ids, labels=...)`` returns the loss alone.
+    """Make a model compute its training loss in chunks: ``model(input_ids, labels=...)`` returns only the loss.
 
-    The loss is computed by the forward pass of the LM head itself, so that hooks on modules (ZeRO-3 gathers weights in them) see
-    the head in use. Without labels the model returns logits as ever.
+    The forward pass of the LM head itself computes the loss, so that module hooks (ZeRO-3 gathers weights in them) see the head
+    in use. Without labels the model still returns logits.
 
     Args:
         model: changed in place.
-        kind: ``chunked``, ``fused`` (package liger-kernel, GPU), ``plain`` (nothing is changed), or ``auto``: fused where package
-            and GPU are there, else chunked; plain for an architecture whose logits are not head times hidden state.
+        kind: ``chunked``, ``fused`` (package liger-kernel, GPU), ``plain`` (nothing is changed), or ``auto``: fused if package
+            and GPU are available, else chunked; plain for an architecture whose logits are not head times hidden state.
 
     Returns:
-        What was chosen: ``chunked``, ``fused`` or ``plain``.
+        The choice: ``chunked``, ``fused`` or ``plain``.
 
     Raises:
-        ConfigurationError: ``chunked`` or ``fused`` is asked for and the architecture or the machine does not have it.
+        ConfigurationError: ``chunked`` or ``fused`` is wanted, but the architecture or the machine does not support it.
     """
     if kind == "plain":
         return kind
@@ -196,7 +196,7 @@ def install(model: PreTrainedModel, kind: str) -> str:
 
 
 def has_fused_kernel() -> bool:
-    """Say whether Liger's kernel can be used here."""
+    """Return whether Liger's kernel can be used here."""
     if not torch.cuda.is_available():
         return False
     try:
@@ -207,6 +207,6 @@ def has_fused_kernel() -> bool:
 
 
 def uninstall(model: PreTrainedModel) -> None:
-    """Give a model its own forward pass back."""
+    """Restore the model's own forward pass."""
     for module in (model, model.get_output_embeddings()):
         module.__dict__.pop("forward", None)
