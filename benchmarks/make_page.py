@@ -40,15 +40,15 @@ NOTES = {
     "glove_bleu": "BLEU in points (1 point is 0.01) of held-out text rewritten by an alignment: means over seeds of the training. "
     "`difference` is ours minus Stanford's, with its `standard_error`; `not_shared` are tokens without an exact twin.",
     "tokenize": "`library` is the tokenizers library's own work, `encode_batch_fast` on text in memory with as many threads: the "
-    "lower bound for any program that calls it.",
-    "scoring": "Documents in bits per byte, multiple-choice questions in accuracy, one batch under a vocabulary of `rows`. `one_by_one` gives "
-    "the model one document, or one prompt with a choice, at a time; `harness` is lm-evaluation-harness's model class, `tasks` ours in "
-    "its place, `ours` the suites perplexity and choices. All find the same values. "
-    "Ratios above 1 mean that ours is faster or smaller; `added_mb` is what scoring adds to the loaded model at its peak. `cpu_s` is the time "
-    "of all threads together, which other work on the machine (`load_before`) affects less than `seconds`.",
+    "lower bound of the time of any program that calls it.",
+    "scoring": "Documents in bits per byte, multiple-choice questions in accuracy, one batch under a vocabulary of `rows`. "
+    "`one_by_one` gives the model one document, or one prompt with a choice, at a time; `harness` is lm-evaluation-harness's "
+    "model class, `tasks` ours in its place, `ours` the suites perplexity and choices. All find the same values. "
+    "Ratios above 1 mean that ours is faster or smaller; `added_mb` is what scoring adds to the loaded model at its peak. "
+    "`cpu_s` is the time of all threads together, which other work on the machine (`load_before`) affects less than `seconds`.",
     "counting_growth": "Parts of one corpus, counted within a fixed `memory_gb`: what does not fit waits on disk in `chunks`. "
-    "`cpu_s` is the time of all threads together. `larger_corpus` is estimated from all four sizes; `largest_from_the_smaller` in the same way from the first "
-    "three, to compare with the last row of the table. Bytes per token, non-zero and entry on disk are constants of the code.",
+    "`cpu_s` is the time of all threads together. `larger_corpus` is estimated from all four sizes; `largest_from_the_smaller` "
+    "in the same way from the first three, to compare with the last row of the table. Bytes per token, non-zero and entry on disk are constants of the code.",
     "alignment_growth": "Source vocabularies of half the size; comparisons grow with the square of the size.",
 }
 """Notes above the numbers of a section."""

@@ -1,10 +1,10 @@
 """Alignment by relative representation: time and peak memory, beside TokAlign's own program.
 
-There are two measurements. First, ``relative`` and ``tokalign_paper`` beside cal_trans_matrix.py of the original (--tokalign, a clone of
-github.com/ZNLP/TokAlign) on the same vectors and gold pairs: ratios of time and peak memory, and the number of target tokens with
-the same answer. Each is one process, from reading vectors to writing the alignment; the original reads text, as in its pipeline.
-Second, ``relative`` alone for a large vocabulary (--large): time, peak memory, and the products per
-second as a share of the machine's own matrix multiplication, measured in the same process.
+There are two measurements. First, ``relative`` and ``tokalign_paper`` beside cal_trans_matrix.py of the original (--tokalign, a
+clone of github.com/ZNLP/TokAlign) on the same vectors and gold pairs: ratios of time and peak memory, and the number of target
+tokens with the same answer. Each is one process, from reading vectors to writing the alignment; the original reads text, as in
+its pipeline. Second, ``relative`` alone for a large vocabulary (--large): time, peak memory, and the products per second as a
+share of the machine's own matrix multiplication, measured in the same process.
 
 Vectors are synthetic unless given: two spaces rotated and perturbed at random, with two thirds of the source tokens spelled
 alike on both sides.

@@ -1,9 +1,9 @@
 """Time and memory of counting and GloVe as the corpus grows, with fixed memory, and estimates for a larger corpus.
 
 Growth is measured in processor time of all threads together, which other work on the machine changes little. The corpus is taken
-in parts (1/8, 2/8, 4/8 and all of its documents, so that pairs of tokens grow as in text) or repeated (1, 2, 4 and 8 times: no new
-pairs). The parts give an estimate for a larger corpus, 10^9 tokens in 16 GB. To show how far this can be trusted, the smaller parts
-also predict the largest, which is measured.
+in parts (1/8, 2/8, 4/8 and all of its documents, so that pairs of tokens grow as in text) or repeated (1, 2, 4 and 8 times: no
+new pairs). The parts give an estimate for a larger corpus, 10^9 tokens in 16 GB. To show how far this can be trusted, the smaller
+parts also predict the largest, which is measured.
 """
 
 from __future__ import annotations
@@ -120,13 +120,13 @@ def power(rows: list[dict[str, Any]], column: str) -> float:
 def project(rows: list[dict[str, Any]], settings: dict[str, Any], tokens: float, memory_gb: float) -> dict[str, Any]:
     """Estimate time, memory and disk of a larger corpus from measured ones.
 
-    The processor's seconds of counting grow in a line with the tokens, those of training with the non-zeros; non-zeros and tokens kept grow as
-    powers of the tokens, those of the last two sizes (so this tends to say too much, as powers fall with size). In memory are
-    ``memory_gb`` for counting (8 bytes a token for half of it), the result (16 bytes a non-zero) and what is left of the measured
-    memory when the result is taken off; chunks wait on disk, 12 bytes a non-zero of each.
+    Processor seconds of counting grow linearly with the tokens, those of training with the non-zeros. Non-zeros and tokens kept
+    grow as powers of the tokens, fitted to the last two sizes (an overestimate, because the powers fall with size). Memory is
+    ``memory_gb`` for counting (8 bytes per token for half of it), the result (16 bytes per non-zero), and the measured memory
+    minus the result; chunks wait on disk, with 12 bytes per non-zero.
 
     Args:
-        rows: from ``measure``, by growing size.
+        rows: from ``measure``, in order of size.
         settings: a block of vectors.
         tokens: size of the larger corpus.
         memory_gb: memory for counting, in addition to the result and the program.

@@ -1,7 +1,8 @@
 """Counting and GloVe training of this workflow against Stanford's C programs, on one corpus with the same settings.
 
-Stanford's tools read the same tokens as text. Times are for whole commands, including reading and writing files and, for ours, the
-start of Python (numba's compiled code is cached, as in every run but the first). Both objectives are the mean over the non-zeros of f(X) / 2 * (w . c + a + b - ln X) ** 2, each taken before its step.
+Stanford's tools read the same tokens as text. Times are for whole commands, including reading and writing files and, for ours,
+the start of Python (numba's compiled code is cached, as in every run but the first). Both objectives are the mean over the
+non-zeros of f(X) / 2 * (w . c + a + b - ln X) ** 2, each taken before its step.
 """
 
 from __future__ import annotations

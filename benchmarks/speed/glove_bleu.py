@@ -1,9 +1,9 @@
 """Compare alignments from our GloVe vectors and from Stanford's: BLEU of held-out text rewritten by each.
 
-For a target and a source tokenizer, both programs train vectors on the same shards with the same settings, and the same methods align
-the vocabularies from each pair of vectors. Both programs train from several seeds, because the seed alone changes BLEU-1 by half a
-point: means are compared, and the standard error of their difference (pooled variance) shows how reliable it is. All scores are at
-the corpus level; 1 point is 0.01.
+For a target and a source tokenizer, both programs train vectors on the same shards with the same settings, and the same methods
+align the vocabularies from each pair of vectors. Both programs train from several seeds, because the seed alone changes BLEU-1 by
+half a point: means are compared, and the standard error of their difference (pooled variance) shows how reliable it is. All
+scores are at the corpus level; 1 point is 0.01.
 """
 
 from __future__ import annotations

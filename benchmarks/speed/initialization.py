@@ -1,8 +1,9 @@
 """Time and memory of initializing a checkpoint, beside a plain copy of the model's files.
 
-The alignment is made first (special, exact, decomposed, random) and not measured. Both the initialization and the copy end with their
-bytes on disk. The start of the command (imports) is measured separately, as `--help`, and subtracted. Peak memory is compared with the
-size of one embedding matrix of the source model; it includes the pages of that matrix that are mapped from its file.
+The alignment is made first (special, exact, decomposed, random) and not measured. Both the initialization and the copy end with
+their bytes on disk. The start of the command (imports) is measured separately, as `--help`, and subtracted. Peak memory is
+compared with the size of one embedding matrix of the source model; it includes the pages of that matrix that are mapped from its
+file.
 """
 
 from __future__ import annotations

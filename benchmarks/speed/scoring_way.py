@@ -1,7 +1,7 @@
 """Score documents or questions in one way, in a separate process, so that the peak memory is only that way's.
 
-Prints a line of JSON: seconds of scoring, processor seconds, the value found, and the memory that scoring added at its peak. Model and
-input are loaded before, and the model reads a few tokens, so that its weights are in memory.
+Prints a line of JSON: seconds of scoring, processor seconds, the value found, and the memory that scoring added at its peak.
+Model and input are loaded before, and the model reads a few tokens, so that its weights are in memory.
 """
 
 from __future__ import annotations

@@ -1,8 +1,9 @@
 """Run a few optimizer steps of one way of training, in a separate process, so that the peak memory is only that way's.
 
 Prints a line of JSON: seconds of the median step, losses, and the numbers of trained parameters and optimizer states.
-``published`` is TokAlign's trainer (clm_train.py) as it runs with today's libraries: HF Trainer around the model's own loss, which computes
-the logits of the whole batch; parameters without "embed" in their names are frozen in stage 1; all others have AdamW states.
+``published`` is TokAlign's trainer (clm_train.py) as it runs with today's libraries: HF Trainer around the model's own loss,
+which computes the logits of the whole batch; parameters without "embed" in their names are frozen in stage 1; all others have
+AdamW states.
 """
 
 from __future__ import annotations
