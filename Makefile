@@ -1,4 +1,4 @@
-# make demo   installs what is needed into .venv and runs the demo; the report is results/report.html
+# make demo   installs everything needed into .venv and runs the demo; the report is results/report.html
 # make test   runs all tests; make check only the quick ones
 
 PYTHON ?= python3
@@ -14,7 +14,7 @@ demo: install
 	$(MAKE) --no-print-directory report
 	@echo "The report is results/report.html, the adapted model is below results/adapted/."
 
-# The report is made from the results again only when they are newer.
+# The report is made again only if the results are newer.
 report: results/report.html
 results/report.html: $(wildcard results/tables/*.csv results/figures/*.svg workflow/report/*.rst)
 	$(SNAKEMAKE) --report $@ > logs/report.log 2>&1 || { cat logs/report.log; exit 1; }
@@ -38,7 +38,7 @@ lint: install
 	$(BIN)/snakefmt --check Snakefile workflow/Snakefile rules
 	$(BIN)/snakemake --lint
 
-# Tests of these kinds do not meet, so two run at a time.
+# These tests do not interfere with each other, so two run at a time.
 unit dag: install
 	$(BIN)/python -m pytest tests/$@ --numprocesses 2 --dist worksteal
 
@@ -51,19 +51,19 @@ slurm-profile:
 	ln -sfn $(CURDIR)/profiles/slurm $(or $(XDG_CONFIG_HOME),$(HOME)/.config)/snakemake/slurm
 	@echo "Now put your account and partitions into profiles/slurm/*.yaml, then: $(BIN)/snakemake --profile slurm"
 
-# After a killed snakemake: cancels the Slurm jobs that it left, waits until they have ended, and removes its lock.
+# After snakemake was killed: cancels the Slurm jobs it left, waits until they have ended, and removes its lock.
 orphans: install
 	$(BIN)/python workflow/scripts/commands/cluster/cancel_orphans.py --cancel
 	$(SNAKEMAKE) --unlock
 
-# The schema for editors and the tables of all keys in config/README.md, from the types in workflow/scripts/tokalign/config.
+# Writes the schema for editors and the tables of all keys in config/README.md from the types in workflow/scripts/tokalign/config.
 docs: install
 	$(BIN)/python workflow/scripts/commands/config/document_config.py --schema workflow/schemas/config.schema.yaml --readme config/README.md
 
 dag-picture: install
 	$(BIN)/snakemake --forceall --rulegraph 2>/dev/null | dot -Tsvg > docs/dag.svg
 
-# Pins the newest versions that work together; run it in an empty environment of the oldest Python that is supported.
+# Pins the newest versions that work together; run it with the oldest supported Python.
 lock:
 	$(PYTHON) -m venv .cache/lock
 	.cache/lock/bin/python -m pip install --quiet -r envs/requirements.in

@@ -1,4 +1,4 @@
-"""What the benchmarks share: a description of the machine, commands with their time and memory, and the file of results.
+"""Shared parts of the benchmarks: the machine's description, time and memory of commands, and the file of results.
 
 A benchmark is run as ``python benchmarks/GROUP/NAME.py``; its first lines put this folder on the module path, and this
 module puts the library there.
@@ -34,9 +34,9 @@ class Measured:
 
     Attributes:
         wall_s: time from start to end. [s]
-        cpu_s: time of all its threads and children, in the kernel too. [s]
-        peak_rss_mb: most memory of any of its processes, but at least that of the benchmark's own process at its start. [MB]
-        output: what it wrote to stdout (unless that went to a file) and stderr.
+        cpu_s: time of all its threads and children, including the kernel. [s]
+        peak_rss_mb: peak memory of any of its processes, but at least that of the benchmark process at the start. [MB]
+        output: its stdout (unless that went to a file) and stderr.
     """
 
     wall_s: float
@@ -45,7 +45,7 @@ class Measured:
     output: str
 
     def numbers(self) -> dict[str, float]:
-        """Return the numbers alone, rounded, for a file of results."""
+        """Return only the numbers, rounded, for a file of results."""
         return {"wall_s": round(self.wall_s, 3), "cpu_s": round(self.cpu_s, 3), "peak_rss_mb": round(self.peak_rss_mb, 1)}
 
 
@@ -57,17 +57,17 @@ def run_together(
     stdout: Path | None = None,
     cwd: Path | None = None,
 ) -> list[Measured]:
-    """Run commands at once and wait for all; ``wall_s`` of each counts from the common start to its own end.
+    """Run commands at once and wait for all; each ``wall_s`` is from the common start to its end.
 
     Args:
         commands: programs with their arguments.
-        environment: added to that of this process.
+        environment: variables added to those of this process.
         stdin: file that the (one) command reads.
         stdout: file that it writes.
         cwd: folder to run in.
 
     Raises:
-        InputError: a command failed; the message has the end of its output.
+        InputError: a command failed; the message quotes the end of its output.
     """
     results: dict[int, Measured] = {}
     running: dict[int, tuple[subprocess.Popen[bytes], Any, list[str]]] = {}
@@ -111,7 +111,7 @@ def fastest(command: Sequence[str | Path], repeats: int, **options: Any) -> Meas
 
 
 def script(name: str, **options: Any) -> list[str]:
-    """Return the command line of a script of the workflow; lists are given as several values, dictionaries as JSON."""
+    """Return the command line of a workflow script; lists become several values, dictionaries JSON."""
     (file,) = SCRIPTS.glob(f"commands/*/{name}.py")
     words = [sys.executable, str(file)]
     for option, value in options.items():
@@ -121,7 +121,7 @@ def script(name: str, **options: Any) -> list[str]:
 
 
 def machine() -> dict[str, Any]:
-    """Describe the processor, the cores that this process may use, the memory [GB] and the system."""
+    """Return processor, usable cores, memory [GB] and system of this machine."""
     lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
     names = [line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")]
     memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
@@ -140,7 +140,7 @@ def versions(*distributions: str) -> dict[str, str]:
 
 
 def command_line() -> str:
-    """Return this benchmark's command line; of paths outside the working folder only the last part stays."""
+    """Return this benchmark's command line; paths outside the working folder keep only their last part."""
     here = Path.cwd()
 
     def shown(word: str) -> str:
@@ -154,12 +154,12 @@ def command_line() -> str:
 
 
 def write_result(path: Path, result: Mapping[str, Any], distributions: Sequence[str]) -> None:
-    """Write a result with what made it: command line, date (UTC), machine and versions.
+    """Write a result with its command line, date (UTC), machine and versions.
 
     Args:
         path: JSON file.
         result: what was measured.
-        distributions: whose versions matter.
+        distributions: packages whose versions are recorded.
     """
     origin = {
         "command": command_line(),

@@ -1,4 +1,4 @@
-"""Write docs/benchmarks.md and its plots from the files of results: every figure of the page comes from one of them.
+"""Write docs/benchmarks.md and its plots from the result files, the only source of its numbers.
 
 python benchmarks/make_page.py --results benchmarks/results --page docs/benchmarks.md
 """
@@ -32,33 +32,34 @@ TITLES = {
     "counting_growth": "Counting and GloVe as the corpus grows",
     "alignment_growth": "Alignment as both vocabularies grow",
 }
-"""Sections by the name of their file of results, in the order of the page."""
+"""Section titles by the name of the result file, in the order of the page."""
 
 GROWTHS = {"counting_growth": ("tokens", "tokens of the corpus"), "alignment_growth": ("target", "target tokens")}
-"""Sections with a plot: the column of sizes and what it is called."""
+"""Sections with a plot: the column of sizes and its label."""
 NOTES = {
     "glove_bleu": "BLEU in points (1 point is 0.01) of held-out text rewritten by an alignment: means over seeds of the training. "
-    "`difference` is ours less Stanford's, `standard_error` that of it; `not_shared` are tokens without an exact twin.",
-    "tokenize": "`library` is the tokenizers library's own work, `encode_batch_fast` on text in memory with as many threads: no "
-    "program that calls it is faster.",
-    "scoring": "Documents in bits per byte, multiple-choice questions in accuracy, one batch under a vocabulary of `rows`. `one_by_one` gives "
-    "the model a document, or a prompt with a choice, at a time; `harness` is lm-evaluation-harness' own model class, `tasks` ours in its place, `ours` the suites perplexity and choices. All find the same values. "
-    "Ratios above 1 say that ours is faster or smaller; `added_mb` is what scoring adds to the loaded model at its peak. `cpu_s` is the time "
-    "of all threads together, which other work on the machine (`load_before`) touches less than `seconds`.",
+    "`difference` is ours minus Stanford's, with its `standard_error`; `not_shared` are tokens without an exact twin.",
+    "tokenize": "`library` is the tokenizers library's own work, `encode_batch_fast` on text in memory with as many threads: the "
+    "lower bound of the time of any program that calls it.",
+    "scoring": "Documents in bits per byte, multiple-choice questions in accuracy, one batch under a vocabulary of `rows`. "
+    "`one_by_one` gives the model one document, or one prompt with a choice, at a time; `harness` is lm-evaluation-harness's "
+    "model class, `tasks` ours in its place, `ours` the suites perplexity and choices. All find the same values. "
+    "Ratios above 1 mean that ours is faster or smaller; `added_mb` is what scoring adds to the loaded model at its peak. "
+    "`cpu_s` is the time of all threads together, which other work on the machine (`load_before`) affects less than `seconds`.",
     "counting_growth": "Parts of one corpus, counted within a fixed `memory_gb`: what does not fit waits on disk in `chunks`. "
-    "`cpu_s` is the time of all threads together. `larger_corpus` is worked out from all four sizes; `largest_from_the_smaller` in the same way from the first three, and can "
-    "be held against the last row of the table. Bytes per token, non-zero and entry on disk are constants of the code.",
+    "`cpu_s` is the time of all threads together. `larger_corpus` is estimated from all four sizes; `largest_from_the_smaller` "
+    "in the same way from the first three, to compare with the last row of the table. Bytes per token, non-zero and entry on disk are constants of the code.",
     "alignment_growth": "Source vocabularies of half the size; comparisons grow with the square of the size.",
 }
-"""What stands above the figures of a section."""
+"""Notes above the numbers of a section."""
 SHADES = ("0", "0.45", "0.6")
-"""Of lines: gray, as pages are printed."""
+"""Gray levels of lines, for printing."""
 TICKS = [digit * 10.0**power for power in range(-3, 8) for digit in (1, 2, 5)]
 STAGES = {"source": "source model", "initialized": "at once", "steps50": "50 steps", "steps200": "200 steps"}
 
 
 def cell(value: Any) -> str:
-    """Return a value as it stands in a table."""
+    """Return a value as shown in a table."""
     if isinstance(value, float):
         return f"{value:.4g}" if abs(value) < 1000 else f"{value:,.0f}"
     return f"{value:,}" if isinstance(value, int) and not isinstance(value, bool) else str(value)
@@ -100,12 +101,12 @@ def leaderboard(result: dict[str, Any]) -> list[str]:
 
 
 def series_of(row: dict[str, Any]) -> list[str]:
-    """Return the names of what was measured at a size, in their order."""
+    """Return the names of the measurements at a size, in order."""
     return [key for key, value in row.items() if isinstance(value, dict) and "wall_s" in value]
 
 
 def slope(sizes: list[float], values: list[float]) -> float:
-    """Return the power of the size by which values grow: least squares on logarithms."""
+    """Return the power of the size by which values grow (least squares on logarithms)."""
     return float(np.polyfit(np.log(sizes), np.log(values), 1)[0])
 
 

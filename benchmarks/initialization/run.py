@@ -1,9 +1,9 @@
-"""The leaderboard of initial models: bits per byte on held-out text, all methods and peers, before and after a few steps.
+"""The leaderboard of initial models: bits per byte of all methods and peers, before and after a few steps.
 
     python benchmarks/initialization/run.py --model FOLDER --tokenizers qwen2=FOLDER gpt-neox=FOLDER \
         --corpus office:en=en.jsonl code:python=code.jsonl --work FOLDER --output benchmarks/results/initialization.json
 
-It runs this project's own workflow in a folder of its own, so that everything is shared and an interrupted run continues.
+It runs this project's workflow in a separate folder, so that everything is shared and an interrupted run continues.
 """
 
 from __future__ import annotations
@@ -24,11 +24,11 @@ from tokalign.common.errors import InputError
 from tokalign.common.files import read_json
 
 SOURCE = "source"
-"""Name of the model's block, and of its tokenizer's."""
+"""Name of the blocks of the model and its tokenizer."""
 
 
 def pair(text: str) -> tuple[str, str]:
-    """Read NAME=VALUE."""
+    """Parse NAME=VALUE."""
     name, _, value = text.partition("=")
     if not name or not value:
         raise argparse.ArgumentTypeError(f"{text!r} is not NAME=VALUE")
@@ -39,12 +39,12 @@ def arguments() -> argparse.ArgumentParser:
     """Return the parser of this command."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--model", type=Path, required=True, help="folder of the source model, with its tokenizer")
-    parser.add_argument("--eos", help="its end-of-text token, where its folder names another")
+    parser.add_argument("--eos", help="its end-of-text token, if its folder names another")
     parser.add_argument("--tokenizers", type=pair, nargs="+", required=True, metavar="NAME=FOLDER", help="target tokenizers")
     parser.add_argument("--corpus", type=pair, nargs="+", required=True, metavar="DOMAIN:LANGUAGE=FILE", help="JSONL files")
-    parser.add_argument("--bytes", type=int, default=40_000_000, help="of the corpus that are used")
-    parser.add_argument("--methods", nargs="+", help="alignments of board.yaml; all of them without this")
-    parser.add_argument("--trained", nargs="*", default=[], help="methods, and peers as TARGET/NAME, that stage 1 is run on")
+    parser.add_argument("--bytes", type=int, default=40_000_000, help="bytes of the corpus to use")
+    parser.add_argument("--methods", nargs="+", help="alignments of board.yaml; default: all")
+    parser.add_argument("--trained", nargs="*", default=[], help="methods, and peers as TARGET/NAME, to train with stage 1")
     parser.add_argument("--peers", type=pair, nargs="*", default=[], metavar="TARGET/NAME=FOLDER", help="checkpoints of peers")
     parser.add_argument("--work", type=Path, required=True, help="folder for the workflow's results")
     parser.add_argument("--threads", type=int, default=os.cpu_count() or 1)
@@ -89,7 +89,7 @@ def configuration(args: argparse.Namespace) -> dict[str, Any]:
 
 
 def workflow(args: argparse.Namespace, targets: list[str], *options: str) -> None:
-    """Run the workflow for some files."""
+    """Run the workflow for the given files."""
     command = [
         Path(sys.executable).parent / "snakemake", "--profile", ROOT / "profiles/local", "--snakefile", ROOT / "Snakefile",
         "--directory", args.work, "--configfile", args.work / "board.yaml", "--cores", str(args.threads), *targets, *options,
@@ -100,7 +100,7 @@ def workflow(args: argparse.Namespace, targets: list[str], *options: str) -> Non
 
 
 def groups(result: dict[str, Any]) -> dict[str, float]:
-    """Return bits per byte by group of a result of evaluate_perplexity."""
+    """Return bits per byte by group from a result of evaluate_perplexity."""
     found = [metric for metric in result["metrics"] if metric["metric"] == "bits_per_byte"]
     return {"all" if m["language"] == "all" else f"{m['domain']}-{m['language']}": m["value"] for m in found}
 
@@ -175,7 +175,7 @@ def peer(args: argparse.Namespace, target: str, name: str, folder: Path, config:
 
 
 def trained_peer(args: argparse.Namespace, target: str, name: str, folder: Path) -> dict[str, dict[str, float]]:
-    """Run stage 1 on a peer's checkpoint, which stands where the workflow would have put one of its own, and score it."""
+    """Run stage 1 on a peer's checkpoint, put in place of the workflow's own, and score it."""
     place = f"{SOURCE}--{target}/board/peer-{name}"
     link = args.work / "results/initialized" / place
     link.parent.mkdir(parents=True, exist_ok=True)
@@ -185,7 +185,7 @@ def trained_peer(args: argparse.Namespace, target: str, name: str, folder: Path)
     files = {stage: f"results/evaluations/board/perplexity/adapted/{place}/stage1/s1/{stage}.json" for stage in stages}
     inputs = [f"results/packed/board/{target}/256/blocks.arrow", f"results/tokens/board/{target}/validation.arrow"]
     workflow(args, inputs)
-    # Only these two rules, or the workflow would make the checkpoint itself.
+    # Only these two rules; otherwise the workflow would make the checkpoint itself.
     workflow(args, list(files.values()), "--allowed-rules", "train_stage", "evaluate_perplexity")
     return {stage: groups(read_json(args.work / file)) for stage, file in files.items()}
 

@@ -1,12 +1,12 @@
 """Alignment by relative representation: time and peak memory, beside TokAlign's own program.
 
-Two measurements. First, ``relative`` and ``tokalign_paper`` beside cal_trans_matrix.py of the original (--tokalign, a clone of
-github.com/ZNLP/TokAlign) on the same vectors and gold pairs: time and peak memory as ratios, and for how many target tokens
-the answers are the same. Each is one process, from reading its vectors to writing its alignment; the original reads text, as
-its pipeline gives it. Second, ``relative`` alone for a large vocabulary (--large): time, peak memory, and the products per
-second as a share of the machine's own matrix multiplication, measured in the same process.
+There are two measurements. First, ``relative`` and ``tokalign_paper`` beside cal_trans_matrix.py of the original (--tokalign, a
+clone of github.com/ZNLP/TokAlign) on the same vectors and gold pairs: ratios of time and peak memory, and the number of target
+tokens with the same answer. Each is one process, from reading vectors to writing the alignment; the original reads text, as in
+its pipeline. Second, ``relative`` alone for a large vocabulary (--large): time, peak memory, and the products per second as a
+share of the machine's own matrix multiplication, measured in the same process.
 
-Vectors are synthetic unless given: two spaces turned and disturbed at random, with two thirds of the source tokens spelled
+Vectors are synthetic unless given: two spaces rotated and perturbed at random, with two thirds of the source tokens spelled
 alike on both sides.
 """
 
@@ -44,7 +44,7 @@ DIMENSIONS = 300
 def arguments() -> argparse.ArgumentParser:
     """Return the parser of this command."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--tokalign", type=Path, help="clone of TokAlign; without it, ours alone is measured")
+    parser.add_argument("--tokalign", type=Path, help="clone of TokAlign; without it, only ours is measured")
     parser.add_argument("--size", type=int, nargs=2, default=(29000, 17000), metavar=("TARGET", "SOURCE"))
     parser.add_argument("--large", type=int, nargs=2, default=(256000, 50000), metavar=("TARGET", "SOURCE"))
     parser.add_argument("--data", type=Path, help="folder with {target,source}.parquet (vocabulary) and .safetensors (vectors)")
@@ -59,7 +59,7 @@ def arguments() -> argparse.ArgumentParser:
 def make_data(folder: Path, sizes: Sequence[int]) -> None:
     """Write vocabularies and vectors of a target and a source side.
 
-    A process of its own does it: the most memory that this one ever had would count as that of the commands it starts.
+    This runs in a separate process: the peak memory of this one would count for the commands it starts.
     """
     folder.mkdir()
     with ProcessPoolExecutor(1) as pool:
@@ -75,7 +75,7 @@ def _make_data(folder: Path, sizes: Sequence[int]) -> None:
         noise = rng.standard_normal((size, DIMENSIONS), dtype=np.float32)
         rows = (meaning[:size] + np.float32(0.7) * noise) @ rotation
         tokens = [f"t{i}" if i < shared else f"{name}{i}" for i in range(size)]
-        order = rng.permutation(size)  # ids have nothing to do with meanings
+        order = rng.permutation(size)  # ids are unrelated to meanings
         ids = np.empty(size, np.int32)
         ids[order] = np.arange(size)
         vocabulary = Vocabulary([tokens[i] for i in order], [tokens[i].encode() for i in order], ["text"] * size, {})
@@ -91,7 +91,7 @@ def read_sides(folder: Path) -> list[Side]:
 
 
 def matrix_multiplication(threads: int) -> float:
-    """Return the most floating point operations per second of float32 products of the same depth, on all threads."""
+    """Return the peak floating point operations per second of float32 products of this depth, on all threads."""
     rng = np.random.default_rng(2)
     pairs = [[rng.standard_normal((4096, DIMENSIONS), dtype=np.float32) for _ in range(2)] for _ in range(threads)]
     results = [np.empty((4096, 4096), np.float32) for _ in range(threads)]
@@ -110,7 +110,7 @@ def matrix_multiplication(threads: int) -> float:
 
 
 def run_part(method: str, data: Path, result: Path, threads: int, machine: bool) -> None:
-    """Align by one method in this process; write the alignment, its time and memory, and if asked what the machine can do."""
+    """Align by one method in this process; write alignment, time, memory and, on request, the machine's peak."""
     target, source = read_sides(data)
     settings = AlignmentSettings(methods=[method]).plain() | {"threads": threads}
     start = time.perf_counter()
@@ -132,7 +132,7 @@ def run_part(method: str, data: Path, result: Path, threads: int, machine: bool)
 
 
 def ours(method: str, data: Path, folder: Path, threads: int, repeats: int, *, machine: bool = False) -> dict[str, Any]:
-    """Measure one of our methods: the fastest of some runs; ``wall_s`` is left out where the machine is measured, too."""
+    """Measure one of our methods, fastest of several runs; omit ``wall_s`` if the machine is also measured."""
     command = [sys.executable, __file__, "--threads", str(threads), "--part", method, str(data), str(folder / method)]
     runs = []
     for _ in range(repeats):
@@ -164,7 +164,7 @@ def original(tokalign: Path, data: Path, folder: Path) -> dict[str, Any]:
 
 
 def compare(args: argparse.Namespace, data: Path, folder: Path) -> dict[str, Any]:
-    """Measure ours and, where it is there, the original on the same vectors."""
+    """Measure ours and, if given, the original on the same vectors."""
     result: dict[str, Any] = {
         method: ours(method, data, folder, args.threads, args.repeats) for method in ("relative", "tokalign_paper")
     }

@@ -1,7 +1,7 @@
-"""Time and memory of an alignment as both vocabularies grow: 1, 2, 4 and 8 times the tokens, so 64 times the comparisons.
+"""Time and memory of an alignment as both vocabularies grow 1, 2, 4 and 8 times, so up to 64 times the comparisons.
 
-Vocabularies and vectors are those of alignment.py, synthetic. Each run is a process; ``align_s`` is without the start of Python
-and without reading and writing, ``wall_s`` with them.
+Vocabularies and vectors are those of alignment.py, synthetic. Each run is a process; ``align_s`` excludes the start of Python
+and reading and writing, ``wall_s`` includes them.
 """
 
 from __future__ import annotations
@@ -26,11 +26,11 @@ FACTORS = (1, 2, 4, 8)
 def arguments() -> argparse.ArgumentParser:
     """Describe the command line."""
     parser = cli.parser(__doc__)
-    parser.add_argument("--size", type=int, nargs=2, default=(16000, 8000), metavar=("TARGET", "SOURCE"), help="the smallest")
+    parser.add_argument("--size", type=int, nargs=2, default=(16000, 8000), metavar=("TARGET", "SOURCE"), help="smallest sizes")
     parser.add_argument("--methods", nargs="+", default=["relative", "tokalign_paper"], metavar="METHOD")
     parser.add_argument("--threads", type=int, default=len(os.sched_getaffinity(0)), metavar="N")
     parser.add_argument("--repeats", type=int, default=3, metavar="N", help="runs of each; the fastest counts")
-    parser.add_argument("--scratch", type=Path, metavar="DIR", help="folder for the files in between")
+    parser.add_argument("--scratch", type=Path, metavar="DIR", help="folder for intermediate files")
     parser.add_argument("--output", type=Path, metavar="FILE", help="JSON file of results")
     return parser
 

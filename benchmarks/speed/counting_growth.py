@@ -1,9 +1,9 @@
-"""Time and memory of counting and GloVe as the corpus grows, in a fixed amount of memory, and what a larger one would take.
+"""Time and memory of counting and GloVe as the corpus grows, with fixed memory, and estimates for a larger corpus.
 
-Growth is told in time of the processor, of all threads together, which other work on the machine changes little.
-The corpus is taken in parts (1/8, 2/8, 4/8 and all of its documents, so that pairs of tokens grow as they do in text) or
-repeated (1, 2, 4 and 8 times: no new pairs). From the parts is worked out what a larger corpus takes, 10^9 tokens in 16 GB; how
-far such arithmetic can be trusted is seen where the smaller parts foretell the largest, which is measured, too.
+Growth is measured in processor time of all threads together, which other work on the machine changes little. The corpus is taken
+in parts (1/8, 2/8, 4/8 and all of its documents, so that pairs of tokens grow as in text) or repeated (1, 2, 4 and 8 times: no
+new pairs). The parts give an estimate for a larger corpus, 10^9 tokens in 16 GB. To show how far this can be trusted, the smaller
+parts also predict the largest, which is measured.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ from tokalign.vectors.glove import LANES
 
 FACTORS = (1, 2, 4, 8)
 TRAINED_BYTES = 20
-"""Memory of a non-zero in training: its column and value; row and column in its block (2 bytes each), logarithm and weight."""
+"""Memory per non-zero in training: column and value; row and column in its block (2 bytes each), logarithm and weight."""
 KINDS = {"indptr": "int64", "indices": "int32", "values": "float32", "token_ids": "int32", "counts": "int64"}
 
 
@@ -38,15 +38,15 @@ def arguments() -> argparse.ArgumentParser:
     parser = cli.parser(__doc__)
     parser.add_argument("--shards", type=Path, nargs="+", required=True, metavar="FILE", help="tokens, Arrow IPC files")
     parser.add_argument("--tokenizer-info", type=Path, required=True, metavar="FILE", help="info.json with 'size'")
-    parser.add_argument("--memory-gb", type=float, default=0.1, help="for counting, the same for all sizes")
+    parser.add_argument("--memory-gb", type=float, default=0.1, help="memory for counting, the same for all sizes")
     parser.add_argument("--threads", type=int, default=2, metavar="N")
-    parser.add_argument("--iterations", type=int, default=5, help="of GloVe's training")
+    parser.add_argument("--iterations", type=int, default=5, help="iterations of GloVe's training")
     parser.add_argument("--dimensions", type=int, default=300)
     parser.add_argument("--repeats", type=int, default=1, metavar="N", help="runs of each; the fastest counts")
     parser.add_argument("--growth", choices=["parts", "repeats"], default="parts")
-    parser.add_argument("--tokens", type=float, default=1e9, metavar="N", help="size of the corpus to work out")
-    parser.add_argument("--target-gb", type=float, default=16.0, metavar="GB", help="memory to work it out for")
-    parser.add_argument("--scratch", type=Path, metavar="DIR", help="folder for the files in between")
+    parser.add_argument("--tokens", type=float, default=1e9, metavar="N", help="size of the estimated corpus")
+    parser.add_argument("--target-gb", type=float, default=16.0, metavar="GB", help="memory of the estimate")
+    parser.add_argument("--scratch", type=Path, metavar="DIR", help="folder for intermediate files")
     parser.add_argument("--output", type=Path, metavar="FILE", help="JSON file of results")
     return parser
 
@@ -62,13 +62,13 @@ def write_part(shards: list[Path], factor: int, out: Path) -> None:
 
 
 def train_bytes(settings: dict[str, Any], nonzeros: float, kept_tokens: float) -> float:
-    """Return the memory of GloVe's training: non-zeros, and float32 vectors and squared gradients of two sides."""
+    """Return the memory of GloVe's training: non-zeros, float32 vectors and squared gradients of two sides."""
     padded = math.ceil(settings["glove"]["dimensions"] / LANES) * LANES
     return nonzeros * TRAINED_BYTES + kept_tokens * 2 * 2 * 4 * padded
 
 
 def measure(args: argparse.Namespace, settings: dict[str, Any], shards: list[Path], folder: Path) -> dict[str, Any]:
-    """Count and train; return tokens, size of the result, and time and memory of both."""
+    """Count and train; return tokens, size of the result, time and memory of both."""
     counts = folder / "counts.safetensors"
     chosen = {key: value for key, value in settings["count"].items() if key != "memory_gb"}
     counting = fastest(
@@ -106,7 +106,7 @@ def measure(args: argparse.Namespace, settings: dict[str, Any], shards: list[Pat
 
 
 def line(rows: list[dict[str, Any]], size: str, step: str) -> tuple[float, float]:
-    """Fit the processor's seconds of a step by least squares as a line of a size; return its slope and its value at 0."""
+    """Fit processor seconds as a line of a size by least squares; return slope and value at 0."""
     slope, start = np.polyfit([row[size] for row in rows], [row[step]["cpu_s"] for row in rows], 1)
     return float(slope), float(start)
 
@@ -118,18 +118,18 @@ def power(rows: list[dict[str, Any]], column: str) -> float:
 
 
 def project(rows: list[dict[str, Any]], settings: dict[str, Any], tokens: float, memory_gb: float) -> dict[str, Any]:
-    """Work out time, memory and disk of a larger corpus from measured ones.
+    """Estimate time, memory and disk of a larger corpus from measured ones.
 
-    The processor's seconds of counting grow in a line with the tokens, those of training with the non-zeros; non-zeros and tokens kept grow as
-    powers of the tokens, those of the last two sizes (so this tends to say too much, as powers fall with size). In memory are
-    ``memory_gb`` for counting (8 bytes a token for half of it), the result (16 bytes a non-zero) and what is left of the measured
-    memory when the result is taken off; chunks wait on disk, 12 bytes a non-zero of each.
+    Processor seconds of counting grow linearly with the tokens, those of training with the non-zeros. Non-zeros and tokens kept
+    grow as powers of the tokens, fitted to the last two sizes (an overestimate, because the powers fall with size). Memory is
+    ``memory_gb`` for counting (8 bytes per token for half of it), the result (16 bytes per non-zero), and the measured memory
+    minus the result; chunks wait on disk, with 12 bytes per non-zero.
 
     Args:
-        rows: from ``measure``, by growing size.
+        rows: from ``measure``, in order of size.
         settings: a block of vectors.
-        tokens: of the larger corpus.
-        memory_gb: for counting, beside the result and the program.
+        tokens: size of the larger corpus.
+        memory_gb: memory for counting, in addition to the result and the program.
     """
     last, window = rows[-1], settings["count"]["window"]
     times = tokens / last["tokens"]
@@ -170,13 +170,13 @@ def project(rows: list[dict[str, Any]], settings: dict[str, Any], tokens: float,
 
 
 def most_memory(rows: list[dict[str, Any]], settings: dict[str, Any], tokens: float, machine_gb: float) -> float:
-    """Return the most memory for counting [GB], in tenths, with which it stays within the machine's, at least a tenth."""
+    """Return the most memory for counting [GB] that fits the machine, in tenths, at least 0.1."""
     least = 0.1
     return max(least, math.floor((machine_gb - project(rows, settings, tokens, least)["counting"]["peak_gb"]) * 10) / 10)
 
 
 def main(args: argparse.Namespace) -> None:
-    """Measure, work out, print and write."""
+    """Measure, estimate, print and write."""
     args.shards, args.tokenizer_info = [path.resolve() for path in args.shards], args.tokenizer_info.resolve()
     settings, rows = VectorsBlock().plain(), []
     settings["count"]["memory_gb"] = args.memory_gb

@@ -1,4 +1,4 @@
-"""The usual way from text to token ids: ``datasets.map`` with a tokenizer, then a text file of ids (the twin of our tokenizing)."""
+"""The usual way from text to token ids, to compare with ours: ``datasets.map``, then a text file of ids."""
 
 from __future__ import annotations
 

@@ -1,8 +1,8 @@
 """Counting and GloVe training of this workflow against Stanford's C programs, on one corpus with the same settings.
 
-Stanford's tools read the same tokens as text. Times are those of whole commands, with reading and writing their files; ours
-with the start of Python (numba's compiled code is in its cache, as in any but the first run). Both objectives are the
-mean over the non-zeros of f(X) / 2 * (w . c + a + b - ln X) ** 2, each taken before its own step.
+Stanford's tools read the same tokens as text. Times are for whole commands, including reading and writing files and, for ours,
+the start of Python (numba's compiled code is cached, as in every run but the first). Both objectives are the mean over the
+non-zeros of f(X) / 2 * (w . c + a + b - ln X) ** 2, each taken before its step.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from tokalign.config.vectors import VectorsBlock
 from tokalign.vectors.token_text import write_token_text
 
 CREC_BYTES = 16
-"""Bytes of an entry of Stanford's file of counts: two int and a double."""
+"""Bytes of an entry in Stanford's file of counts: two ints and a double."""
 
 
 def arguments() -> argparse.ArgumentParser:
@@ -34,14 +34,14 @@ def arguments() -> argparse.ArgumentParser:
     parser.add_argument("--glove", type=Path, required=True, metavar="DIR", help="checkout of Stanford's GloVe, built")
     parser.add_argument("--shards", type=Path, nargs="+", required=True, metavar="FILE", help="tokens, Arrow IPC files")
     parser.add_argument("--tokenizer-info", type=Path, required=True, metavar="FILE", help="info.json with 'size'")
-    parser.add_argument("--threads", type=int, default=2, metavar="N", help="of Stanford's training and of ours")
+    parser.add_argument("--threads", type=int, default=2, metavar="N", help="threads of Stanford's training and of ours")
     parser.add_argument("--dimensions", type=int, default=300)
     parser.add_argument("--iterations", type=int, default=15)
     parser.add_argument("--min-count", type=int, default=5)
-    parser.add_argument("--memory-gb", type=float, default=4.0, help="for counting and shuffling")
+    parser.add_argument("--memory-gb", type=float, default=4.0, help="memory for counting and shuffling")
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--repeats", type=int, default=1, metavar="N", help="runs of each training; the fastest counts")
-    parser.add_argument("--scratch", type=Path, metavar="DIR", help="folder for the files in between")
+    parser.add_argument("--scratch", type=Path, metavar="DIR", help="folder for intermediate files")
     parser.add_argument("--output", type=Path, metavar="FILE", help="JSON file of results")
     return parser
 
@@ -55,7 +55,7 @@ def stanford(
         args: ``glove``, ``memory_gb``, ``seed``, ``threads`` and ``repeats`` of the command line.
         settings: a block of vectors.
         text: the corpus, from ``write_token_text``.
-        folder: for all files.
+        folder: folder for all files.
         binary: whether vectors are written as stanford.bin, else as stanford.txt.
     """
     build, memory = args.glove / "build", ["-memory", f"{args.memory_gb}", "-verbose", "0"]
@@ -113,7 +113,7 @@ def count_command(args: argparse.Namespace, settings: dict[str, Any], threads: i
 
 
 def ours(args: argparse.Namespace, settings: dict[str, Any], folder: Path) -> dict[str, Any]:
-    """Count and train on 1 thread, on 2 and on as many as asked for, and in two processes at once."""
+    """Count and train on 1, 2 and the requested number of threads, and in two processes at once."""
     counts, threads = folder / "counts.safetensors", sorted({1, 2, args.threads})
     quick = {**settings, "glove": {**settings["glove"], "iterations": 1, "dimensions": 2}}
     run(count_command(args, settings, 1, counts))
@@ -141,7 +141,7 @@ COUNTS = {"indptr": "int64", "indices": "int32", "values": "float32", "token_ids
 
 
 def compare(theirs: dict[str, Any], own: dict[str, Any], threads: int, iterations: int) -> dict[str, Any]:
-    """Return rates and ratios; a ratio above 1 says that ours is faster."""
+    """Return rates and ratios; a ratio above 1 means that ours is faster."""
 
     def rate(nonzeros: int, wall_s: float) -> float:
         return nonzeros * iterations / wall_s

@@ -1,9 +1,9 @@
-"""Whether our GloVe vectors align as well as Stanford's: BLEU of held-out text rewritten by alignments from each.
+"""Compare alignments from our GloVe vectors and from Stanford's: BLEU of held-out text rewritten by each.
 
-For a target and a source tokenizer, vectors are trained by both programs on the same shards with the same settings, and the
-vocabularies are aligned by the same methods from each pair of vectors. Both programs train from several seeds, since a seed alone
-changes BLEU-1 by half a point: means are compared, and the standard error of their difference (pooled variance) says how much it
-tells. All scores are those of the level of the corpus; 1 point is 0.01.
+For a target and a source tokenizer, both programs train vectors on the same shards with the same settings, and the same methods
+align the vocabularies from each pair of vectors. Both programs train from several seeds, because the seed alone changes BLEU-1 by
+half a point: means are compared, and the standard error of their difference (pooled variance) shows how reliable it is. All
+scores are at the corpus level; 1 point is 0.01.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ METHODS = {
 """Alignments by name: their lists of methods."""
 SIDES = ("target", "source")
 OURS_ALONE = ("block", "early_stop")
-"""Settings of the training that Stanford's program does not have."""
+"""Training settings that Stanford's program does not have."""
 ONE_BLAS_THREAD = {"OPENBLAS_NUM_THREADS": "1"}
 
 
@@ -54,19 +54,17 @@ def arguments() -> argparse.ArgumentParser:
             help="folder with hf/, vocabulary.parquet and info.json",
         )
     parser.add_argument("--validation", type=Path, required=True, metavar="FILE", help="validation.parquet of the corpus")
-    parser.add_argument(
-        "--bytes-per-group", type=int, default=100_000, metavar="N", help="held-out text of a language and domain"
-    )
+    parser.add_argument("--bytes-per-group", type=int, default=100_000, metavar="N", help="held-out text per language and domain")
     parser.add_argument("--threads", type=int, default=1, metavar="N")
     parser.add_argument("--dimensions", type=int, default=300)
     parser.add_argument("--iterations", type=int, default=15)
     parser.add_argument("--min-count", type=int, default=5)
     parser.add_argument("--pivots", type=int, default=300)
-    parser.add_argument("--memory-gb", type=float, default=4.0, help="for counting and shuffling")
-    parser.add_argument("--seeds", type=int, default=5, metavar="N", help="ours are trained from the seeds 1 ... N")
-    parser.add_argument("--stanford-seeds", type=int, default=2, metavar="N", help="and Stanford's from these")
-    parser.add_argument("--stanford", type=Path, metavar="DIR", help="folder that keeps Stanford's vectors; taken if there")
-    parser.add_argument("--scratch", type=Path, metavar="DIR", help="folder for the files in between")
+    parser.add_argument("--memory-gb", type=float, default=4.0, help="memory for counting and shuffling")
+    parser.add_argument("--seeds", type=int, default=5, metavar="N", help="ours train from the seeds 1 ... N")
+    parser.add_argument("--stanford-seeds", type=int, default=2, metavar="N", help="Stanford's train from the seeds 1 ... N")
+    parser.add_argument("--stanford", type=Path, metavar="DIR", help="folder that keeps Stanford's vectors; reused if present")
+    parser.add_argument("--scratch", type=Path, metavar="DIR", help="folder for intermediate files")
     parser.add_argument("--output", type=Path, metavar="FILE", help="JSON file of results")
     return parser
 
@@ -77,12 +75,12 @@ def shards_of(args: argparse.Namespace, side: str) -> list[Path]:
 
 
 def with_seed(settings: dict[str, Any], seed: int) -> dict[str, Any]:
-    """Return a block of vectors with a seed of the training."""
+    """Return a block of vectors with the training seed set."""
     return {**settings, "glove": {**settings["glove"], "seed": seed}}
 
 
 def train_stanford(args: argparse.Namespace, settings: dict[str, Any], side: str, seed: int, kept: Path, folder: Path) -> float:
-    """Train Stanford's vectors of a side unless they are kept; return the objective of the last iteration.
+    """Train Stanford's vectors of a side unless they exist; return the objective of the last iteration.
 
     The text of the vectors is kept, and imported to ``folder``.
     """
@@ -112,7 +110,7 @@ def train_stanford(args: argparse.Namespace, settings: dict[str, Any], side: str
 
 
 def train_ours(args: argparse.Namespace, settings: dict[str, Any], side: str, folder: Path) -> list[float]:
-    """Count, and train our vectors of a side from each seed; return the objectives of the last iterations."""
+    """Count and train our vectors of a side from each seed; return the final objectives."""
     counts = folder / f"{side}-counts.safetensors"
     paths = {"shards": shards_of(args, side), "tokenizer_info": getattr(args, f"{side}_tokenizer") / "info.json"}
     run(count_command(argparse.Namespace(memory_gb=args.memory_gb, **paths), settings, args.threads, counts))
@@ -125,7 +123,7 @@ def train_ours(args: argparse.Namespace, settings: dict[str, Any], side: str, fo
 
 
 def score(args: argparse.Namespace, name: str, vectors: str, documents: Path, folder: Path) -> dict[tuple[str, int], float]:
-    """Align from some vectors and score; return BLEU by tokens (``all``, ``not_shared``) and order."""
+    """Align from given vectors and score; return BLEU by tokens (``all``, ``not_shared``) and order."""
     block = AlignmentSettings(methods=METHODS[name]).plain()
     for method in ("relative", "tokalign_paper"):
         block[method] |= {"pivots": args.pivots}
@@ -152,10 +150,10 @@ def score(args: argparse.Namespace, name: str, vectors: str, documents: Path, fo
 
 
 def compare(scores: dict[str, dict[str, list[dict[tuple[str, int], float]]]]) -> list[dict[str, Any]]:
-    """Return a row for each alignment, choice of tokens and order: means, and their difference with its standard error.
+    """Return means, their difference and its standard error for each alignment, choice of tokens and order.
 
     Args:
-        scores: from ``score``, by name of the alignment and of the program (``stanford``, ``ours``), one for each seed.
+        scores: from ``score``, by alignment and program (``stanford``, ``ours``), one for each seed.
     """
     rows = []
     for name, by_program in scores.items():
@@ -178,7 +176,7 @@ def compare(scores: dict[str, dict[str, list[dict[tuple[str, int], float]]]]) ->
 
 
 def standard_error(first: list[float], second: list[float]) -> float | None:
-    """Return the standard error of the difference of two means, from the pooled variance; of single runs there is none."""
+    """Return the standard error of a difference of means (pooled variance); ``None`` for single runs."""
     freedom = len(first) + len(second) - 2
     if freedom == 0:
         return None

@@ -1,8 +1,9 @@
 """Time and memory of initializing a checkpoint, beside a plain copy of the model's files.
 
-The alignment is made first (special, exact, decomposed, random) and not measured. Both the initialization and the copy end with their
-bytes on the disk. A command's start (imports) is measured apart, as `--help`, and taken off. Peak memory is set against the size
-of one embedding matrix of the source model; it includes the pages of that matrix that are mapped from its file.
+The alignment is made first (special, exact, decomposed, random) and not measured. Both the initialization and the copy end with
+their bytes on disk. The start of the command (imports) is measured separately, as `--help`, and subtracted. Peak memory is
+compared with the size of one embedding matrix of the source model; it includes the pages of that matrix that are mapped from its
+file.
 """
 
 from __future__ import annotations
@@ -31,9 +32,9 @@ def arguments() -> argparse.ArgumentParser:
     """Describe the command line."""
     parser = cli.parser(__doc__)
     parser.add_argument("--model", type=Path, required=True, metavar="DIR", help="model with its own tokenizer, safetensors")
-    parser.add_argument("--tokenizer", type=Path, required=True, metavar="DIR", help="tokenizer that it shall get")
-    parser.add_argument("--runs", type=int, default=3, metavar="N", help="of each; the fastest counts")
-    parser.add_argument("--scratch", type=Path, metavar="DIR", help="folder for the files in between")
+    parser.add_argument("--tokenizer", type=Path, required=True, metavar="DIR", help="new tokenizer")
+    parser.add_argument("--runs", type=int, default=3, metavar="N", help="runs of each; the fastest counts")
+    parser.add_argument("--scratch", type=Path, metavar="DIR", help="folder for intermediate files")
     parser.add_argument("--output", type=Path, metavar="FILE", help="JSON file of results")
     return parser
 
@@ -62,7 +63,7 @@ def prepare(model: Path, tokenizer: Path, folder: Path) -> dict[str, Any]:
 
 
 def copy(model: Path, out: Path) -> float:
-    """Copy a model's weights and put them on the disk; return the seconds."""
+    """Copy a model's weights and sync them to disk; return the seconds."""
     out.mkdir()
     start = time.perf_counter()
     for name in weight_files(model):

@@ -1,4 +1,4 @@
-"""Scoring text and answering questions: ours, a plain loop, and lm-evaluation-harness' own model class, on the same input."""
+"""Scoring text and answering questions: ours, a plain loop, and lm-evaluation-harness's model class, on the same input."""
 
 from __future__ import annotations
 
@@ -23,24 +23,24 @@ from tokalign.text.documents import read_documents
 
 WAYS = {"documents": ("ours", "one_by_one", "harness"), "questions": ("ours", "tasks", "one_by_one", "harness")}
 TOLERANCE = 1e-4
-"""Largest difference between the values of the ways: float noise."""
+"""Largest allowed difference between the values of the ways: float noise."""
 
 
 def arguments() -> argparse.ArgumentParser:
     """Describe the command line."""
     parser = cli.parser(__doc__)
     parser.add_argument("--model", type=Path, required=True, metavar="DIR", help="model with its tokenizer")
-    parser.add_argument("--documents", type=Path, nargs="+", required=True, metavar="FILE", help="text files, as of a corpus")
+    parser.add_argument("--documents", type=Path, nargs="+", required=True, metavar="FILE", help="text files, as for a corpus")
     parser.add_argument(
         "--questions", type=Path, required=True, metavar="FILE", help="JSONL, perhaps .zst: question, choices, answer"
     )
-    parser.add_argument("--bytes", type=int, default=40_000, help="of text that are scored")
+    parser.add_argument("--bytes", type=int, default=40_000, help="bytes of text to score")
     parser.add_argument(
-        "--document-bytes", type=int, default=2_500, help="longer documents are left out, so that all fit a window"
+        "--document-bytes", type=int, default=2_500, help="longer documents are left out, so that all fit into a window"
     )
-    parser.add_argument("--number", type=int, default=16, help="questions that are answered")
+    parser.add_argument("--number", type=int, default=16, help="number of questions to answer")
     parser.add_argument("--repeats", type=int, default=3, help="runs of each way, in turn; medians are compared")
-    parser.add_argument("--rows", type=int, default=256_000, help="of the vocabulary whose memory is compared")
+    parser.add_argument("--rows", type=int, default=256_000, help="rows of the vocabulary whose memory is compared")
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--output", type=Path, metavar="FILE", help="JSON file of results")
     return parser
@@ -63,7 +63,7 @@ def chosen_documents(files: list[Path], budget: int, longest: int) -> list[str]:
 
 
 def measure(args: argparse.Namespace, what: str, way: str, source: Path | None) -> dict[str, Any]:
-    """Run one way in a process of its own."""
+    """Run one way in a separate process."""
     words = [sys.executable, Path(__file__).with_name("scoring_way.py"), "--what", what, "--way", way, "--model", args.model]
     words += ["--threads", args.threads, "--rows", args.rows, *(["--input", source] if source else [])]
     measured = run(words, environment={"OMP_WAIT_POLICY": "PASSIVE", "HF_HUB_OFFLINE": "1", "TQDM_DISABLE": "1"})
@@ -74,7 +74,7 @@ def measure(args: argparse.Namespace, what: str, way: str, source: Path | None) 
 
 
 def summary(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
-    """Return one row for each way: medians of the repeats."""
+    """Return one row per way: medians of the repeats."""
     found = []
     for what, way in dict.fromkeys((row["what"], row["way"]) for row in rows):
         some = [row for row in rows if (row["what"], row["way"]) == (what, way)]
@@ -84,10 +84,10 @@ def summary(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
 
 
 def compare(rows: list[dict[str, Any]]) -> dict[str, float]:
-    """Return ratios; above 1 says that ours is faster or smaller. Memory is what scoring adds to that of the loaded model.
+    """Return ratios; above 1 means that ours is faster or smaller. Memory is what scoring adds to the loaded model.
 
     Args:
-        rows: of :func:`summary`.
+        rows: from :func:`summary`.
 
     Raises:
         InputError: the ways find different values.

@@ -1,7 +1,7 @@
-"""Documents or questions scored in one way, in a process of its own, so that its peak of memory is that way's alone.
+"""Score documents or questions in one way, in a separate process, so that the peak memory is only that way's.
 
-Prints a line of JSON: seconds of the scoring, seconds of the processor, the value that was found, and the memory that scoring added at
-its peak. Before, model and input are loaded, and the model reads a few tokens, so that its weights are in memory.
+Prints a line of JSON: seconds of scoring, processor seconds, the value found, and the memory that scoring added at its peak.
+Model and input are loaded before, and the model reads a few tokens, so that its weights are in memory.
 """
 
 from __future__ import annotations
@@ -28,9 +28,9 @@ from tokalign.tokenizers.loading import load_tokenizer
 from transformers import AutoModelForCausalLM, PreTrainedModel, PreTrainedTokenizerBase
 
 BATCH_TOKENS = 8192
-"""Of ours: the default of the suites."""
+"""Batch tokens of ours: the default of the suites."""
 BATCH = 16
-"""Sequences of the harness in a batch: the default of its suite here, about as many tokens as ours."""
+"""Sequences per batch of the harness: the default of its suite here, about as many tokens as ours."""
 
 
 def requests(kind: str, texts: list[tuple[str, ...]]) -> list[Any]:
@@ -41,13 +41,13 @@ def requests(kind: str, texts: list[tuple[str, ...]]) -> list[Any]:
 
 
 def documents_ours(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, texts: list[str], window: int) -> float:
-    """Score as evaluate_perplexity does; return nats."""
+    """Score like evaluate_perplexity; return nats."""
     settings = PerplexitySettings(window=window, stride=window, batch_tokens=BATCH_TOKENS, precision="float32")
     return float(score_documents(model, tokenizer, [str(number) for number in range(len(texts))], texts, settings)[0].sum())
 
 
 def documents_one_by_one(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, texts: list[str], window: int) -> float:
-    """Score by a plain loop over documents, each given to the model with itself as labels; return nats."""
+    """Score by a plain loop over documents, each with itself as labels; return nats."""
     nats = 0.0
     for text in texts:
         ids = torch.tensor([[tokenizer.eos_token_id, *tokenizer(text, add_special_tokens=False)["input_ids"]]])
@@ -57,7 +57,7 @@ def documents_one_by_one(model: PreTrainedModel, tokenizer: PreTrainedTokenizerB
 
 
 def documents_harness(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, texts: list[str], window: int) -> float:
-    """Score by the model class of lm-evaluation-harness; return nats."""
+    """Score with the model class of lm-evaluation-harness; return nats."""
     from lm_eval.models.huggingface import HFLM
 
     lm = HFLM(
@@ -78,12 +78,12 @@ def accuracy(scores: list[float], questions: list[dict[str, Any]]) -> float:
 
 
 def pairs(questions: list[dict[str, Any]]) -> list[tuple[str, str]]:
-    """Return prompt and choice, for every choice of every question."""
+    """Return prompt and choice for every choice of every question."""
     return [(f"Question: {each['question']}\nAnswer:", f" {choice}") for each in questions for choice in each["choices"]]
 
 
 def questions_ours(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, questions: list[dict[str, Any]]) -> float:
-    """Answer as answer_choices does; return the accuracy."""
+    """Answer like answer_choices; return the accuracy."""
     asked = [
         one
         for each in questions
@@ -100,7 +100,7 @@ def questions_ours(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, q
 
 
 def questions_tasks(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, questions: list[dict[str, Any]]) -> float:
-    """Answer as answer_tasks does; return the accuracy."""
+    """Answer like answer_tasks; return the accuracy."""
     lm = HarnessModel(model, tokenizer, BATCH)
     return accuracy(
         [value for value, _ in lm.loglikelihood(requests("loglikelihood", pairs(questions)), disable_tqdm=True)], questions
@@ -108,7 +108,7 @@ def questions_tasks(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, 
 
 
 def questions_one_by_one(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, questions: list[dict[str, Any]]) -> float:
-    """Answer by a plain loop over choices, each with the logits of all its tokens; return the accuracy."""
+    """Answer by a plain loop over choices, with the logits of all tokens; return the accuracy."""
     scores = []
     for prompt, choice in pairs(questions):
         ids = torch.tensor([tokenizer(prompt + choice)["input_ids"]])
@@ -120,7 +120,7 @@ def questions_one_by_one(model: PreTrainedModel, tokenizer: PreTrainedTokenizerB
 
 
 def questions_harness(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, questions: list[dict[str, Any]]) -> float:
-    """Answer by the model class of lm-evaluation-harness; return the accuracy."""
+    """Answer with the model class of lm-evaluation-harness; return the accuracy."""
     from lm_eval.models.huggingface import HFLM
 
     lm = HFLM(pretrained=model, tokenizer=tokenizer, batch_size=BATCH)
@@ -144,10 +144,10 @@ def whole_logits(model: PreTrainedModel, rows: int, sequences: int, length: int,
     """Score one batch of random tokens; return nats.
 
     Args:
-        model: with many rows.
-        rows: ids to draw from.
-        sequences: in the batch.
-        length: tokens of each that are read.
+        model: model with many rows.
+        rows: number of ids to draw from.
+        sequences: number of sequences in the batch.
+        length: tokens per sequence.
         bounded: whether only chunks of the logits exist.
     """
     import numpy as np
@@ -158,7 +158,7 @@ def whole_logits(model: PreTrainedModel, rows: int, sequences: int, length: int,
 
 
 def random_model(folder: Path, rows: int) -> PreTrainedModel:
-    """Return a random model of the width of another, with four layers and more rows."""
+    """Return a random model with another's width, four layers and more rows."""
     from transformers import AutoConfig
 
     torch.manual_seed(0)
@@ -168,7 +168,7 @@ def random_model(folder: Path, rows: int) -> PreTrainedModel:
 
 
 def memory_mb(key: str) -> float:
-    """Return a size of this process: ``VmRSS`` as it is now, ``VmHWM`` its peak since the last reset, in MB."""
+    """Return a size of this process in MB: ``VmRSS`` now, ``VmHWM`` its peak since the last reset."""
     lines = Path("/proc/self/status").read_text(encoding="utf-8").splitlines()
     return int(next(line for line in lines if line.startswith(key)).split()[1]) * 1024 / 1e6
 
@@ -181,7 +181,7 @@ def main() -> None:
     parser.add_argument("--model", type=Path, required=True)
     parser.add_argument("--input", type=Path, help="JSONL of documents or questions")
     parser.add_argument("--window", type=int, default=1024)
-    parser.add_argument("--rows", type=int, default=256_000, help="of the embedding, for vocabulary")
+    parser.add_argument("--rows", type=int, default=256_000, help="rows of the embedding, for vocabulary")
     parser.add_argument("--threads", type=int, default=2)
     args = parser.parse_args()
     torch.set_num_threads(args.threads)
@@ -197,7 +197,7 @@ def main() -> None:
     with torch.no_grad():
         model(input_ids=torch.ones((1, 8), dtype=torch.int64))
     before = memory_mb("VmRSS")
-    Path("/proc/self/clear_refs").write_text("5")  # the peak begins anew
+    Path("/proc/self/clear_refs").write_text("5")  # reset the peak
     begun, used = time.perf_counter(), time.process_time()
     if args.what == "vocabulary":
         value = whole_logits(model, args.rows, 2, 512, bounded=args.way == "bounded")

@@ -1,8 +1,8 @@
-"""Text to token shards by this workflow against ``datasets.map`` and a text file of ids, with the same ids, on the same cores.
+"""Text to token shards: this workflow against ``datasets.map`` and a text file of ids, on the same cores.
 
-Ours tokenizes a shard at a time with the tokenizer's own threads; ``datasets.map`` uses as many processes. Times are those of
-whole commands, each once before to have the files in memory. ``library`` is what no program that calls the tokenizers library
-gets below: its ``encode_batch_fast`` alone, on text in memory, with as many threads, the ids thrown away.
+Ours tokenizes a shard at a time with the tokenizer's own threads; ``datasets.map`` uses as many processes. Times are for
+whole commands, after one run of each to have the files in memory. ``library`` is the lower bound for any program that calls the
+tokenizers library: its ``encode_batch_fast`` alone, on text in memory, with as many threads, and the ids discarded.
 """
 
 from __future__ import annotations
@@ -36,13 +36,13 @@ def arguments() -> argparse.ArgumentParser:
     parser.add_argument("--tokenizer", type=Path, required=True, metavar="DIR", help="tokenizer folder (hf)")
     parser.add_argument("--threads", type=int, default=2, metavar="N")
     parser.add_argument("--repeats", type=int, default=1, metavar="N", help="runs of each; the fastest counts")
-    parser.add_argument("--scratch", type=Path, metavar="DIR", help="folder for the files in between")
+    parser.add_argument("--scratch", type=Path, metavar="DIR", help="folder for intermediate files")
     parser.add_argument("--output", type=Path, metavar="FILE", help="JSON file of results")
     return parser
 
 
 def ours(args: argparse.Namespace, folder: Path) -> list[Measured]:
-    """Tokenize each shard by a command of its own, as the workflow does."""
+    """Tokenize each shard by a separate command, as the workflow does."""
     return [
         run(
             script(
@@ -58,14 +58,14 @@ def ours(args: argparse.Namespace, folder: Path) -> list[Measured]:
 
 
 def theirs(args: argparse.Namespace, folder: Path, attempt: int) -> Measured:
-    """Tokenize all shards by ``datasets.map``."""
+    """Tokenize all shards with ``datasets.map``."""
     words = [sys.executable, TWIN, "--text", *args.text, "--tokenizer", args.tokenizer, "--processes", args.threads]
     words += ["--cache", folder / f"cache-{attempt}", "--output", folder / "ids.txt"]
     return run([str(word) for word in words], environment={**OFFLINE, "TOKENIZERS_PARALLELISM": "false"})
 
 
 def library(args: argparse.Namespace) -> float:
-    """Return the seconds that the tokenizer itself takes."""
+    """Return the seconds that the tokenizer alone takes."""
     backend = load_backend(args.tokenizer)
     seconds = 0.0
     for path in args.text:
@@ -79,10 +79,10 @@ def library(args: argparse.Namespace) -> float:
 
 
 def check_same(shards: list[Path], text: Path) -> dict[str, int]:
-    """Compare ids document by document; return numbers of documents and tokens.
+    """Compare ids document by document; return the numbers of documents and tokens.
 
     Raises:
-        InputError: a document has other ids.
+        InputError: the ids of a document differ.
     """
     documents = (
         batch.ids[first:last].tolist()

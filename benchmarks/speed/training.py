@@ -1,4 +1,4 @@
-"""Memory and time of a training step with a large vocabulary: whole against chunked loss, stage 1 against 2, published against ours."""
+"""Memory and time of a training step with a large vocabulary: whole or chunked loss, stage 1 or 2, published or ours."""
 
 from __future__ import annotations
 
@@ -26,8 +26,8 @@ def arguments() -> argparse.ArgumentParser:
     parser.add_argument("--shards", type=Path, nargs="+", required=True, metavar="FILE", help="tokens, Arrow IPC files")
     parser.add_argument("--tokenizer-info", type=Path, required=True, metavar="FILE", help="info.json of its tokenizer")
     parser.add_argument("--block", type=int, default=512, help="tokens in a sequence")
-    parser.add_argument("--sequences", type=int, default=2, help="in a step")
-    parser.add_argument("--steps", type=int, default=4, help="the first is not timed")
+    parser.add_argument("--sequences", type=int, default=2, help="sequences in a step")
+    parser.add_argument("--steps", type=int, default=4, help="number of steps; the first is not timed")
     parser.add_argument("--precision", choices=["bfloat16", "float32"], default="bfloat16")
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--output", type=Path, metavar="FILE", help="JSON file of results")
@@ -35,7 +35,7 @@ def arguments() -> argparse.ArgumentParser:
 
 
 def measure(args: argparse.Namespace, blocks: Path, way: str, stage: str) -> dict[str, Any]:
-    """Run some steps of one way."""
+    """Run a few steps of one way."""
     words = [sys.executable, str(Path(__file__).with_name("training_step.py")), "--model", args.model, "--blocks", blocks]
     words += ["--way", way, "--stage", stage, "--steps", args.steps, "--sequences", args.sequences]
     measured = run([*words, "--precision", args.precision, "--threads", args.threads])
@@ -46,11 +46,11 @@ def measure(args: argparse.Namespace, blocks: Path, way: str, stage: str) -> dic
 
 
 def compare(rows: list[dict[str, Any]], base: float) -> dict[str, float]:
-    """Return ratios; above 1 says that the second is smaller or faster.
+    """Return ratios; above 1 means that the second is smaller or faster.
 
     Args:
-        rows: of all ways and stages.
-        base: memory of the process before a model is loaded [MB], which is taken off.
+        rows: results of all ways and stages.
+        base: memory of the process before a model is loaded, which is subtracted. [MB]
     """
     by = {(row["way"], row["stage"]): row for row in rows}
     ratios = {}

@@ -1,8 +1,9 @@
-"""Some optimizer steps of one way of training, in a process of its own, so that its peak of memory is that way's alone.
+"""Run a few optimizer steps of one way of training, in a separate process, so that the peak memory is only that way's.
 
-Prints a line of JSON: seconds of the median step, losses, and numbers of trained parameters and of optimizer states.
-``published`` is TokAlign's trainer (clm_train.py) as far as it runs with today's libraries: HF Trainer around the model's own loss, which
-makes the logits of the whole batch; parameters whose names lack "embed" are frozen in stage 1; all others have states of AdamW.
+Prints a line of JSON: seconds of the median step, losses, and the numbers of trained parameters and optimizer states.
+``published`` is TokAlign's trainer (clm_train.py) as it runs with today's libraries: HF Trainer around the model's own loss,
+which computes the logits of the whole batch; parameters without "embed" in their names are frozen in stage 1; all others have
+AdamW states.
 """
 
 from __future__ import annotations
@@ -32,27 +33,27 @@ from transformers import Trainer, TrainerCallback, TrainingArguments, default_da
 
 
 class Clock(TrainerCallback):
-    """Notes when steps begin and end, the losses, and the states of the optimizer."""
+    """Record when steps begin and end, the losses, and the optimizer states."""
 
     def __init__(self) -> None:
-        """Begin with nothing."""
+        """Start with nothing recorded."""
         self.seconds: list[float] = []
         self.losses: list[float] = []
         self.states = 0
         self.began = 0.0
 
     def on_step_begin(self, *_, **__) -> None:
-        """Note the time."""
+        """Record the time."""
         self.began = time.perf_counter()
 
     def on_step_end(self, *_, optimizer=None, **__) -> None:
-        """Note the time and the states."""
+        """Record the time and the states."""
         self.seconds.append(time.perf_counter() - self.began)
         states = getattr(optimizer, "optimizer", optimizer).state.values()
         self.states = sum(value.numel() for state in states for value in state.values() if torch.is_tensor(value) and value.dim())
 
     def on_log(self, *_, logs=None, **__) -> None:
-        """Note the loss."""
+        """Record the loss."""
         if logs and "loss" in logs:
             self.losses.append(logs["loss"])
 
@@ -90,7 +91,7 @@ def ours(
     select_parameters(model, stage)
     alone = Processes(0, 1, torch.device("cuda" if torch.cuda.is_available() else "cpu"))
     data = StageData(blocks=blocks, mixed=None, used=(0, 0), eos=0, bytes_per_token=1.0, heldout=None)
-    # Saving the last state and copying out the result are not part of a step.
+    # Saving the last state and exporting the result are not part of a step.
     StageTrainer._save_checkpoint = lambda *_: None
     make = StageTrainer.__init__
 

@@ -1,14 +1,14 @@
 #!/usr/bin/env python3
-"""Make the demo corpus again from its origins: Debian packages and the Python standard library.
+"""Rebuild the demo corpus from its origins: Debian packages and the Python standard library.
 
     build_corpus.py --out resources/demo --downloads DIR
 
 Writes {en,de,es,fr,ru,zh,ja,hi}-office.jsonl.zst, en-bio.jsonl.zst and python-code.jsonl.zst and prints the
-table of README.md. Packages found in --downloads are used as they are; the others are downloaded to it. The
+table of README.md. Packages found in --downloads are used as they are; the others are downloaded there. The
 Python standard library is that of the interpreter that runs this script.
 
 The choice of documents is deterministic: they are taken in the order of a hash of seed and page name until
-the budget of the file is reached. Names are the same in all languages: their files hold much the same pages.
+the budget of the file is reached. Names are the same in all languages, so their files have mostly the same pages.
 
 Needs Python >= 3.11 with zstandard; apt-get (with package lists: apt-get update) and dpkg-deb.
 """
@@ -50,12 +50,12 @@ Document = tuple[str, str]  # id and text
 
 
 class BuildError(Exception):
-    """What the maintainer can mend, in one line."""
+    """An error that the maintainer can fix, in one line."""
 
 
 @dataclass(frozen=True)
 class Selection:
-    """Which documents of a file are taken."""
+    """The choice of documents for a file."""
 
     budget: int  # bytes of text (UTF-8) of the file at most
     shortest: int  # characters of a document at least
@@ -85,7 +85,7 @@ CODE = Selection(budget=4_400_000, shortest=300, longest=50_000)
 
 
 def rank(ident: str) -> str:
-    """Return a document's place in the order of choice: a hash of the seed and its name without language."""
+    """Return a document's rank in the order of choice: a hash of seed and name without language."""
     name = re.sub(r"^office-\w+/", "", ident)
     return hashlib.sha256(f"{SEED}:{name}".encode()).hexdigest()
 
@@ -108,7 +108,7 @@ def run(*command: str, cwd: Path | None = None) -> str:
 
 
 def package(name: str, downloads: Path) -> Path:
-    """Return the file of a Debian package, downloaded if it is not in the folder yet.
+    """Return the file of a Debian package, downloaded if it is not yet in the folder.
 
     Raises:
         BuildError: the download failed, or there is more than one version in the folder.
@@ -122,7 +122,7 @@ def package(name: str, downloads: Path) -> Path:
 
 
 def unpack(deb: Path, work: Path) -> Path:
-    """Unpack a Debian package below the work folder and return its root."""
+    """Unpack a Debian package in the work folder and return its root."""
     root = work / deb.name.partition("_")[0]
     run("dpkg-deb", "-x", str(deb), str(root))
     return root
@@ -132,9 +132,9 @@ def unpack(deb: Path, work: Path) -> Path:
 
 
 class PageParser(HTMLParser):
-    """Collects what a reader sees of a help page: one text per heading, paragraph, list item or table cell.
+    """Collect the visible text of a help page: one block per heading, paragraph, list item or table cell.
 
-    Listings (``pre``) are left out: they are the same program in every language.
+    Listings (``pre``) are left out, because they are the same in every language.
     """
 
     block = re.compile(r"h[1-6]|p|pre|li|d[dlt]|t[dhr]|table|[uo]l|div").fullmatch
@@ -150,14 +150,14 @@ class PageParser(HTMLParser):
         self.skipped, self.depth = "", 0
 
     def flush(self, name: tuple[str, str] = ("", "")) -> None:
-        """Close the block that is open; the next one has the name."""
+        """Close the open block; the next one gets the name."""
         if text := " ".join("".join(self.parts).split()):
             self.blocks.append(text)
             self.names.append(self.name)
         self.parts, self.name = [], name
 
     def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
-        """Start a block, or start to skip what a reader does not see."""
+        """Start a block, or start to skip invisible text."""
         given = {key: value or "" for key, value in attrs}
         ident, kind = given.get("id", ""), given.get("class")
         # The variants for each system and program are all `hidden`: one of them is kept.
@@ -201,7 +201,7 @@ def help_pages(deb: Path, work: Path) -> dict[str, PageParser]:
 
 
 def office(language: str, pages: dict[str, list[str]], english: dict[str, list[str]]) -> Iterator[Document]:
-    """Yield a document per help page, without what is not translated and what another page said at length."""
+    """Yield a document per help page, without untranslated paragraphs and long duplicates of other pages."""
     seen: set[str] = set()
     for name in sorted(pages, key=rank):
         untranslated = set() if language == "en" else set(english.get(name, ()))
@@ -211,7 +211,7 @@ def office(language: str, pages: dict[str, list[str]], english: dict[str, list[s
 
 
 def terms(deb: Path, work: Path) -> list[tuple[str, str, str, str]]:
-    """Return the terms of the Gene Ontology: identifier, ontology, term and definition, in order of identifiers."""
+    """Return the Gene Ontology terms (identifier, ontology, term, definition), in order of identifiers."""
     query = (
         "SELECT go_id, ontology, term, definition FROM go_term "
         "WHERE ontology IN ('BP', 'CC', 'MF') AND definition != '' ORDER BY go_id"

@@ -1,11 +1,11 @@
 #!/usr/bin/env python3
-"""Make the demo's test sets again from Debian packages: parallel segments and multiple-choice questions.
+"""Rebuild the demo's test sets from Debian packages: parallel segments and multiple-choice questions.
 
     build_testsets.py --out resources/demo --downloads DIR
 
 Writes en-{de,es,fr}-segments.jsonl.zst and go-questions.jsonl.zst and prints the table of README.md. It reads the demo's corpus
-in --out, which build_corpus.py makes first: what stands there is not tested on. Packages found in --downloads are used as they are;
-the others are downloaded to it.
+in --out, which build_corpus.py makes first, and leaves out its texts. Packages found in --downloads are used as they are; the others are
+downloaded there.
 
 The choice is deterministic: candidates are taken in the order of a hash of seed and name. Needs what build_corpus.py needs.
 """
@@ -43,7 +43,7 @@ def corpus(path: Path) -> list[dict[str, str]]:
     """Return the documents of a file of the demo corpus.
 
     Raises:
-        BuildError: it is not there.
+        BuildError: the file does not exist.
     """
     if not path.is_file():
         raise BuildError(f"{path}: no such file: make the corpus first (build_corpus.py)")
@@ -52,12 +52,12 @@ def corpus(path: Path) -> list[dict[str, str]]:
 
 
 def usable(segment: str) -> bool:
-    """Say whether a block is a sentence or heading of some length, and no line of a program."""
+    """Return whether a block is a sentence or heading of suitable length, not a line of code."""
     return len(segment) in CHARACTERS and len(segment.split()) >= WORDS and segment[0].isalpha()
 
 
 def aligned(english: dict[str, PageParser], pages: dict[str, PageParser]) -> Iterator[tuple[str, str, str]]:
-    """Yield (name, English, other) of the blocks of pages that have the same elements in the same order in both languages."""
+    """Yield (name, English, other) for blocks of pages with the same elements in the same order."""
     for name, page in sorted(pages.items()):
         own = english.get(name)
         if own is not None and own.names == page.names:
@@ -67,7 +67,7 @@ def aligned(english: dict[str, PageParser], pages: dict[str, PageParser]) -> Ite
 
 
 def segments(language: str, english: dict[str, PageParser], pages: dict[str, PageParser], out: Path) -> list[dict[str, str]]:
-    """Choose pairs of segments, each side different from all others and in no document of the demo corpus."""
+    """Choose pairs of segments; no side repeats or occurs in the demo corpus."""
     texts = {
         side: "\n".join(document["text"] for document in corpus(out / f"{side}-office.jsonl.zst")) for side in ("en", language)
     }
@@ -88,9 +88,9 @@ def segments(language: str, english: dict[str, PageParser], pages: dict[str, Pag
 
 
 def questions(rows: list[tuple[str, str, str, str]], out: Path) -> list[dict[str, Any]]:
-    """Choose terms that the demo corpus has no document of, and ask which of four of the same ontology a definition is of.
+    """Ask which of four terms of an ontology a definition describes, for terms not in the corpus.
 
-    Definitions that say their own term are left out. The wrong choices are drawn by a generator seeded with the term's identifier.
+    Definitions that contain their own term are left out. The wrong choices are drawn by a generator seeded with the term's identifier.
     """
     documents = corpus(out / "en-bio.jsonl.zst")
     known, text = {document["id"] for document in documents}, "\n".join(document["text"] for document in documents)

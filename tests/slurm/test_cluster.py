@@ -121,7 +121,7 @@ def test_site_with_gres(slurm: Slurm) -> None:
 def test_orphans_of_a_killed_snakemake_are_canceled(slurm: Slurm) -> None:
     """While a snakemake is alive its jobs are left alone; after SIGKILL they are found, canceled and waited for."""
     folder = slurm.project.folder
-    orphans = [sys.executable, str(ROOT / "workflow/scripts/cancel_orphans.py")]
+    orphans = [sys.executable, str(ROOT / "workflow/scripts/commands/cluster/cancel_orphans.py")]
     run = functools.partial(
         subprocess.run, cwd=folder, env=slurm.environment, text=True, stdout=subprocess.PIPE, stderr=subprocess.STDOUT
     )

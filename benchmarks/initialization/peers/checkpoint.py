@@ -1,4 +1,4 @@
-"""What the peers share: their options, and the checkpoint folder that each of them writes."""
+"""Shared parts of the peers: their options, and the checkpoint folder that each writes."""
 
 from __future__ import annotations
 
@@ -30,12 +30,12 @@ DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16}
 
 
 def options(description: str, methods: Sequence[str], *, corpus: bool = False) -> argparse.Namespace:
-    """Parse the command line that all peers understand.
+    """Parse the command line of all peers.
 
     Args:
-        description: what the peer is.
-        methods: names that ``--method`` takes; the first is its default.
-        corpus: the peer needs training text.
+        description: text about the peer.
+        methods: values of ``--method``; the first is the default.
+        corpus: whether the peer needs training text.
 
     Returns:
         ``model``, ``tokenizer``, ``output``, ``corpus`` (paths), ``method``, ``dtype`` (names) and ``seed``.
@@ -55,7 +55,7 @@ def options(description: str, methods: Sequence[str], *, corpus: bool = False) -
         help="JSONL file with a `text` on each line" if corpus else "not used by this peer",
     )
     parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--dtype", choices=list(DTYPES), default="float32", help="of the weights written")
+    parser.add_argument("--dtype", choices=list(DTYPES), default="float32", help="dtype of the written weights")
     arguments = parser.parse_args()
     if arguments.output.exists():
         parser.error(f"{arguments.output} exists: remove it or name another folder")
@@ -71,7 +71,7 @@ def load_model(folder: Path) -> PreTrainedModel:
 
 
 def rows_needed(tokenizer: PreTrainedTokenizerBase) -> int:
-    """Count the embedding rows that a tokenizer's ids need: its highest id and one."""
+    """Return the number of embedding rows for a tokenizer's ids: its highest id plus one."""
     return max(tokenizer.get_vocab().values()) + 1
 
 
@@ -85,7 +85,7 @@ def copy_tokenizer(source: Path, destination: Path) -> None:
 
 
 def special_ids(tokenizer: PreTrainedTokenizerBase) -> dict[str, int | None]:
-    """Return the ids that a model's configuration names: BOS, EOS and padding; None for roles that no token has."""
+    """Return BOS, EOS and padding ids for a model's configuration; None for roles without a token."""
     return {f"{role}_token_id": getattr(tokenizer, f"{role}_token_id") for role in ("bos", "eos", "pad")}
 
 
@@ -100,8 +100,8 @@ def write_checkpoint(
         model: the model with one embedding row for each id of the target tokenizer.
         arguments: the peer's options.
         packages: distributions whose versions are recorded.
-        started: ``time.monotonic()`` when the peer started; the seconds since then are recorded.
-        notes: what else is recorded.
+        started: ``time.monotonic()`` at the peer's start; the seconds since then are recorded.
+        notes: further entries to record.
 
     Raises:
         SystemExit: the model has fewer rows than the tokenizer has ids, or weights that are not finite.

@@ -1,10 +1,10 @@
 """Peer: FOCUS (Dobler & de Melo 2023) as in its authors' package `deepfocus`.
 
 Rows of tokens in both vocabularies are copied; each other row is a sparse average of those, weighted by the similarity of
-fastText vectors that are trained on the corpus, split by the target tokenizer. Tokens that the corpus has fewer than ten
-times get a row from a normal distribution. Methods: `focus` (the package's defaults: exact matches, fastText vectors of
+fastText vectors trained on the corpus, split by the target tokenizer. Tokens that occur fewer than ten times in the corpus
+get a row from a normal distribution. Methods: `focus` (the package's defaults: exact matches, fastText vectors of
 100 dimensions, 3 epochs, at least 10 occurrences), `focus_300` (300 dimensions, as in the paper) and `focus_fuzzy`
-(matches without regard to case and white space). fastText runs in one thread, so that a run can be repeated.
+(matches that ignore case and white space). fastText runs in one thread, so that runs are repeatable.
 """
 
 from __future__ import annotations
@@ -21,13 +21,13 @@ from checkpoint import load_model, options, rows_needed, write_checkpoint
 from transformers import AutoTokenizer, PreTrainedTokenizerBase
 
 METHODS = {"focus": {}, "focus_300": {"fasttext_model_dim": 300}, "focus_fuzzy": {"fuzzy_match_all": True}}
-"""Name of a method here and the arguments of `deepfocus.FOCUS` that it stands for."""
+"""Arguments of `deepfocus.FOCUS` by name of the method."""
 
 
 def new_rows(
     rows: torch.Tensor, arguments: argparse.Namespace, source: PreTrainedTokenizerBase, target: PreTrainedTokenizerBase
 ) -> torch.Tensor:
-    """Return FOCUS' embeddings of the target vocabulary.
+    """Return the FOCUS embeddings of the target vocabulary.
 
     Args:
         rows: embeddings of the source vocabulary, float32, shape (rows, dimensions).
@@ -52,7 +52,7 @@ def new_rows(
 
 
 def main() -> None:
-    """Give a model a new vocabulary by FOCUS."""
+    """Give a model a new vocabulary with FOCUS."""
     started = time.monotonic()
     arguments = options(__doc__.splitlines()[0], list(METHODS), corpus=True)
     torch.manual_seed(arguments.seed)
@@ -61,7 +61,7 @@ def main() -> None:
     if len(target) != rows_needed(target):
         raise SystemExit(f"{arguments.tokenizer}: FOCUS wants ids without gaps; {len(target)} tokens, {rows_needed(target)} ids")
     with tempfile.TemporaryDirectory(prefix="focus-") as cache:
-        # deepfocus names its cached fastText model by the corpus' path, not its content: nothing of an earlier run may lie there
+        # deepfocus names its cached fastText model by the corpus's path, not its content, so the cache must start empty
         os.environ |= {"XDG_CACHE_HOME": cache, "HF_DATASETS_CACHE": str(Path(cache, "datasets"))}
         embedding = new_rows(model.get_input_embeddings().weight.detach(), arguments, source, target)
         head = None

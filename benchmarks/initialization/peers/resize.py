@@ -1,6 +1,6 @@
-"""Peer: transformers' `resize_token_embeddings`, rows kept by id: what a model gets that was only told a new vocabulary size.
+"""Peer: transformers' `resize_token_embeddings`, which keeps rows by id and only changes the vocabulary size.
 
-Row i of the new model is row i of the old one, whatever token it stood for; only rows past the old vocabulary are new.
+Row i of the new model is row i of the old one, whatever its token; only rows past the old vocabulary are new.
 Methods: `mean_resizing` (transformers' default: from a normal distribution with the mean of the old rows and 1e-9 of
 their covariance, Hewitt 2021) and `initializer` (mean_resizing=False: as the model's own weights were initialized).
 A smaller target vocabulary has no new rows: both methods then cut the old matrix and give the same model.

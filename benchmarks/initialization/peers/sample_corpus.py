@@ -1,4 +1,4 @@
-"""Draw the training text that peers with a corpus get: JSONL, one `{"text": ...}` a line, the end of each file held out."""
+"""Draw the training text for peers with a corpus: JSONL, one `{"text": ...}` per line, the end of each file held out."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from pathlib import Path
 
 
 def lines_of(path: Path, hold_out: float) -> list[str]:
-    """Return the output lines of a JSONL file's documents, but for the share ``hold_out`` at its end (rounded up)."""
+    """Return the output lines of a JSONL file's documents, without the last share ``hold_out`` (rounded up)."""
     with path.open(encoding="utf-8") as file:
         lines = [json.dumps({"text": json.loads(line)["text"]}, ensure_ascii=False) + "\n" for line in file]
     return lines[: len(lines) - math.ceil(len(lines) * hold_out)]
@@ -23,7 +23,7 @@ def sample(lines: list[str], share: float, seed: int) -> list[str]:
 
 
 def main() -> None:
-    """Sample the same share of each file's documents, so that about ``--bytes`` are written, and print what was taken."""
+    """Sample the same share of each file's documents, about ``--bytes`` in total, and print the counts."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--files", type=Path, nargs="+", required=True, help="JSONL files with a `text` on each line")
     parser.add_argument("--output", type=Path, required=True)

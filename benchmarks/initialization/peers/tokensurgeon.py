@@ -1,9 +1,9 @@
 """Peer: `mergekit-tokensurgeon` with the methods that need no donor model trained with the target tokenizer.
 
-tokensurgeon copies the rows of tokens that both vocabularies spell alike (after word starts and special tokens are given
-common names) and approximates the others. It takes the target tokenizer from a donor *model*; the methods here never use
-that model's embeddings, so the donor is a random Llama, four wide, with as many rows as the tokenizer has ids. All options
-of tokensurgeon that are not named in METHODS have its own defaults. `common_interpolation`, `omp` (its default),
+tokensurgeon copies the rows of tokens that both vocabularies spell alike (after unifying word starts and special tokens)
+and approximates the others. It takes the target tokenizer from a donor *model*; the methods here never use
+that model's embeddings, so the donor is a random Llama of width four, with as many rows as the tokenizer has ids. All options
+of tokensurgeon not named in METHODS keep their defaults. `common_interpolation`, `omp` (its default),
 `landmark_pca`, `stb` and `mp_rope` read the donor's embeddings and are left out: with random ones they would be noise.
 """
 
@@ -30,9 +30,9 @@ METHODS = {
     "randn": ["--approximation-method", "randn"],
     "john_hewitt": ["--approximation-method", "john_hewitt", "--batch-size", "-1"],
 }
-"""Name of a method here and the options of tokensurgeon that it stands for.
+"""Options of tokensurgeon by name of the method.
 
-`john_hewitt` draws all rows at once: in batches it takes the covariance of the source rows anew for each.
+`john_hewitt` draws all rows at once: with batches it would recompute the covariance of the source rows for each.
 """
 
 WORD_START = "▁"
@@ -41,9 +41,9 @@ SENTENCEPIECE_TOKENS = 100
 
 
 def write_donor(tokenizer_folder: Path, folder: Path) -> None:
-    """Save a random model that carries the target tokenizer, as tokensurgeon wants it.
+    """Save a random model with the target tokenizer, as tokensurgeon needs it.
 
-    mergekit tells the spelling of word starts (`Ġ` or `▁`) by the tokenizer's class, so a SentencePiece-like tokenizer
+    mergekit infers the spelling of word starts (`Ġ` or `▁`) from the tokenizer's class, so a SentencePiece-like tokenizer
     saved under transformers' generic class would share almost no word with the source: it gets the class LlamaTokenizer.
     Only the vocabulary is read from this copy; the checkpoint gets the tokenizer's own files.
     """

@@ -86,7 +86,7 @@ def stage_data(args: argparse.Namespace, execution: Execution) -> StageData:
     )
 
 
-def fingerfingerprint_(args: argparse.Namespace, settings: StageSettings) -> dict[str, Any]:
+def fingerprint_of(args: argparse.Namespace, settings: StageSettings) -> dict[str, Any]:
     """Return everything the training depends on."""
     files = {file.name: file for file in sorted(args.model.glob("*.safetensors"))}
     files |= {"config.json": args.model / "config.json", "blocks": args.blocks}
@@ -132,7 +132,7 @@ def main(args: argparse.Namespace) -> None:
         transformers.utils.logging.set_verbosity_error()
     lock = exclusive(args.state.with_name(args.state.name + ".lock")) if processes.is_first else contextlib.nullcontext()
     with lock:
-        fingerprint = fingerfingerprint_(args, settings) if processes.is_first else {}
+        fingerprint = fingerprint_of(args, settings) if processes.is_first else {}
         if processes.any(processes.is_first and is_finished(args.output, fingerprint)):
             leave(processes)  # a process that outlived its workflow finished this training while this one waited
             return

@@ -240,7 +240,7 @@ def _lock(file: IO[str], holder: str) -> bool:
         log.warning(
             "%s: the file system knows no locks (%s), so nothing keeps two processes from training this at the same time; the last one"
             " that began was %s. If a snakemake was killed, end its jobs before you start another:"
-            " python workflow/scripts/cancel_orphans.py",
+            " python workflow/scripts/commands/cluster/cancel_orphans.py",
             file.name,
             error.strerror,
             holder,
