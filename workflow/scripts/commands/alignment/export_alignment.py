@@ -1,4 +1,4 @@
-"""Export an alignment as JSON in the format of the original TokAlign: target id to source id."""
+"""Export an alignment as the original TokAlign's JSON: target id to source id."""
 
 from __future__ import annotations
 

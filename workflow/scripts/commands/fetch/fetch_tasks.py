@@ -20,7 +20,7 @@ def arguments() -> argparse.ArgumentParser:
 
 
 def main(args: argparse.Namespace) -> None:
-    """Download with caches in a temporary folder, and with the user's token if there is one."""
+    """Download with caches in a temporary folder and the user's token, if any."""
     with tempfile.TemporaryDirectory(prefix="fetch-tasks-") as scratch, atomic_directory(args.output) as folder:
         os.environ.update(
             HF_HUB_CACHE=f"{scratch}/hub", HF_MODULES_CACHE=f"{scratch}/modules", HF_DATASETS_CACHE=f"{scratch}/datasets"

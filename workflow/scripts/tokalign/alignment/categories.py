@@ -1,3 +1,3 @@
-"""Ways to find a target token's row, in a module that imports nothing, for tables and figures."""
+"""Ways to find a target token's row; no imports, so that tables and figures stay light."""
 
 CATEGORIES = ("special", "exact", "imported", "aligned", "mined", "decomposed", "mean", "normal", "zero", "random")

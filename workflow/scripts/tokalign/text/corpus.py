@@ -150,7 +150,7 @@ def share_budget(sizes: Mapping[str, int], weights: Mapping[str, float | None], 
 
 
 def _choose(scans: dict[str, _Scan], sources: list[Source], settings: CorpusSettings) -> dict[str, np.ndarray]:
-    """Return a mask per source of documents to keep: first of equal texts, within its share."""
+    """Return each source's mask of documents to keep: first of equal texts, within its share."""
     names = [source.name for source in sources]
     every = np.concatenate([scans[name].hashes for name in names])
     _, first = np.unique(every, axis=0, return_index=True)
@@ -185,7 +185,7 @@ def _choose(scans: dict[str, _Scan], sources: list[Source], settings: CorpusSett
 
 
 def _place(hashes: np.ndarray, settings: CorpusSettings) -> np.ndarray:
-    """Return the shard of each document: -1 for validation (by the unseeded hash), else 0 ... shards - 1."""
+    """Return each document's shard: -1 for validation (by unseeded hash), else 0 ... shards - 1."""
     held_out = hashes[:, 1] < np.uint64(settings.validation_fraction * 2.0**64)
     shard = (_mix(hashes[:, 1], settings.seed) % np.uint64(settings.shards)).astype(np.int64)
     return np.where(held_out, -1, shard)

@@ -33,7 +33,10 @@ WITHOUT_SPACES = frozenset({"bo", "ja", "km", "lo", "my", "th", "yue", "zh"})
 
 
 def base_code(language: str) -> str:
-    """Return a code without script and region, of two letters if known: ``pt-BR`` is pt, ``spa_Latn`` is es."""
+    """Return a code without script and region, of two letters if known.
+
+    Examples: ``pt-BR`` is pt, ``spa_Latn`` is es.
+    """
     code = language.replace("_", "-").split("-")[0].lower()
     return THREE_LETTERS.get(code, code)
 

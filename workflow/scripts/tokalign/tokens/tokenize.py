@@ -35,7 +35,7 @@ BATCHES_AHEAD = 2
 
 
 def pieces(sizes: list[int], most: int) -> Iterator[tuple[int, int]]:
-    """Split a list into ranges ``first, last`` of total size at most ``most``, or one element."""
+    """Yield ranges ``first, last`` of total size at most ``most``, or one element."""
     first = total = 0
     for number, size in enumerate(sizes):
         if number > first and total + size > most:

@@ -203,7 +203,10 @@ def _sum_windows(row, last, starts, listed, stream, weights, accumulator, marks,
 
 @njit(nogil=True, cache=True)
 def _sum_chunks(offsets, chunk_columns, chunk_sums, accumulator, marks, columns, sums, lengths):
-    """Add up rows of several chunks; row r of chunk c is at ``offsets[c, r] ... offsets[c, r + 1] - 1``."""
+    """Add up rows of several chunks.
+
+    Row r of chunk c is at ``offsets[c, r] ... offsets[c, r + 1] - 1``.
+    """
     fill = 0
     for row in range(offsets.shape[1] - 1):
         for chunk in range(offsets.shape[0]):
@@ -227,7 +230,7 @@ class _Accumulator:
 def _count_range(
     stream: NDArray[np.int32], places: NDArray[np.int64], weights: NDArray[np.uint64], rows: tuple[int, int]
 ) -> Iterator[Rows]:
-    """Yield a chunk's rows of a range ``first, last`` in parts (views, valid until the next part)."""
+    """Yield a chunk's rows ``first, last`` in parts (views, valid until the next part)."""
     first, last = rows
     starts = np.concatenate([[0], np.cumsum(places[first:last])])
     listed = np.empty(starts[-1], np.uint32)

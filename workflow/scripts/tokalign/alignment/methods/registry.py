@@ -1,4 +1,7 @@
-"""The alignment methods. A new method is one function with the signature ``Method`` and one line here."""
+"""The alignment methods.
+
+A new method is one function with the signature ``Method`` and one line here.
+"""
 
 from __future__ import annotations
 
