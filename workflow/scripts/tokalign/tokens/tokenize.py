@@ -7,7 +7,6 @@ from collections import deque
 from collections.abc import Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import numpy as np
 import pyarrow as pa
@@ -20,9 +19,6 @@ from tokalign.common.errors import ArtifactError
 from tokalign.common.files import atomic_file
 from tokalign.common.progress import Progress
 from tokalign.tokens.shards import SCHEMA
-
-if TYPE_CHECKING:
-    pass
 
 log = logging.getLogger(__name__)
 
