@@ -7,6 +7,7 @@ from collections.abc import Callable, Mapping
 from typing import Annotated, Any, Literal, Self, TypeVar
 
 from pydantic import BaseModel, ConfigDict, Field, GetCoreSchemaHandler, GetJsonSchemaHandler, ValidationError, model_validator
+from pydantic.fields import FieldInfo
 from pydantic_core import PydanticCustomError, core_schema
 
 RULE = "rule"
@@ -55,6 +56,18 @@ class _NotSwitch:
 
 
 NumberChoice = Annotated[Value, _NotSwitch()]
+
+
+class _Added:
+    """Marks a key that came after results were made: a block that leaves it at its default is written without it.
+
+    What was computed before the key was there stays as it is: the settings of finished jobs, fingerprints of trainings and results
+    are the same text as before. Whoever reads the filled-in configuration asks with ``get``; the types fill the default in. A
+    default of such a key stays what it is: another one would be taken for the old one.
+    """
+
+
+ADDED = _Added()
 LeftOut = Annotated[Value | None, _LeftOut()]
 Unique = Annotated[list[Value], _Unique()]
 Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9](?:-?[A-Za-z0-9._])*$")]
@@ -122,17 +135,27 @@ class Block(BaseModel):
         return kind.model_construct(**{name: getattr(self, name) for name in kind.model_fields})
 
     def plain(self, *without: str) -> dict[str, Any]:
-        """Return the block as JSON has it: keys that were left out and have no default are not there.
+        """Return the block as JSON has it.
+
+        Keys that were left out and have no default are not there, nor are added keys at their default.
 
         Args:
             without: keys to leave out.
         """
         fields = type(self).model_fields
         return {
-            key: _plain(value)
-            for key, value in self.__dict__.items()
-            if key not in without and (value is not None or not any(isinstance(mark, _LeftOut) for mark in fields[key].metadata))
+            key: _plain(value) for key, value in self.__dict__.items() if key not in without and not _unsaid(fields[key], value)
         }
+
+
+def _unsaid(field: FieldInfo, value: Any) -> bool:
+    """Say whether JSON has no such key: a field that was left out, or one that was added and stands at its default."""
+    if value is None and any(isinstance(mark, _LeftOut) for mark in field.metadata):
+        return True
+    if ADDED not in field.metadata:
+        return False
+    default = type(value).of(field.default) if isinstance(value, Block) and isinstance(field.default, dict) else field.default
+    return bool(value == default)
 
 
 def _plain(value: Any) -> Any:
