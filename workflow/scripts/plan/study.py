@@ -6,9 +6,9 @@ from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
 
+from tokalign.config.alignments import VECTOR_METHODS
 from tokalign.config.experiments import Run, expand
 from tokalign.config.lookup import local_files
-from tokalign.config.methods import VECTOR_METHODS
 from tokalign.config.stages import mixed_in, stage_steps
 
 from plan import paths

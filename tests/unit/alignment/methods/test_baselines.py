@@ -12,6 +12,7 @@ from tokalign.alignment.fills import FILLS, moments
 from tokalign.alignment.methods.baselines import align_at_random, align_by_frequency, align_by_permutation
 from tokalign.alignment.methods.registry import METHODS
 from tokalign.common.errors import ConfigurationError
+from tokalign.config.alignments import AlignmentSettings
 from tokalign.vectors.vectors import Vectors
 
 TARGET = spelled("abcdefghijklmnopqrstuvwxyz!", rng_rows(1, 27, 3), special="!")
@@ -113,15 +114,11 @@ def test_moments_over_ordinary_rows_and_blocks(monkeypatch):
 
 
 def test_all_methods_answer_on_one_case():
-    """Each method of the registry runs from settings such as the schema fills in, and its rows can be put together."""
+    """Each method of the registry runs from settings such as the configuration fills in, and its rows can be put together."""
     same = spelled("abcdefgh" + "ABC!", rng_rows(3, 12, 3), special="!")
-    block = {"top_k": 1, "temperature": 0.1, "min_cosine": -1.0, "hubness": "none", "neighbors": 3, "mutual": False,
-             "one_to_one": False, "pivots": 4, "pivot_choice": "random"}  # fmt: skip
-    settings = {
-        "seed": 1, "threads": 1, "relative": block, "vanilla": block, "mined": {"min_similarity": 0.0},
-        "sparse_codes": {**block, "nonzeros": 2, "tolerance": 0.0, "nonnegative": True, "sum_to_one": True},
-        "tokalign_paper": {"pivots": 4, "mode": "relative"}, "frequency": {"neighbors": 3},
-    }  # fmt: skip
+    few = {"relative": {"pivots": 4}, "vanilla": {}, "sparse_codes": {"pivots": 4, "nonzeros": 2, "tolerance": 0}}
+    few |= {"tokalign_paper": {"pivots": 4}, "frequency": {"neighbors": 3}}
+    settings = AlignmentSettings.of({"methods": ["exact"], **few}).plain() | {"threads": 1}
     for name in sorted(set(METHODS) - {"imported", "decomposed"}):  # which need a file and a tokenizer
         result = align(TARGET, same, {name: METHODS[name], "rest": METHODS["random"]}, settings)
         sums = np.asarray(result.matrix.sum(axis=1)).ravel()

@@ -1,11 +1,10 @@
 """What the configuration knows of alignment methods agrees with the methods."""
 
-import numpy as np
 import pytest
 from support.sides import BYTES, PIECES, every
 from tokalign.alignment.methods.registry import METHODS
 from tokalign.common.errors import TokalignError
-from tokalign.config.methods import VECTOR_METHODS
+from tokalign.config.alignments import VECTOR_METHODS, AlignmentSettings
 
 BLOCK = {
     "pivots": 300, "pivot_choice": "frequent", "min_pivots": 1, "top_k": 1, "temperature": 1.0, "min_cosine": 0.0, "hubness": "none",
@@ -27,6 +26,12 @@ def test_vector_methods_are_those_that_do_not_run_without_vectors(name):
     assert needs == (name in VECTOR_METHODS)
 
 
-def test_names():
-    assert set(VECTOR_METHODS) <= set(METHODS)
-    assert np.unique(VECTOR_METHODS).size == len(VECTOR_METHODS)
+def test_each_block_of_keys_belongs_to_a_method():
+    """So a name that is misspelled in one of the two places is found."""
+    assert set(AlignmentSettings.model_fields) - {"methods", "seed"} <= set(METHODS)
+
+
+def test_each_method_is_a_function_of_its_own():
+    assert len(set(METHODS.values())) == len(METHODS)
+    with pytest.raises(TokalignError, match="did you mean .exact."):
+        AlignmentSettings.of({"methods": ["exacts"]})

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Annotated, Any, Literal
 
 from pydantic import Field
@@ -9,10 +10,40 @@ from pydantic import Field
 from tokalign.config.base import Block, LeftOut, Precision, Unique, filled
 from tokalign.config.models import RemoteCode
 
-MethodName = Literal[
-    "special", "exact", "imported", "tokalign_paper", "relative", "vanilla", "sparse_codes", "mined", "decomposed", "mean",
-    "normal", "zero", "random", "permutation", "frequency",
-]  # fmt: skip
+
+@dataclass(frozen=True)
+class MethodEntry:
+    """What is known of a method without loading it.
+
+    Attributes:
+        function: module below ``tokalign/alignment/methods/`` and the function in it.
+        reads_vectors: whether it reads the vectors of both tokenizers.
+    """
+
+    function: str
+    reads_vectors: bool = False
+
+
+METHOD_ENTRIES = {
+    "special": MethodEntry("overlap.align_by_role"),
+    "exact": MethodEntry("overlap.align_by_bytes"),
+    "imported": MethodEntry("imported.align_by_import"),
+    "tokalign_paper": MethodEntry("tokalign_paper.align_as_published", reads_vectors=True),
+    "relative": MethodEntry("relative.align_by_relative_representation", reads_vectors=True),
+    "vanilla": MethodEntry("vanilla.align_by_vectors", reads_vectors=True),
+    "sparse_codes": MethodEntry("sparse_codes.align_by_sparse_codes", reads_vectors=True),
+    "mined": MethodEntry("mined.align_by_edit_distance"),
+    "decomposed": MethodEntry("decomposition.align_by_decomposition"),
+    "mean": MethodEntry("baselines.fill_with_mean"),
+    "normal": MethodEntry("baselines.fill_with_normal"),
+    "zero": MethodEntry("baselines.fill_with_zero"),
+    "random": MethodEntry("baselines.align_at_random"),
+    "permutation": MethodEntry("baselines.align_by_permutation"),
+    "frequency": MethodEntry("baselines.align_by_frequency", reads_vectors=True),
+}
+"""By name: that in ``methods``, and of the block with the method's keys, if it has any."""
+VECTOR_METHODS = tuple(name for name, method in METHOD_ENTRIES.items() if method.reads_vectors)
+MethodName = Literal[tuple(METHOD_ENTRIES)]
 PieceWeights = Literal["mean", "later", "last", "first"]
 
 
@@ -280,7 +311,7 @@ class AlignmentBlock(AlignmentSettings):
 
     vectors: LeftOut[str] = Field(
         None,
-        description="Name of the vectors block that tokalign_paper, relative, vanilla, sparse_codes and frequency read.",
+        description=f"Name of the vectors block that {', '.join(VECTOR_METHODS[:-1])} and {VECTOR_METHODS[-1]} read.",
     )
     fit: Fit | None = Field(
         None,

@@ -8,10 +8,10 @@ from pathlib import Path
 from typing import Any
 
 from tokalign.common.errors import ConfigurationError
+from tokalign.config.alignments import VECTOR_METHODS
 from tokalign.config.configuration import Configuration
 from tokalign.config.experiments import EXPERIMENT_SECTIONS, names_of
 from tokalign.config.lookup import local_files, nearest
-from tokalign.config.methods import VECTOR_METHODS
 from tokalign.config.suites import check_suite_files, check_suites, check_testsets
 
 SOURCE_KINDS = ("folder", "gguf", "wheel", "hub", "train")
