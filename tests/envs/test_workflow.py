@@ -11,7 +11,8 @@ import pytest
 from support import conda
 from support.environments import FILES
 from support.project import Project
-from support.suites import MODEL_SUITES, measure_everything
+from support.suites import measure_everything
+from tokalign.config.evaluations import MODEL_SUITES
 
 pytestmark = pytest.mark.slow
 

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import yaml
+from tokalign.config.evaluations import MODEL_SUITES
 
 from support.project import Project
 
@@ -54,7 +55,6 @@ SUITES: dict[str, Any] = {
         "precision": "float32",
     },
 }
-MODEL_SUITES = ("perplexity", "tasks", "choices", "translation", "generation", "efficiency")
 
 
 def write_lines(path: Path, rows: list[dict[str, Any]]) -> None:

@@ -1,4 +1,4 @@
-"""The registry of suites agrees with the suites and their commands."""
+"""What the configuration knows of suites agrees with the suites and their commands."""
 
 import importlib
 import inspect
@@ -12,23 +12,30 @@ from support.project import byte_level
 from support.settings import unchecked
 from support.writing import TEXTS, write_writer
 from tokalign.common.errors import ArtifactError
+from tokalign.config.evaluations import MODEL_SUITES, SUITES, Evaluation, Measured
 from tokalign.evaluation.data.testsets import Testset, write_testset
-from tokalign.evaluation.registry import MODEL_SUITES, SUITES
-from tokalign.evaluation.suite import evaluate
+from tokalign.evaluation.suite import evaluate, load_suite
 from tokalign.report.figures.sources import SOURCES
 
 
-def test_the_registry_loads_no_heavy_library():
+def test_the_table_of_suites_loads_no_heavy_library():
     heavy = "{'torch', 'numpy', 'pyarrow', 'matplotlib', 'transformers'}"
-    code = f"import sys, tokalign.evaluation.registry, tokalign.evaluation.command; print({heavy} & set(sys.modules))"
+    code = f"import sys, tokalign.config.evaluations, tokalign.evaluation.command; print({heavy} & set(sys.modules))"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "set()"
 
 
 def test_only_tokenizers_are_no_suite_of_models():
-    assert [*MODEL_SUITES, "tokenizers"] == [
-        "perplexity", "tasks", "choices", "translation", "generation", "efficiency", "tokenizers",
-    ]  # fmt: skip
+    assert set(SUITES) - set(MODEL_SUITES) == {"tokenizers"}
+
+
+def test_each_suite_is_a_block_of_an_evaluation_and_what_is_read_is_part_of_it():
+    """So a suite with a name in one of the two places alone is found."""
+    assert set(SUITES) == set(Evaluation.model_fields) - {"corpus", "sample", "comparison", "alignment", "gpus"}
+    for name in MODEL_SUITES:
+        kinds = [kind for kind in Measured.__subclasses__() if kind.__name__.lower() == name]
+        assert len(kinds) == 1
+        assert set(SUITES[name].settings.model_fields) - {"trust_remote_code"} <= set(kinds[0].model_fields)
 
 
 NEEDED = {
@@ -42,7 +49,7 @@ NEEDED = {
 @pytest.mark.parametrize("name", MODEL_SUITES)
 def test_inputs_and_settings_are_those_of_the_suite(name):
     entry = SUITES[name]
-    suite = entry.load()
+    suite = load_suite(name)
     keys = {each.key for each in entry.inputs}
     assert list(inspect.signature(suite.read).parameters) == ["settings", *(each.key for each in entry.inputs)]
     assert set(entry.how_it_runs) <= set(entry.settings.model_fields)

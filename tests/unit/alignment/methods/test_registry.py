@@ -33,5 +33,5 @@ def test_each_block_of_keys_belongs_to_a_method():
 
 def test_each_method_is_a_function_of_its_own():
     assert len(set(METHODS.values())) == len(METHODS)
-    with pytest.raises(TokalignError, match="did you mean .exact."):
+    with pytest.raises(TokalignError, match="did you mean 'exact'"):
         AlignmentSettings.of({"methods": ["exacts"]})

@@ -1,4 +1,4 @@
-"""The command line that all suites of models share; each has its own inputs, from the registry."""
+"""The command line that all suites of models share; each has its own inputs, from the table of suites."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import argparse
 from pathlib import Path
 
 from tokalign.common import cli
-from tokalign.evaluation.registry import SUITES
+from tokalign.config.evaluations import SUITES
 
 
 def parser(name: str, description: str | None) -> argparse.ArgumentParser:

@@ -17,8 +17,8 @@ from scipy import stats
 
 from tokalign.common.errors import ArtifactError, ConfigurationError, InputError
 from tokalign.common.progress import Progress
+from tokalign.config.evaluations import SUITES
 from tokalign.evaluation.columns import COLUMNS, GROUP, ITEM_COLUMNS, LABELS
-from tokalign.evaluation.registry import SUITES
 from tokalign.evaluation.results import groups_of, read_items, read_result, statistics
 from tokalign.evaluation.statistics.bootstrap import holm, jackknife_error, paired_difference
 from tokalign.evaluation.statistics.estimators import ESTIMATORS

@@ -1,11 +1,12 @@
 """The skeleton of all suites: load a model, let the suite measure it, time it, write the result.
 
-A suite of models is a module of ``suites/`` with three functions and a ``SUITE`` that names them; the line of
-:mod:`tokalign.evaluation.registry` says where it is.
+A suite of models is a module of ``suites/`` with three functions and a ``SUITE`` that names them; its line in ``SUITES`` of
+:mod:`tokalign.config.evaluations` says where it is.
 """
 
 from __future__ import annotations
 
+import importlib
 import logging
 import time
 from collections.abc import Callable, Mapping
@@ -17,7 +18,7 @@ from typing import Any
 import pyarrow as pa
 
 from tokalign.config.base import Block
-from tokalign.evaluation.registry import SUITES
+from tokalign.config.evaluations import SUITES
 from tokalign.evaluation.results import circumstances, digest_of, write_result
 from tokalign.models.loading import check_fit, load_for_evaluation
 from tokalign.tokenizers.loading import load_tokenizer
@@ -65,6 +66,12 @@ class Suite:
     within: Callable[..., AbstractContextManager[None]] = _no_surroundings
 
 
+def load_suite(name: str) -> Suite:
+    """Import a suite of models, with the libraries that it needs."""
+    suite: Suite = importlib.import_module(f"tokalign.evaluation.suites.{SUITES[name].module}").SUITE
+    return suite
+
+
 def write_findings(
     output: str | Path,
     suite: str,
@@ -110,7 +117,7 @@ def evaluate(
         folder: of the model.
         tokenizer: folder of its tokenizer; that of the model if both lie together.
         inputs: paths by name (``Input.key``); a list of paths for an input of many.
-        settings: of the type in the registry; ``precision`` and ``trust_remote_code`` are among them.
+        settings: of the type in ``SUITES``; ``precision`` and ``trust_remote_code`` are among them.
         labels: what this is, copied into the result.
         output: JSON file to write, with its items beside it.
 
@@ -121,7 +128,7 @@ def evaluate(
         ArtifactError: the inputs are not what the suite reads, or the model cannot be measured.
         ConfigurationError: the settings do not fit the model.
     """
-    suite = SUITES[name].load()
+    suite = load_suite(name)
     with suite.within(**inputs):
         data, digests = suite.read(settings, **inputs)
         model = load_for_evaluation(folder, precision=settings.precision, trust_remote_code=settings.trust_remote_code)
