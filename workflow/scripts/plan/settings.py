@@ -14,7 +14,7 @@ from typing import Any
 from tokalign.common.digests import DigestCache
 from tokalign.common.errors import ConfigurationError
 from tokalign.config.alignments import read_by_methods
-from tokalign.config.evaluations import Measured
+from tokalign.config.evaluations import SUITES
 from tokalign.config.experiments import canonical
 from tokalign.config.lookup import local_files
 from tokalign.config.recipes import Execution, Placement
@@ -221,7 +221,8 @@ class Settings:
         def look_up(names: Any) -> str:
             model = self.evaluations.checkpoint_names(names.checkpoint)["model"]
             block = self.evaluations.suite(names.evaluation, suite)
-            return canonical({**_without(block, *Measured.model_fields, "reference_tokenizer"), **self._trust(model)})
+            read = {key: block[key] for key in SUITES[suite].settings.model_fields if key in block}
+            return canonical({**read, **self._trust(model)})
 
         return look_up
 
