@@ -180,8 +180,8 @@ def _members(group: str, content: dict[str, Any], index: dict[str, Entry], above
 def language_of(name: str, content: dict[str, Any]) -> str:
     """Return the language of a task, an empty string if unknown.
 
-    It is ``metadata: {language: ...}`` of the task's YAML file, or else the subset of its data set, if that is a language code and
-    the task's name ends in it (``xnli_es``, ``belebele_spa_Latn``).
+    It is ``metadata: {language: ...}`` of the task's YAML file, or else the subset of its data set, if that is a language code
+    and the task's name ends in it (``xnli_es``, ``belebele_spa_Latn``).
     """
     stated = (content.get("metadata") or {}).get("language") if isinstance(content.get("metadata"), dict) else None
     subset = str(content.get("dataset_name") or "")
