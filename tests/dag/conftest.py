@@ -16,7 +16,7 @@ from support.project import Project
 def once(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str, Callable[[Path], None]], Path]:
     """Return a function from names to folders; the first process to ask makes the folder, the others wait."""
     base = tmp_path_factory.getbasetemp()
-    shared = base.parent if "PYTEST_XDIST_WORKER" in os.environ else base  # with several processes, base is a subfolder of a shared one
+    shared = base.parent if "PYTEST_XDIST_WORKER" in os.environ else base  # xdist: a subfolder of a shared one
 
     def folder_of(name: str, make: Callable[[Path], None]) -> Path:
         folder, made = shared / name, shared / f"{name}-is-made"
