@@ -60,7 +60,7 @@ rule train_glove_vectors:
 
 
 rule train_fasttext_vectors:
-    """fastText vectors of one tokenizer's vocabulary, from the text itself; reproducible on one thread, the default."""
+    """Vectors by fastText of one tokenizer's vocabulary, from the text itself; reproducible on one thread, the default."""
     input:
         shards=lambda w: study.train_shards(w.corpus, w.tokenizer),
         info=paths.TOKENIZER_INFO,

@@ -1,4 +1,4 @@
-"""Projects in which the workflow has run, made once for all processes of a test run; each test gets a private copy of one."""
+"""Projects in which the workflow has run, made once for all processes of a test run; each test gets a private copy."""
 
 from __future__ import annotations
 
@@ -14,9 +14,9 @@ from support.project import Project
 
 @pytest.fixture(scope="session")
 def once(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str, Callable[[Path], None]], Path]:
-    """Return a function that gives the folder of a name; the first process that asks for it makes it, others wait for it."""
+    """Return a function from names to folders; the first process to ask makes the folder, the others wait."""
     base = tmp_path_factory.getbasetemp()
-    shared = base.parent if "PYTEST_XDIST_WORKER" in os.environ else base  # of a process among others it is a folder in theirs
+    shared = base.parent if "PYTEST_XDIST_WORKER" in os.environ else base  # xdist: a subfolder of a shared one
 
     def folder_of(name: str, make: Callable[[Path], None]) -> Path:
         folder, made = shared / name, shared / f"{name}-is-made"
@@ -47,5 +47,5 @@ def project(finished: Path, tmp_path: Path) -> Project:
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Tests without a finished project come first: one process can do them while another makes it."""
+    """Put tests without a finished project first: one process runs them while another makes the project."""
     items.sort(key=lambda item: "finished" in item.fixturenames)

@@ -1,4 +1,4 @@
-"""Scores of alignments are planned where an evaluation asks for them, and run again by what they depend on alone."""
+"""Scores of alignments are planned if an evaluation asks for them, and rerun only if their inputs change."""
 
 from __future__ import annotations
 
@@ -16,14 +16,14 @@ EMBEDDER = {"embedder": {"folder": "embedder"}, "pairs": 20, "batch_tokens": 256
 
 
 def write_embedder(folder: Path, seed: int = 0) -> None:
-    """Save a random encoder: the tiny model's tokenizer and its hidden states do."""
+    """Save a random encoder: the tiny model and its tokenizer will do."""
     write_model(folder, rows=328, seed=seed)
     write_tokenizer(folder, ["the model reads text"] * 20, 320)
 
 
 @pytest.fixture(scope="session")
 def scored(once, finished: Path) -> Path:
-    """Give the finished project scores of its alignments with an embedder."""
+    """Add scores of alignments, with an embedder, to the finished project."""
 
     def score(folder: Path) -> None:
         project = copy_project(finished, folder)
@@ -67,7 +67,7 @@ def test_scores_can_be_read(project: Project):
 
 
 def of(project: Project, *arguments: str) -> int:
-    """Return how many alignments a dry run would score again."""
+    """Return how many alignments a dry run would rescore."""
     return project.planned(*JSON, *arguments).get("evaluate_alignment", 0)
 
 

@@ -1,4 +1,4 @@
-"""Alignments of all methods from a configuration, and mappings that come from a file or go to one."""
+"""Alignments by all methods from a configuration, and import and export of mappings."""
 
 from __future__ import annotations
 
@@ -18,9 +18,9 @@ FOLDER = "results/alignments/tiny/own--new"
 
 
 def test_every_method_runs_from_a_configuration(project: Project, monkeypatch: pytest.MonkeyPatch):
-    """One alignment per method, with the rest at random, so that each is asked about all tokens.
+    """One alignment per method, with random as the fallback, so that each method sees all tokens.
 
-    The commands that the workflow plans are run here, in one process, as each would import for seconds what it needs.
+    The planned commands run here in one process, as each would otherwise spend seconds on imports.
     """
     (project.folder / "mapping.json").write_text('{"5": 7}', encoding="utf-8")
     for name in METHODS:
@@ -52,7 +52,7 @@ def test_every_method_runs_from_a_configuration(project: Project, monkeypatch: p
 
 
 def test_a_mapping_goes_out_and_comes_in(project: Project):
-    """What was exported is imported; the file's content counts, not its time."""
+    """An exported mapping can be imported; the file's content counts, not its time."""
     assert project.planned(f"{FOLDER}/tokalign/align_matrix.json") == {"export_alignment": 1}
     project.run(f"{FOLDER}/tokalign/align_matrix.json")
     text = (project.folder / FOLDER / "tokalign/align_matrix.json").read_text(encoding="utf-8")

@@ -1,4 +1,4 @@
-"""What the comparison of an evaluation is given: every result with its role, and with the source model's where there is one."""
+"""Inputs of an evaluation's comparison: every result with its role, and the source model's result if there is one."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ def plan(project: Project) -> list[dict]:
 
 
 def test_a_tokenizer_is_compared_with_those_of_all_models_that_get_it(tmp_path: Path):
-    """The tokenizer `new` replaces that of two models, and is itself that of a model which gets another one."""
+    """The tokenizer `new` replaces that of two models, and is the source tokenizer of a third."""
     project = Project(tmp_path / "project")
     for name in ("other", "third"):
         write_model(tmp_path / "project" / name, rows=400, seed=1)

@@ -1,4 +1,4 @@
-"""Each command starts, and finds all that it and the library import, with what the environment of its rule names alone."""
+"""Each command starts and finds all its imports, also those of the library, in the environment of its rule alone."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ def environment_of(rule: str) -> str:
 
 
 def imported(path: Path, seen: set[Path]) -> set[str]:
-    """Return the names of the foreign modules that a file imports anywhere, through the library too."""
+    """Return the names of third-party modules that a file imports anywhere, also through the library."""
     seen.add(path)
     found: set[str] = set()
     for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
@@ -68,7 +68,7 @@ def imported(path: Path, seen: set[Path]) -> set[str]:
 
 
 def tried(name: str, folder: Path, scripts: list[str], modules: set[str]) -> dict[str, str]:
-    """Import modules and ask scripts for help in an environment; return what failed and how."""
+    """Import modules and run scripts with ``--help`` in an environment; return the failures."""
     write_python(folder / "python", FILES[name])
     work = {"scripts": [str(SCRIPTS / script) for script in scripts], "modules": sorted(modules), "options": ["--help"]}
     result = subprocess.run(
@@ -95,7 +95,7 @@ def test_every_rule_has_an_environment():
 
 
 def test_what_an_environment_lacks_is_found_missing(tmp_path: Path):
-    """The test above sees what it is to find: the environment of the report has no torch."""
+    """The test above can fail: the environment of the report has no torch."""
     script = "training/train_stage.py"
     assert set(tried("report", tmp_path, [script], {"torch", "numpy"})) == {"torch", str(SCRIPTS / script)}
 

@@ -1,4 +1,4 @@
-"""Figures: which ones are planned, and that each is drawn again by its own table alone."""
+"""Figures: which ones are planned, and that each is redrawn only if its table changes."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Rows fitted to the model: what makes the fit run again, and what a fit makes run again."""
+"""Rows fitted to the model: what makes the fit rerun, and what a fit makes rerun."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ FIT = {"layers": 1, "calibration_tokens": 500, "precision": "float32"}
 
 
 def test_a_fit_plans_itself_and_the_models_of_its_alignment(project: Project):
-    """No vectors and no alignment, and nothing of the baseline; an empty block and its removal are changes, too."""
+    """It plans no vectors, no alignment and nothing of the baseline; an empty block and its removal are also changes."""
     project.config["alignments"]["tokalign"]["fit"] = {}
     project.write()
     assert project.planned() == {"fit_rows": 1, **ALIGNED_MODEL, **SHOWN}
@@ -26,7 +26,7 @@ def test_a_fit_plans_itself_and_the_models_of_its_alignment(project: Project):
 
 @pytest.fixture
 def fitted(project: Project) -> Project:
-    """Give the project an alignment with a fit, initialized and not trained."""
+    """Add an alignment with a fit to the project, initialized but not trained."""
     project.config["alignments"]["tokalign"]["fit"] = dict(FIT)
     project.write()
     project.run(INITIALIZED)
@@ -34,7 +34,7 @@ def fitted(project: Project) -> Project:
 
 
 def test_what_makes_a_fit_run_again(fitted: Project):
-    """Settings of the fit and of the rows below it do, how it runs and other alignments do not."""
+    """Settings of the fit and of the rows under it do; execution settings and other alignments do not."""
     block = fitted.config["alignments"]["tokalign"]
     rows = read_fitted(fitted.folder / "results/fitted/llama--new/tiny/tokalign/rows.safetensors")
     assert rows.metadata["calibration_tokens"] >= 500

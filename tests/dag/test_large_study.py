@@ -1,4 +1,4 @@
-"""A study of 400 seeds: what grows with it reaches the commands, though an argument may be 128 kB long."""
+"""A study of 400 seeds: long settings reach the commands, although an argument is limited to 128 kB."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ def test_preflight_and_plan(project: Project):
 
 
 def test_comparison_and_tables(project: Project):
-    """Results of the first seed stand for those of the others."""
+    """The results of the first seed stand in for those of the others."""
     for seed in range(2, SEEDS + 1):
         shutil.copytree(project.folder / RESULTS / "s1", project.folder / RESULTS / f"s{seed}")
         for file in (project.folder / RESULTS / f"s{seed}").glob("*.json"):

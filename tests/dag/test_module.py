@@ -1,4 +1,4 @@
-"""The workflow from elsewhere: as a module of another workflow, with and without a prefix, and by ``--directory``."""
+"""The workflow used from elsewhere: as a module of another workflow, with and without a prefix, and with ``--directory``."""
 
 from __future__ import annotations
 
@@ -32,9 +32,9 @@ class Using(Project):
     """A project whose own Snakefile uses the workflow as a module.
 
     Args:
-        project: where it runs; taken over as it is.
-        prefix: of the names of the rules, or nothing.
-        snakefile: of the workflow.
+        project: project to run in, used as it is.
+        prefix: prefix of the rule names, or empty.
+        snakefile: Snakefile of the workflow.
     """
 
     def __init__(self, project: Project, prefix: str = "", snakefile: str = str(ROOT / "workflow/Snakefile")):
@@ -66,7 +66,7 @@ def test_same_jobs_as_the_workflow_itself(fresh: Project, prefix: str):
 
 @pytest.mark.parametrize("prefix", ["", PREFIX])
 def test_finished_results_are_those_of_the_module(project: Project, prefix: str):
-    """Nothing runs again, the report finds its captions, and what was lost is made again as it was."""
+    """Nothing reruns, the report finds its captions, and a lost file is remade identically."""
     using = Using(project, prefix)
     assert using.planned() == {}
     using.run("--report", "report.html")
@@ -79,7 +79,7 @@ def test_finished_results_are_those_of_the_module(project: Project, prefix: str)
 
 
 def test_rules_of_a_module_can_be_changed(fresh: Project):
-    """A second use reads the module again, with the configuration that the first one made complete."""
+    """A second use reads the module again, with the configuration completed by the first."""
     using = Using(fresh, PREFIX)
     with (fresh.folder / "Snakefile").open("a") as file:
         file.write(
@@ -100,7 +100,7 @@ def test_configuration_may_be_a_block_of_another(fresh: Project):
 
 
 def test_local_rules_stay_local_under_a_prefix(fresh: Project):
-    """They run where snakemake runs, since the nodes of a cluster have no network. (A dry run counts all rules as local.)"""
+    """They run where snakemake runs, since cluster nodes have no network. (A dry run counts all rules as local.)"""
     using = Using(fresh, PREFIX)
     with (fresh.folder / "Snakefile").open("a") as file:
         file.write('\nprint("LOCAL:", *sorted(workflow._localrules))\n')
@@ -112,7 +112,7 @@ def test_local_rules_stay_local_under_a_prefix(fresh: Project):
 
 
 def test_preflight_under_a_prefix(fresh: Project):
-    """It plans all other jobs, and sees what the profile sets for rules by the names that they have."""
+    """It plans all other jobs, and sees the profile's settings for the prefixed rule names."""
     using = Using(fresh, PREFIX)
     planned = sum(using.planned().values())
     shown = using.run(f"{PREFIX}preflight").stdout
@@ -123,7 +123,7 @@ def test_preflight_under_a_prefix(fresh: Project):
 
 
 def test_folder_elsewhere_has_its_own_configuration(fresh: Project):
-    """``--directory``: config/config.yaml, inputs and results are of that folder, wherever the command was typed."""
+    """``--directory``: config/config.yaml, inputs and results belong to that folder, wherever the command is run."""
     jobs = fresh.planned()
     (fresh.folder / "config").mkdir()
     (fresh.folder / "config.yaml").rename(fresh.folder / "config/config.yaml")
@@ -140,7 +140,7 @@ def test_folder_elsewhere_has_its_own_configuration(fresh: Project):
 
 
 def test_rules_without_their_library(fresh: Project, tmp_path: Path):
-    """A module that names a repository gets single files of it, without the library: the message says what to do."""
+    """A module from a repository address gets single files without the library: the message says what to do."""
     code = OwnCode(fresh, tmp_path / "code").code
     shutil.rmtree(code / "workflow/scripts")
     shown = Using(fresh, snakefile=str(code / "workflow/Snakefile")).run("-n", check=False)

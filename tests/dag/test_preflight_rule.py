@@ -1,4 +1,4 @@
-"""``snakemake preflight`` on a fresh checkout: it depends on nothing, makes nothing, and fails where a run would."""
+"""``snakemake preflight`` on a fresh checkout: it depends on nothing, makes nothing, and fails if a run would."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ LOCAL = (
 
 
 def preflight(project: Project, *arguments: str, profile: str = "profiles/local") -> subprocess.CompletedProcess[str]:
-    """Run preflight with the network left alone, where no program of Slurm can be found."""
+    """Run preflight offline, with no Slurm programs on the path."""
     programs = project.folder.parent / "programs"
     if not programs.exists():
         programs.mkdir()
@@ -53,7 +53,7 @@ def test_fresh_checkout(fresh: Project):
 
 
 def test_checks_that_fail(fresh: Project):
-    """Memory that the machine does not have, a misspelled rule; and sources that only a network has are named where there is none."""
+    """Too much memory and a misspelled rule fail; without a network, sources that need one are named."""
     fresh.config["models"]["hub"] = {"source": {"hub": "EleutherAI/pythia-1b", "revision": "main"}, "tokenizer": "own"}
     fresh.config["experiments"][0]["model"] = ["llama", "hub"]
     fresh.write()
@@ -66,7 +66,7 @@ def test_checks_that_fail(fresh: Project):
 
 
 def test_testsets_and_tasks_from_the_network_are_planned(fresh: Project):
-    """Test sets of the hub are sources like others; what tasks need is known to the harness alone."""
+    """Test sets of the hub are sources like others; only the harness knows what tasks need."""
     fields = {"question": "q", "choices": "c", "answer": "a"}
     testset = {"kind": "choices", "hub": "owner/questions", "revision": "abc", "fields": fields}
     fresh.config["testsets"] = {"questions": testset}
@@ -85,7 +85,7 @@ def test_slurm_profile_without_slurm(fresh: Project):
 
 @pytest.mark.parametrize("preset", sorted((ROOT / "config/presets").glob("*.yaml")), ids=lambda path: path.stem)
 def test_grouping_of_the_presets(preset: Path, tmp_path: Path):
-    """Tens of jobs of Slurm, not more."""
+    """Slurm gets tens of jobs, not more."""
     project = Project(tmp_path, inputs=False)
     (tmp_path / "resources").symlink_to(ROOT / "resources")
     (tmp_path / "config.yaml").write_text(preset.read_text(encoding="utf-8"))

@@ -1,4 +1,4 @@
-"""Every configuration that comes with the workflow can be planned, with the profile of one machine and with that of Slurm."""
+"""Every configuration of the workflow can be planned, with the single-machine profile and with the Slurm profile."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ def snakemake(folder: Path, *arguments: str) -> str:
 
 
 def expected_trainings(config: dict) -> int:
-    """Count the different stages of all experiments: a job each."""
+    """Count the distinct stages of all experiments, which are one job each."""
     jobs = set()
     for experiment in config["experiments"]:
         keys = ("model", "tokenizer", "corpus", "alignment", "recipe")

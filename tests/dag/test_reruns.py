@@ -1,4 +1,4 @@
-"""What runs again after a change, and what does not: the jobs that a dry run plans, by rule.
+"""What reruns after a change, and what does not: the jobs that a dry run plans, by rule.
 
 The project has one model (llama, tokenizer own, a folder), one target tokenizer (new, trained on the corpus tiny of two
 shards), an alignment with vectors (tokalign), a baseline without (random), a recipe of two stages and one evaluation. So a
@@ -53,7 +53,7 @@ LARGE = ("--max-checksum-file-size", "1")
 
 
 def touch(folder: Path) -> int:
-    """Give every file of a folder a time after the run, and return how many there are."""
+    """Set the time of every file in a folder to after the run, and return the number of files."""
     files = [path for path in folder.rglob("*") if path.is_file() and not path.is_symlink()]
     for path in files:
         os.utime(path)
@@ -113,7 +113,7 @@ def test_new_text_plans_the_corpus_and_what_is_below(project: Project):
 
 
 def test_changed_text_of_equal_size_and_time_of_old_files_plans_the_corpus(project: Project):
-    """An old file that takes the place of another (mv, rsync -t) is not newer than the results."""
+    """An old file that replaces another (mv, rsync -t) is not newer than the results."""
     path = project.folder / "corpus/de.jsonl"
     old = path.stat()
     text = path.read_text(encoding="utf-8")
@@ -130,7 +130,7 @@ def test_touched_inputs_plan_nothing(project: Project):
 
 
 def test_git_checkout_of_another_branch_and_back_plans_nothing(project: Project, tmp_path: Path):
-    """The inputs, the configuration and the workflow itself lie in a repository; another branch has other ones."""
+    """Inputs, configuration and the workflow itself are in a repository, and differ on another branch."""
     in_git = OwnCode(project, project.folder)
     in_git.write()
     inputs = [project.folder / name for name in ("corpus", "model", "tokenizer", "config.yaml", *CODE)]
@@ -162,7 +162,7 @@ def test_other_weights_plan_the_model_and_what_is_below(project: Project):
 
 
 def test_another_source_tokenizer_leaves_the_target_side_alone(project: Project):
-    """Its tokens, vectors and packed blocks stay."""
+    """Tokens, vectors and packed blocks of the target side stay."""
     path = project.folder / "tokenizer/tokenizer_config.json"
     path.write_text(json.dumps(json.loads(path.read_text()) | {"model_max_length": 512}))
     assert project.planned() == {
@@ -287,7 +287,7 @@ def written_out_default(config: dict) -> None:
 
 
 def reverse_keys(value):
-    """Return a copy in which the keys of every block stand in reverse order; lists keep theirs."""
+    """Return a copy with the keys of every block in reverse order; lists keep their order."""
     if isinstance(value, dict):
         return {key: reverse_keys(value[key]) for key in reversed(value)}
     return [reverse_keys(item) for item in value] if isinstance(value, list) else value

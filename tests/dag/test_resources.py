@@ -1,4 +1,4 @@
-"""What jobs ask for: from the profile, else from sizes that earlier results state, else a fixed value."""
+"""What jobs request: from the profile, else from sizes in earlier results, else a fixed value."""
 
 from __future__ import annotations
 
@@ -20,9 +20,9 @@ SIZE = ModelSize.of(INFO)
 
 
 def asked(project: Project, *arguments: str) -> dict[str, JobRequest]:
-    """Return what the last job of each rule asks for in a dry run.
+    """Return what the last job of each rule requests in a dry run.
 
-    The profile is that of Slurm, as that of one machine takes no more than the machine has.
+    This uses the Slurm profile, as the single-machine profile requests no more than the machine has.
     """
     plan = parse_dry_run(project.run("-n", "--forceall", "--cores", "16", *arguments, profile="profiles/slurm").stdout)
     return {request.rule: request for request in (*plan.single, *(job for _, jobs in plan.groups for job in jobs))}

@@ -1,4 +1,4 @@
-"""The tests' calls of Snakemake by a server are those of its command line, and do not see each other."""
+"""The tests' calls of Snakemake by a server behave like its command line, and are independent of each other."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from support.project import Project
 
 
 def plain(output: str) -> list[str]:
-    """Sort the lines, as jobs that do not wait for each other come in any order, and leave out time and random name of a call."""
+    """Sort the lines, as independent jobs come in any order, and remove the time and random name of a call."""
     return sorted(re.sub(r"(?m)^(  Date: .*|  Workflow ID: .*|\[\w{3} \w{3} [\d :]+\])$", "", output).splitlines())
 
 
@@ -34,7 +34,7 @@ def test_as_by_the_command_line(tmp_path: Path, arguments: list[str]):
 
 
 def test_a_call_has_the_environment_and_the_code_of_its_time(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
-    """The workflow changes PATH and puts its own scripts on Python's path; that is gone in the next call."""
+    """The workflow changes PATH and adds its scripts to Python's path; the next call does not see that."""
     edited = OwnCode(Project(tmp_path / "project"), tmp_path / "code")
     shown = 'print("A", os.environ.get("OF_THE_TEST"), tokalign.common.versions.__file__, os.environ["PATH"])'
     (edited.code / "Snakefile").write_text(

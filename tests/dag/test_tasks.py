@@ -1,4 +1,4 @@
-"""Tasks of lm-evaluation-harness: checked before anything is computed, and run again by what they depend on alone."""
+"""Tasks of lm-evaluation-harness: checked before anything is computed, and rerun only if their inputs change."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ def write_tasks(folder: Path, **changes) -> None:
 
 @pytest.fixture(scope="session")
 def answered(once) -> Path:
-    """Make a project in which the source model has answered a task of its own."""
+    """Make a project in which the source model has answered one of the user's own tasks."""
 
     def answer(folder: Path) -> None:
         project = Project(folder)
@@ -55,7 +55,7 @@ def project(answered: Path, tmp_path: Path) -> Project:
 
 
 def change(project: Project, **changes) -> dict[str, int]:
-    """Return what a dry run would do after changes to the suite's settings."""
+    """Return what a dry run plans after changes to the suite's settings."""
     project.config["evaluations"]["heldout"]["tasks"] |= changes
     project.write()
     return project.planned(RESULT)

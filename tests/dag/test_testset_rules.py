@@ -1,4 +1,4 @@
-"""Test sets and multiple choice: what is planned where an evaluation asks for them, and what makes them run again."""
+"""Test sets and multiple choice: what is planned if an evaluation asks for them, and what makes them rerun."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ def write_questions(path: Path, questions: list[dict]) -> None:
 
 
 def with_testsets(folder: Path) -> Project:
-    """Return a new project with a test set of questions, one of parallel text, and the suite of multiple choice."""
+    """Return a new project with a test set of questions, one of parallel text, and the multiple-choice suite."""
     project = Project(folder)
     write_questions(folder / "exam.jsonl", QUESTIONS)
     (folder / "z.en").write_text("the model\na text\n")
@@ -59,7 +59,7 @@ AGAIN = {"prepare_testset": 1, "answer_choices": 1}
 
 
 def test_only_where_they_are_asked_for(tmp_path: Path):
-    """Of the source and of the adapted model; a test set that no suite names is not prepared."""
+    """The source and the adapted model are measured; a test set that no suite names is not prepared."""
     project = with_testsets(tmp_path / "project")
     whole = project.planned()
     del project.config["evaluations"]["heldout"]["choices"]
@@ -103,7 +103,7 @@ def test_a_changed_segment_plans_its_test_set_alone(project: Project):
 
 
 def test_exchanged_languages_plan_the_test_set(project: Project):
-    """The files are the same ones; which of them is which language counts."""
+    """The files are the same, but their languages are swapped."""
     project.config["testsets"]["pairs"]["text_files"] = {"en": "a.de", "de": "z.en"}
     project.write()
     assert planned(project) == {"prepare_testset": 1}
@@ -150,7 +150,7 @@ def test_a_changed_setting_plans_what_depends_on_it(project: Project, change):
 
 
 def test_a_test_set_of_the_hub_is_fetched(project: Project):
-    """Fetching reads where the items are, and preparing what they are."""
+    """Fetching depends on where the items are, preparing on what they are."""
     block = project.config["testsets"]["exam"]
     block |= {"hub": "owner/exam", "revision": "c0ffee"}
     del block["files"]

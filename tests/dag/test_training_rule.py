@@ -1,4 +1,4 @@
-"""What the training rule asks of a cluster, and that how a stage runs does not make it run again."""
+"""What the training rule requests from a cluster, and that execution settings do not make a stage rerun."""
 
 from __future__ import annotations
 
@@ -65,9 +65,9 @@ def test_a_whole_node_is_one_task_that_starts_torchrun(fresh: Project):
 
 
 def test_several_nodes_are_a_task_for_each_gpu(fresh: Project):
-    """Tasks and GPUs are stated for a node: Slurm would share out those of the job as it likes, say 3 and 1.
+    """Tasks and GPUs are given per node: Slurm could otherwise split those of the job unevenly, such as 3 and 1.
 
-    And the plugin must not take the number of tasks for tasks of a GPU.
+    The plugin must also not read the number of tasks as tasks per GPU.
     """
     resources, threads, command = planned(fresh, {"gpus": 2, "nodes": 2})
     assert {key: resources.get(key) for key in ("gpu", "nodes", "tasks", "tasks_per_node", "tasks_per_gpu", "mpi", "cpus_per_task")} == {
@@ -81,7 +81,7 @@ def test_several_nodes_are_a_task_for_each_gpu(fresh: Project):
 
 
 def test_a_gpu_on_each_of_several_nodes(fresh: Project):
-    """The plugin takes no `tasks_per_node` of 1."""
+    """The plugin does not accept a `tasks_per_node` of 1."""
     resources, threads, _ = planned(fresh, {"gpus": 1, "nodes": 4})
     line = sbatch(resources, threads)
     for option in ("--nodes=4", "--ntasks=4", "--gpus=h100:4", "--gpus-per-node=h100:1"):

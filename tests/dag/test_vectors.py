@@ -1,4 +1,4 @@
-"""The three methods that vectors are made by: what each reads, and what makes it run again."""
+"""The three methods for vectors: what each reads, and what makes it rerun."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ def target(tokenizer: str, block: str) -> str:
 
 @pytest.fixture(scope="session")
 def trained_by_fasttext(once, finished: Path) -> Path:
-    """Give the finished project fastText vectors of its own tokenizer beside those it has."""
+    """Add fastText vectors of the tokenizer `own` to the finished project."""
 
     def train(folder: Path) -> None:
         project = copy_project(finished, folder)
@@ -72,7 +72,7 @@ def test_another_method_in_the_same_block_plans_what_depends_on_it(project: Proj
 
 @pytest.fixture(scope="session")
 def with_text_files(once, finished: Path) -> Path:
-    """Give the finished project its vectors in text files, too, and a block that imports them."""
+    """Add the vectors as text files to the finished project, and a block that imports them."""
 
     def export(folder: Path) -> None:
         project = copy_project(finished, folder)
@@ -93,7 +93,7 @@ def imported(with_text_files: Path, tmp_path: Path) -> Project:
 
 
 def test_imported_vectors_and_their_counts_are_those_that_were_exported(imported: Project):
-    """And they are imported again for another content of the file, not for another time of it or other methods' settings."""
+    """A change of the file's content reruns the import; its time and settings of other methods do not."""
     paths = [target(tokenizer, "published") for tokenizer in ("own", "new")]
     assert imported.planned(*paths) == {"import_vectors": 2}
     imported.run(*paths)
@@ -121,7 +121,7 @@ def test_an_alignment_takes_imported_vectors(imported: Project):
 
 
 def test_an_alignment_without_a_file_for_a_tokenizer_is_refused(imported: Project):
-    """Snakemake would keep the old alignment, since a file that is there need not be made."""
+    """Otherwise Snakemake would keep the old alignment, since an existing file need not be made."""
     imported.config["alignments"]["tokalign"]["vectors"] = "published"
     del imported.config["vectors"]["published"]["imported"]["files"]["new"]
     imported.write()
@@ -141,7 +141,7 @@ def test_a_wrong_line_is_named_by_the_workflow(imported: Project):
 
 
 def test_record_beside_the_vectors(fasttext: Project):
-    """The objective of GloVe by iteration; the fastText library tells none."""
+    """The record has GloVe's objective per iteration; the fastText library reports none."""
     folder = fasttext.folder / "results/vectors/tiny/own"
     glove, fast = (json.loads((folder / block / "objective.json").read_text()) for block in ("glove", "fast"))
     assert (glove["method"], len(glove["objective"])) == ("glove", 3)

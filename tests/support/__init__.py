@@ -1,1 +1,1 @@
-"""What tests of several kinds use."""
+"""Helpers shared by several kinds of tests."""

@@ -1,4 +1,4 @@
-"""Tables of alignments, written by hand."""
+"""Handwritten alignment tables."""
 
 import pyarrow as pa
 import pyarrow.parquet as pq

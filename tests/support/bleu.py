@@ -1,4 +1,4 @@
-"""BLEU by loops, to compare with."""
+"""BLEU by plain loops, as a reference."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ def grams(ids: list[int], order: int) -> Counter[tuple[int, ...]]:
 
 
 def geometric(matches: list[int], totals: list[int], hypothesis: int, reference: int) -> float:
-    """Papineni et al. (2002), section 2.3, with uniform weights."""
+    """Return the score of Papineni et al. (2002), section 2.3, with uniform weights."""
     if 0 in matches:
         return 0.0
     penalty = 1.0 if hypothesis > reference else math.exp(1 - reference / hypothesis)
@@ -19,7 +19,7 @@ def geometric(matches: list[int], totals: list[int], hypothesis: int, reference:
 
 
 def by_loops(pairs: list[tuple[list[int], list[int]]], order: int) -> tuple[list[float], float]:
-    """Return BLEU of each pair of hypothesis and reference, and that of all as one."""
+    """Return the BLEU of each pair of hypothesis and reference, and the corpus-level BLEU."""
     rows = []
     for hypothesis, reference in pairs:
         matches = [sum((grams(hypothesis, n) & grams(reference, n)).values()) for n in range(1, order + 1)]

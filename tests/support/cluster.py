@@ -15,7 +15,7 @@ QUICK = ("--slurm-init-seconds-before-status-checks", "2", "--latency-wait", "5"
 
 @dataclass(frozen=True)
 class Job:
-    """A line of Slurm's accounting."""
+    """A row of Slurm's accounting."""
 
     number: int
     rule: str
@@ -29,7 +29,7 @@ class Slurm:
     """A tiny project and the cluster that it runs on."""
 
     def __init__(self, folder: Path, environment: dict[str, str]):
-        """Make a project whose trainings and evaluations ask for a GPU."""
+        """Make a project whose trainings and evaluations request a GPU."""
         self.environment = environment
         self.project = project = Project(folder)
         project.config["corpora"]["tiny"]["shards"] = 1
@@ -90,6 +90,6 @@ class Slurm:
         return path.read_text()
 
     def since(self, before: list[Job]) -> list[Job]:
-        """Return the jobs that came after these, in their order."""
+        """Return the jobs submitted after these, in order."""
         known = {job.number for job in before}
         return sorted((job for job in self.jobs() if job.number not in known), key=lambda job: job.number)

@@ -1,4 +1,4 @@
-"""A table of the comparison as the workflow writes it, with numbers that were made up by a rule."""
+"""A comparison table as the workflow writes it, with made-up numbers."""
 
 from __future__ import annotations
 
@@ -120,7 +120,7 @@ def comparison(
     intervals: bool = True,
     published: bool = False,
 ) -> list[dict[str, str]]:
-    """Return a table with so many systems and languages."""
+    """Return a table with the given numbers of systems and languages."""
     rows = []
     names = ("smollm", "16k") if systems < 4 else ("smollm", "16k", "32k medical")
     for evaluation in evaluations:

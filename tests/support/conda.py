@@ -1,8 +1,8 @@
 """A stand-in for conda, so that ``snakemake --sdm conda`` runs without network and without installing anything.
 
-Its environments are made from their files in the time of a file copy: each has a ``python`` that is the interpreter of the tests
-with only the distributions that the file names (``environments.py``). What Snakemake does around it is real: which environment a
-rule has, that it is activated, and which variables of the shell it takes away.
+It makes environments as fast as a file copy: each has a ``python`` that is the interpreter of the tests with only the
+distributions that the environment file names (``environments.py``). Snakemake's part is real: which environment a rule has, its
+activation, and which shell variables are removed.
 
 As a program: ``conda.py BASE info --json``, ``--version``, ``config --get channel_priority --json``, ``env create``.
 """
@@ -23,7 +23,7 @@ ACTIVATE = 'export CONDA_PREFIX="$1"\nexport PATH="$1/bin:$PATH"\n'
 
 
 def install(base: Path) -> Path:
-    """Write the programs ``conda`` and ``activate``, and return their folder, which is to come first on PATH."""
+    """Write the programs ``conda`` and ``activate``, and return their folder, which must come first on PATH."""
     folder = base / "bin"
     folder.mkdir(parents=True)
     (folder / "activate").write_text(ACTIVATE)

@@ -15,9 +15,9 @@ CODE = ("Snakefile", "rules", "workflow", "profiles", "envs", "config")
 
 
 def copy_project(source: Path, target: Path) -> Project:
-    """Copy a project so that nothing has to run again in the copy: times, Snakemake's records and links stay as they are.
+    """Copy a project so that nothing has to rerun in the copy, with times, Snakemake's records and links.
 
-    Links to the inputs (``results/models/*/hf`` is made of them) are absolute; in the copy they lead into the copy.
+    Links to the inputs (as in ``results/models/*/hf``) are absolute; in the copy they point into the copy.
     """
     shutil.copytree(source, target, symlinks=True)
     for folder, _, names in os.walk(target):
@@ -40,8 +40,8 @@ class OwnCode(Project):
     """A project that runs a copy of the workflow's files, which a test may edit.
 
     Args:
-        project: where it runs; taken over as it is.
-        code: not yet existing folder for the copy.
+        project: project to run in, used as it is.
+        code: new folder for the copy.
     """
 
     def __init__(self, project: Project, code: Path):

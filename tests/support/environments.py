@@ -1,4 +1,4 @@
-"""The environments of the rules (``envs/*.yaml``), and an interpreter that has what one of them names and nothing else."""
+"""The environments of the rules (``envs/*.yaml``), and an interpreter with only the distributions of one of them."""
 
 from __future__ import annotations
 
@@ -21,12 +21,12 @@ ALWAYS = {"pip"}
 
 
 def canonical_name(distribution: str) -> str:
-    """Return the name of a distribution as PEP 503 writes it."""
+    """Return the name of a distribution as normalized by PEP 503."""
     return re.sub(r"[-_.]+", "-", distribution).lower()
 
 
 def pins(lines: list[str]) -> dict[str, str]:
-    """Return the versions of lines such as ``name==1.0``, by canonical name."""
+    """Return the versions in lines such as ``name==1.0``, by canonical name."""
     found = [Requirement(line) for line in lines if "==" in line and not line.startswith(("#", "-"))]
     return {canonical_name(each.name): str(each.specifier).removeprefix("==") for each in found}
 
@@ -39,10 +39,10 @@ def requirements(path: Path) -> list[str]:
 def with_dependencies(wanted: list[str]) -> set[str]:
     """Return the canonical names of the distributions that pip would install for requirements.
 
-    Markers are evaluated for this interpreter; an extra counts only where a requirement asks for it.
+    Markers are evaluated for this interpreter; an extra counts only if a requirement asks for it.
 
     Raises:
-        PackageNotFoundError: a distribution that is required is not installed here.
+        PackageNotFoundError: a required distribution is not installed here.
     """
     found: set[tuple[str, str]] = set()
     left = [(Requirement(line), "") for line in wanted]
@@ -59,7 +59,7 @@ def with_dependencies(wanted: list[str]) -> set[str]:
 
 
 def hidden(path: Path) -> dict[str, list[str]]:
-    """Return what is installed here and not in the environment of a file: ``distributions`` and top-level ``modules``."""
+    """Return the ``distributions`` and top-level ``modules`` installed here but absent from an environment file."""
     provided = with_dependencies([line for line in requirements(path) if not line.startswith("--")]) | ALWAYS
     owners = {
         module: {canonical_name(owner) for owner in distributions}
@@ -73,11 +73,11 @@ def hidden(path: Path) -> dict[str, list[str]]:
 
 
 def write_python(file: Path, environment: Path) -> None:
-    """Write a program ``python`` that is this interpreter with the distributions of an environment file alone.
+    """Write a program ``python``: this interpreter with only the distributions of an environment file.
 
     Args:
-        file: of the program.
-        environment: file of the environment, as in envs/.
+        file: program to write.
+        environment: environment file, as in envs/.
     """
     file.parent.mkdir(parents=True, exist_ok=True)
     record = file.with_name("hidden-distributions.json")

@@ -51,7 +51,7 @@ DEFAULTS = {
 
 
 def make(name: str, dtype: torch.dtype = torch.float32) -> PreTrainedModel:
-    """Return a random model; its bias and its padding rows are no zeros."""
+    """Return a random model with nonzero bias and padding rows."""
     torch.manual_seed(0)
     model = AutoModelForCausalLM.from_config(type(CONFIGS[name]).from_dict(CONFIGS[name].to_dict())).eval()
     with torch.no_grad():
@@ -64,7 +64,7 @@ def make(name: str, dtype: torch.dtype = torch.float32) -> PreTrainedModel:
 
 
 def mixture(size: int, seed: int = 1) -> np.ndarray:
-    """Return A of shape (size, IDS): ten rows with a single 1, the others of three random weights."""
+    """Return A of shape (size, IDS): ten rows with a single 1, the others with three random weights."""
     rng = np.random.default_rng(seed)
     dense = np.zeros((size, IDS))
     for row in range(size):
@@ -75,7 +75,7 @@ def mixture(size: int, seed: int = 1) -> np.ndarray:
 
 
 def stored(dense: np.ndarray, output: np.ndarray | None = None, fill: np.ndarray | None = None) -> StoredAlignment:
-    """Return an alignment of these matrices, whose source tokens are all ordinary but the first."""
+    """Return an alignment with these matrices; all source tokens except the first are ordinary."""
     size, sources = dense.shape
     return StoredAlignment(
         sparse.csr_matrix(dense.astype(np.float32)),

@@ -7,7 +7,7 @@ from types import SimpleNamespace
 
 
 class Names(SimpleNamespace):
-    """Names as attributes, which have items and can be unpacked, but are no mapping."""
+    """Names as attributes, with items and unpacking, but not a mapping."""
 
     def items(self) -> ItemsView[str, str]:
         return vars(self).items()

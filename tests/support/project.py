@@ -28,7 +28,7 @@ WORDS = {
 
 
 def write_corpus(folder: Path, documents: int = 240) -> None:
-    """Write a JSONL file for each language with sentences of its words."""
+    """Write a JSONL file per language with sentences of its words."""
     rng = random.Random(0)
     folder.mkdir(parents=True, exist_ok=True)
     for language, words in WORDS.items():
@@ -136,8 +136,8 @@ class Project:
     """A folder with inputs and a configuration in which the workflow runs.
 
     Args:
-        folder: an empty or not yet existing folder.
-        inputs: make the corpus, tokenizer and model too (else the folder has them).
+        folder: an empty or new folder.
+        inputs: whether to make the corpus, tokenizer and model (else the folder has them).
     """
 
     def __init__(self, folder: Path, *, inputs: bool = True):
@@ -152,7 +152,7 @@ class Project:
         self.write()
 
     def write(self) -> None:
-        """Write the configuration as it is now."""
+        """Write the current configuration."""
         (self.folder / "config.yaml").write_text(yaml.safe_dump(self.config, sort_keys=False, allow_unicode=True))
 
     def command(self, *arguments: str, profile: str = "profiles/local") -> list[str]:
@@ -164,7 +164,7 @@ class Project:
         ]
 
     def start(self, *arguments: str, **options: Any) -> subprocess.Popen[str]:
-        """Start the workflow in a process group of its own; output goes to a pipe."""
+        """Start the workflow in a new process group; output goes to a pipe."""
         environment = os.environ | {"PYTHONPATH": ""}
         return subprocess.Popen(
             self.command(*arguments),

@@ -1,4 +1,4 @@
-"""Runs train_stage.py and writes the number of every training sequence that its process reads to RECORD.RANK."""
+"""Run train_stage.py and write the number of every training sequence that its process reads to RECORD.RANK."""
 
 from __future__ import annotations
 

@@ -10,7 +10,7 @@ HEAD = re.compile(r"(?:rule (\w+)|use rule (\w+) as (\w+) with):\n(.*)", re.DOTA
 
 
 def rules() -> dict[str, str]:
-    """Return the text of each rule by name, without its first line; one that uses another has the other's text behind its own."""
+    """Return the text of each rule by name, without its first line, followed by the text of a rule that it uses."""
     found: dict[str, str] = {}
     for path in (ROOT / "Snakefile", *sorted((ROOT / "rules").glob("*.smk"))):
         blocks = re.split(r"^(?=\S)", path.read_text(encoding="utf-8"), flags=re.MULTILINE)

@@ -1,4 +1,4 @@
-"""Settings for tests: smaller or other values than a configuration may have, so they are not checked."""
+"""Settings for tests, not validated, so that values may be smaller than a configuration allows."""
 
 from __future__ import annotations
 
@@ -15,5 +15,5 @@ def altered(settings: Settings, **values: Any) -> Settings:
 
 
 def unchecked(kind: type[Settings], **values: Any) -> Settings:
-    """Return settings of these values and of the defaults of others."""
+    """Return settings with these values and defaults for the rest."""
     return kind.model_construct(**values)

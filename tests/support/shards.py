@@ -1,4 +1,4 @@
-"""Token shards as tests need them."""
+"""Token shards for tests."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ REST = {"document": "d", "bytes": 1, "characters": 1, "words": 1, "language": "e
 
 
 def write_shard(path: Path, documents: Sequence[Sequence[int] | Mapping[str, Any]], rows: int | None = None) -> Path:
-    """Write documents, given by their ids or by some of their columns, in record batches of so many rows (or in one)."""
+    """Write documents, given by ids or by some of their columns, in record batches of ``rows`` rows (or in one)."""
     table = [{**REST, **(each if isinstance(each, Mapping) else {"ids": list(each)})} for each in documents]
     with pa.OSFile(str(path), "wb") as file, pa.ipc.new_file(file, SCHEMA) as writer:
         for start in range(0, max(len(table), 1), rows or max(len(table), 1)):

@@ -1,4 +1,4 @@
-"""Sides of an alignment: small tokenizers, tokens by hand, random vectors."""
+"""Sides of an alignment: small tokenizers, handwritten tokens, random vectors."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ TEXTS = ["the cat and the dog read the text", "größer 日本語 日本 the end
 
 
 def sentencepiece(byte_fallback: bool = True) -> PreTrainedTokenizerFast:
-    """A BPE as SentencePiece makes it, with a space in front of every text."""
+    """Return a BPE as SentencePiece makes it, with a space before every text."""
     pieces = ["<unk>", "<s>", "</s>", *(f"<0x{byte:02X}>" for byte in range(256) if byte_fallback)]
     pieces += ["▁", "t", "h", "e", "x", "th", "the", "▁the", "日", "xt"]
     merges = [("t", "h"), ("th", "e"), ("▁", "the"), ("x", "t")]
@@ -37,7 +37,7 @@ BYTES, PIECES, SMALL = side(byte_level(330, TEXTS)), side(sentencepiece()), side
 
 
 def by_hand(*tokens: tuple[str, str], roles: dict[str, int] | None = None, vectors: Vectors | None = None) -> Side:
-    """Return a side of (token, kind); bytes are the token's characters in UTF-8."""
+    """Return a side from pairs of (token, kind); bytes are the token's characters in UTF-8."""
     names = [token for token, _ in tokens]
     return Side(Vocabulary(names, [n.encode() for n in names], [kind for _, kind in tokens], roles or {}), None, vectors)
 
@@ -47,7 +47,7 @@ def every(one: Side) -> np.ndarray:
 
 
 def as_dict(rows: Rows) -> dict[int, dict[int, float]]:
-    """Return target id -> source id -> weight; check what holds for the rows of every method."""
+    """Return target id -> source id -> weight, after checking the invariants of all methods' rows."""
     assert rows.indptr[0] == 0
     assert rows.indptr[-1] == len(rows.sources) == len(rows.weights)
     assert len(rows.indptr) == len(rows.ids) + 1 == len(rows.scores) + 1
@@ -64,7 +64,7 @@ def as_dict(rows: Rows) -> dict[int, dict[int, float]]:
 
 
 def with_vectors(one: Side, seed: int, leave_out: tuple[int, ...] = (), dimensions: int = 6) -> Side:
-    """Return a side with random vectors of all its tokens but some, in a random order, one of them zero."""
+    """Return a side with random vectors for most of its tokens, in random order, one of them zero."""
     rng = np.random.default_rng(seed)
     ids = rng.permutation([i for i in range(one.vocabulary.size) if i not in leave_out]).astype(np.int32)
     vectors = rng.normal(size=(len(ids), dimensions)).astype(np.float32)

@@ -1,4 +1,4 @@
-"""Calls of Snakemake by a server (``snakemake_server.py``), which is started for the first one and ends with this process."""
+"""Calls of Snakemake by a server (``snakemake_server.py``) that starts with the first call and ends with this process."""
 
 from __future__ import annotations
 
@@ -20,10 +20,10 @@ def server() -> subprocess.Popen[str]:
 
 
 def run(command: list[str], folder: Path) -> subprocess.CompletedProcess[str]:
-    """Run a command line that begins with ``python -m snakemake`` in a folder, in a process that is forked for it.
+    """Run a command line that begins with ``python -m snakemake`` in a folder, in a forked process.
 
     Returns:
-        The exit status, and as ``stdout`` all that was written to standard output and standard error.
+        The exit status, and as ``stdout`` the combined standard output and standard error.
     """
     assert command[:3] == [sys.executable, "-m", "snakemake"], command
     with tempfile.NamedTemporaryFile("r", encoding="utf-8") as output:

@@ -1,9 +1,9 @@
-"""Snakemake's command line many times at the price of one start: it is imported once, and each call is a forked process.
+"""Many calls of Snakemake's command line at the cost of one start: it is imported once, and each call is a forked process.
 
-A call is what ``python -m snakemake`` is: a process of its own, in the folder and with the environment that it is given. Nothing
-that it changes (modules of the workflow's scripts, ``sys.path``, the environment) outlives it. Each line of the input is a call
-as JSON (``arguments``, ``folder``, ``environment``, and ``output``, a file that is there); the answer is a line with its exit
-status. The end of the input is the server's end.
+A call is like ``python -m snakemake``: a separate process with a given folder and environment. Its changes (modules of the
+workflow's scripts, ``sys.path``, the environment) end with it. Each line of the input is a call as JSON (``arguments``,
+``folder``, ``environment``, and ``output``, an existing file); the answer is a line with its exit status. The server ends at the
+end of the input.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from snakemake.workflow import Workflow
 
 
 def become_call(call: dict[str, Any]) -> None:
-    """Give the forked process what a process of ``python -m snakemake`` would have been started with."""
+    """Set up the forked process like a new process of ``python -m snakemake``."""
     signal.signal(signal.SIGINT, signal.default_int_handler)
     nothing, output = os.open(os.devnull, os.O_RDONLY), os.open(call["output"], os.O_WRONLY)
     for source, goal in ((nothing, 0), (output, 1), (output, 2)):

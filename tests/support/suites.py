@@ -1,4 +1,4 @@
-"""All that an evaluation can measure, for the tiny project: test sets, a task and the six suites of models."""
+"""Everything that an evaluation can measure, for the tiny project: test sets, a task and the six model suites."""
 
 from __future__ import annotations
 
@@ -64,9 +64,9 @@ def write_lines(path: Path, rows: list[dict[str, Any]]) -> None:
 
 
 def measure_everything(project: Project) -> None:
-    """Give the evaluation of the tiny project every suite and the data that they read.
+    """Add every suite and its data to the evaluation of the tiny project.
 
-    The folder of the model gets its tokenizer too, since the model is also the embedder.
+    The model folder also gets the tokenizer, since the model is also the embedder.
     """
     folder = project.folder
     questions = [QUESTION | {"answer": number % 3} for number in range(6)]

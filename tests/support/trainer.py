@@ -1,4 +1,4 @@
-"""The command line of a training stage as its rule would run it, to be run and interrupted without snakemake around it."""
+"""The command line of a training stage as in its rule, to run and interrupt without snakemake."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ SCRIPTS = ROOT / "workflow/scripts/commands"
 
 @functools.cache
 def command_line(project: Project, target: str) -> tuple[str, ...]:
-    """Return the options of launch_training.py that the rule gives it, as snakemake shows them; asked once for a project."""
+    """Return the options that the rule passes to launch_training.py, as snakemake prints them; cached per project."""
     shown = project.run(target, "-n", "-p", "--force", "--cores", "1").stdout
     (line,) = (found for found in re.findall(r"launch_training\.py (.*?) 2>&1", shown) if found.endswith(f" --output {target}"))
     return tuple(shlex.split(line))
@@ -37,13 +37,13 @@ def stage_command(
     """Return the command that trains a stage.
 
     Args:
-        project: in which all but the stage is there.
+        project: project with everything except the stage.
         target: folder of the stage's checkpoint.
-        launcher: other ``nodes``, ``processes`` or ``threads`` than the rule's.
-        execution: changes of how the stage runs.
-        settings: changes of what it computes.
+        launcher: changes to the rule's ``nodes``, ``processes`` or ``threads``.
+        execution: changes to how the stage runs.
+        settings: changes to what it computes.
         script: the launcher.
-        options: other values of options of train_stage.py, such as ``state``.
+        options: changes to options of train_stage.py, such as ``state``.
     """
     words = list(command_line(project, target))
 
@@ -58,6 +58,6 @@ def stage_command(
 
 
 def run(project: Project, command: list[str]) -> tuple[int, str]:
-    """Run a training to its end; return its status and what it said."""
+    """Run a training to its end; return its status and output."""
     result = subprocess.run(command, cwd=project.folder, text=True, stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
     return result.returncode, result.stdout

@@ -51,7 +51,7 @@ MODELS = {"tied": llama, "untied": lambda: llama(tied=False), "gpt_neox": gpt_ne
 
 
 def random_blocks(folder: Path) -> PackedBlocks:
-    """Pack twenty blocks of random tokens: fewer than the sequences of a stage, so that it goes through the data twice."""
+    """Pack twenty blocks of random tokens, fewer than a stage's sequences, so that it reads the data twice."""
     ids = np.random.default_rng(0).integers(1, VOCABULARY, 20 * BLOCK - 1).tolist()
     pack_shards([write_shard(folder / "a.arrow", [ids])], BLOCK, 0, folder / "blocks")
     return PackedBlocks.open(folder / "blocks")
@@ -66,7 +66,7 @@ def train(
     blocks: PackedBlocks | StageData, state: Path, settings: StageSettings = SETTINGS, execution: Execution = EXECUTION, *,
     make: Callable[[], PreTrainedModel] = llama, used: int = 0, deadline: float | None = None,
 ) -> PreTrainedModel:  # fmt: skip
-    """Train a model, which is changed in place, and return it."""
+    """Train a model in place and return it."""
     model = select_parameters(make(), settings.train, lora=settings.lora)
     given = blocks if isinstance(blocks, StageData) else data(blocks, (used, 0))
     train_stage(model, given, settings, execution, seed=SEED, state=state, deadline=deadline, processes=ALONE)
@@ -87,5 +87,5 @@ def metrics(state: Path) -> list[dict]:
 
 
 def comparable(state: Path) -> list[dict]:
-    """Return the metrics without those that are measured in time or memory."""
+    """Return the metrics except those of time and memory."""
     return [{key: value for key, value in row.items() if key not in MEASURED} for row in metrics(state)]

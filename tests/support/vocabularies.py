@@ -22,7 +22,7 @@ def byte_level() -> PreTrainedTokenizerFast:
 
 
 def sentencepiece(prefix: bool = True) -> PreTrainedTokenizerFast:
-    """A BPE as SentencePiece makes it: ▁ for the space, <0xNN> for bytes that have no piece."""
+    """Return a BPE as SentencePiece makes it: ▁ for the space, <0xNN> for bytes without a piece."""
     pieces = ["<unk>", "<s>", "</s>", *(f"<0x{byte:02X}>" for byte in range(256))]
     pieces += ["▁", "t", "h", "e", "a", "é", "th", "the", "▁the", "▁▁", "a▁t"]
     merges = [("t", "h"), ("th", "e"), ("▁", "the"), ("▁", "▁")]

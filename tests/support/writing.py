@@ -1,4 +1,4 @@
-"""A tiny random model whose likely tokens are far apart, for tests of what it writes."""
+"""A tiny random model whose top tokens have well-separated logits, for tests of generation."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ def load_both(folder: Path) -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:
 
 
 def greedy_tokens(model: PreTrainedModel, ids: list[int], count: int) -> list[int]:
-    """Return the most likely next tokens, by a forward pass over everything for each."""
+    """Return the most likely next tokens, with a full forward pass for each."""
     ids = list(ids)
     for _ in range(count):
         with torch.no_grad():

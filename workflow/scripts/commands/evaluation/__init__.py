@@ -1,1 +1,1 @@
-"""Commands of the phase evaluation."""
+"""Commands of the evaluation phase."""

@@ -1,4 +1,4 @@
-"""Answer multiple-choice questions with a model by log-likelihood: accuracy raw and normalized by the choices' length."""
+"""Answer multiple-choice questions with a model by log-likelihood: accuracy, raw and normalized by the length of the choices."""
 
 from __future__ import annotations
 

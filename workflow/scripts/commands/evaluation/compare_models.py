@@ -12,7 +12,7 @@ from tokalign.config.evaluations import ComparisonPlan, ComparisonSettings
 def arguments() -> argparse.ArgumentParser:
     """Return the parser of the command line."""
     parser = cli.parser(__doc__)
-    parser.add_argument("--evaluation", required=True, help="its name")
+    parser.add_argument("--evaluation", required=True, help="name of the evaluation")
     cli.add_settings(parser, ComparisonPlan, "--plan")
     cli.add_settings(parser, ComparisonSettings)
     parser.add_argument("--output", type=Path, required=True, help="JSON file to write")

@@ -1,4 +1,4 @@
-"""Score an alignment on held-out documents: BLEU and likeness of text rewritten by it, coverage, unreachable tokens."""
+"""Score an alignment on held-out documents: BLEU and similarity of text rewritten by it, coverage, unreachable tokens."""
 
 from __future__ import annotations
 

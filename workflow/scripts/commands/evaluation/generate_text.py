@@ -14,7 +14,7 @@ def arguments() -> argparse.ArgumentParser:
 
 
 def main(args: argparse.Namespace) -> None:
-    """Write text, measure it and write the result."""
+    """Generate text, measure it and write the result."""
     command.run("generation", args)
 
 

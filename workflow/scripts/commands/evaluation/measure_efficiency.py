@@ -1,4 +1,4 @@
-"""Measure speed, latency and memory of a model that reads and writes text."""
+"""Measure the speed, latency and memory of a model reading and writing text."""
 
 from __future__ import annotations
 

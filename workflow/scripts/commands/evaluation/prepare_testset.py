@@ -1,6 +1,6 @@
-"""Prepare a test set: check the segments, questions or prompts of one data set and write them in one form for their kind.
+"""Prepare a test set: check the segments, questions or prompts of one data set and write them in one format per kind.
 
-Settings: a `testsets` block of the configuration without its files. One of --files, --text-files and --fetched is given.
+Settings: a `testsets` block of the configuration without its files. Give one of --files, --text-files and --fetched.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ def language_file(text: str) -> tuple[str, Path]:
     """Parse LANGUAGE=FILE.
 
     Raises:
-        argparse.ArgumentTypeError: it is not written so.
+        argparse.ArgumentTypeError: the text has another form.
     """
     language, sign, path = text.partition("=")
     if not (language and sign and path):
@@ -26,15 +26,19 @@ def language_file(text: str) -> tuple[str, Path]:
 
 
 def arguments() -> argparse.ArgumentParser:
-    """Return the parser of this command."""
+    """Return the parser of the command line."""
     parser = cli.parser(__doc__)
-    parser.add_argument("--name", required=True, help="of the test set")
+    parser.add_argument("--name", required=True, help="name of the test set")
     origin = parser.add_mutually_exclusive_group(required=True)
     origin.add_argument("--files", type=Path, nargs="+", help="JSONL (.gz, .zst) or Parquet files, in the order of the items")
     origin.add_argument(
-        "--text-files", type=language_file, nargs="+", metavar="LANGUAGE=FILE", help="plain text, line n of each the same segment"
+        "--text-files",
+        type=language_file,
+        nargs="+",
+        metavar="LANGUAGE=FILE",
+        help="plain text; line n of each file is the same segment",
     )
-    origin.add_argument("--fetched", type=Path, help="folder that fetch_testset made")
+    origin.add_argument("--fetched", type=Path, help="folder made by fetch_testset")
     cli.add_settings(parser, TestsetSettings)
     parser.add_argument("--items", type=Path, required=True, help="Parquet file to write")
     parser.add_argument("--manifest", type=Path, required=True, help="JSON file to write")

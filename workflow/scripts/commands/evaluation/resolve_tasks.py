@@ -1,4 +1,4 @@
-"""Find out which tasks of lm-evaluation-harness the names of an evaluation stand for; needs no network and no data."""
+"""Resolve the task names of an evaluation to tasks of lm-evaluation-harness; needs no network and no data."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What all blocks of the configuration share: a typed model that is strict, and ends with one message if it is not met."""
+"""Base of all blocks of the configuration: a strict typed model that reports the first error in one message."""
 
 from __future__ import annotations
 
@@ -11,14 +11,14 @@ from pydantic.fields import FieldInfo
 from pydantic_core import PydanticCustomError, core_schema
 
 RULE = "rule"
-"""Type of the errors that ``broken`` makes."""
+"""Type of the errors of ``broken``."""
 
 Value = TypeVar("Value")
 Part = TypeVar("Part", bound="Block")
 
 
 class _LeftOut:
-    """Marks a field that may be left out, but not be null: ``None`` in Python is no such key in YAML."""
+    """Mark of a field that may be left out but not null: ``None`` in Python means no such key in YAML."""
 
     def __get_pydantic_core_schema__(self, source: Any, handler: GetCoreSchemaHandler) -> core_schema.CoreSchema:
         schema = handler(source)
@@ -26,7 +26,7 @@ class _LeftOut:
 
 
 class _Unique:
-    """Marks a list whose items differ."""
+    """Mark of a list of unique items."""
 
     def __get_pydantic_core_schema__(self, source: Any, handler: GetCoreSchemaHandler) -> core_schema.CoreSchema:
         return core_schema.no_info_after_validator_function(self._check, handler(source))
@@ -43,7 +43,7 @@ class _Unique:
 
 
 class _NotSwitch:
-    """Marks a choice of numbers, which Python would also take from false (0) and true (1)."""
+    """Mark of a choice of numbers; without it Python would also accept false (0) and true (1)."""
 
     def __get_pydantic_core_schema__(self, source: Any, handler: GetCoreSchemaHandler) -> core_schema.CoreSchema:
         return core_schema.no_info_before_validator_function(self._check, handler(source))
@@ -71,7 +71,7 @@ ADDED = _Added()
 LeftOut = Annotated[Value | None, _LeftOut()]
 Unique = Annotated[list[Value], _Unique()]
 Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9](?:-?[A-Za-z0-9._])*$")]
-"""Name of a block. It becomes part of paths, where two names are joined by two hyphens: a name has single hyphens only."""
+"""Name of a block. Paths join names by two hyphens, so a name has only single hyphens."""
 Blocks = dict[Name, Value]
 """Named blocks of one kind."""
 Precision = Literal["auto", "float32", "bfloat16"]
@@ -80,17 +80,17 @@ Sha256 = Annotated[str, Field(pattern="^[0-9a-f]{64}$")]
 
 
 def filled(description: str = "", value: Any = None) -> Any:
-    """Return the field of a block that has its own defaults where it is left out; ``value`` is the block to start from."""
+    """Return a field for a block whose default is filled from ``value``, by default an empty block."""
     return Field({} if value is None else value, validate_default=True, description=description or None)
 
 
 def broken(what: str, key: str = "", *, found: Any = None, expected: str | None = None, mend: str | None = None) -> Exception:
-    """Return the error of a rule that types cannot state, to be raised by a validator.
+    """Return the error of a rule that types cannot express, for a validator to raise.
 
     Args:
-        what: is wrong, in a few words.
-        key: path from the block that is checked to the key, such as ``stages[0].name``; empty for the block itself.
-        found: as in ``TokalignError``; so are ``expected`` and ``mend``.
+        what: what is wrong, in a few words.
+        key: path from the checked block to the key, such as ``stages[0].name``; empty for the block itself.
+        found: what was found, as in ``TokalignError``.
         expected: what would have been right.
         mend: what the user can do.
     """
@@ -98,14 +98,14 @@ def broken(what: str, key: str = "", *, found: Any = None, expected: str | None 
 
 
 class Block(BaseModel):
-    """A block of keys: unknown keys are refused, types are not converted, and it does not change."""
+    """A block of keys: unknown keys are refused, types are not converted, and it is immutable."""
 
     model_config = ConfigDict(extra="forbid", strict=True, frozen=True, allow_inf_nan=False, defer_build=True)
 
     @model_validator(mode="wrap")
     @classmethod
     def _keep_whole_numbers(cls, values: Any, handler: Callable[[Any], Self]) -> Self:
-        """Let ``10`` stay ``10`` in a field for any number, so that a block's JSON is what was written."""
+        """Keep ``10`` as ``10`` in a field for any number, so that a block's JSON matches the input."""
         block = handler(values)
         if isinstance(values, Mapping):
             block.__dict__.update({key: value for key, value in values.items() if type(value) is int and key in block.__dict__})
@@ -113,14 +113,14 @@ class Block(BaseModel):
 
     @classmethod
     def of(cls, values: Mapping[str, Any], place: str = "") -> Self:
-        """Check values as read from YAML or JSON, and fill in the defaults.
+        """Validate values from YAML or JSON, and fill in the defaults.
 
         Args:
-            values: by key.
-            place: what the block is called in messages; empty for the whole configuration.
+            values: values by key.
+            place: name of the block in messages; empty for the whole configuration.
 
         Raises:
-            ConfigurationError: the first thing that is wrong.
+            ConfigurationError: the values are invalid; names the first error.
         """
         text = json.dumps(values)  # no YAML-only types below this line
         try:
@@ -131,16 +131,16 @@ class Block(BaseModel):
             raise explain(error, cls, json.loads(text), place) from None
 
     def part(self, kind: type[Part]) -> Part:
-        """Return the keys that make a block of another kind, such as the settings of a training without trust in code."""
+        """Return the keys of this block that form a block of another kind."""
         return kind.model_construct(**{name: getattr(self, name) for name in kind.model_fields})
 
     def plain(self, *without: str) -> dict[str, Any]:
-        """Return the block as JSON has it.
+        """Return the block as plain JSON values.
 
-        Keys that were left out and have no default are not there, nor are added keys at their default.
+        Unset keys without a default are left out, and so are added keys at their default.
 
         Args:
-            without: keys to leave out.
+            without: keys to omit.
         """
         fields = type(self).model_fields
         return {

@@ -16,20 +16,20 @@ Names = str | Annotated[Unique[str], Field(min_length=1)]
 
 
 class Experiment(Block):
-    """What is combined; every key but name takes a name or a list of names."""
+    """A set of runs: one for every combination of the listed names and seeds."""
 
     name: Name = Field(description="Name of the experiment.")
     model: Names = Field(description="Name of a model, or a list of names.")
-    tokenizer: Names = Field(description="Name of the tokenizer that the model gets, or a list of names.")
+    tokenizer: Names = Field(description="Name of the new tokenizer, or a list of names.")
     corpus: Names = Field(description="Name of the corpus, or a list of names.")
     alignment: Names = Field(description="Name of an alignment, or a list of names.")
     recipe: Names = Field(description="Name of a recipe, or a list of names.")
     evaluation: Names = Field(description="Name of an evaluation, or a list of names.")
     baselines: Unique[str] = Field(
-        [], description="Alignments that are initialized and evaluated but not trained - the floors of the tables."
+        [], description="Alignments to initialize and evaluate without training, as baselines in the tables."
     )
     seeds: Annotated[Unique[Annotated[int, Field(ge=0)]], Field(min_length=1)] = Field(
-        [1], description="Seeds of the training, one run for each."
+        [1], description="Training seeds; each gives one run."
     )
 
 
@@ -72,5 +72,5 @@ def expand(config: dict[str, Any]) -> list[Run]:
 
 
 def canonical(value: Any) -> str:
-    """Return JSON in which equal values are equal text, whatever the order of their keys."""
+    """Return JSON with sorted keys, so that equal values give equal text."""
     return json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=False)

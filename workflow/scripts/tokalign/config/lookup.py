@@ -1,4 +1,4 @@
-"""What a configuration names, looked up: the nearest known word, the files that patterns stand for."""
+"""Look-up of names in a configuration: the nearest known word, the files that match patterns."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from tokalign.common.errors import ConfigurationError
 
 
 def nearest(name: str, known: list[str]) -> str:
-    """Return advice that names the known word nearest to ``name``, or all of them."""
+    """Return advice with the known word nearest to ``name``, or with all known words."""
     close = difflib.get_close_matches(name, known, n=1, cutoff=0.5)
     if close:
         return f"did you mean {close[0]!r}?"
@@ -18,7 +18,7 @@ def nearest(name: str, known: list[str]) -> str:
 
 
 def local_files(patterns: list[str], place: str) -> list[str]:
-    """Return the sorted files that a list of paths and glob patterns stands for.
+    """Return the sorted files that match a list of paths and glob patterns.
 
     Raises:
         ConfigurationError: a path does not exist or a pattern matches nothing.

@@ -1,4 +1,4 @@
-"""What is wrong with a block, in one message: the key, what was found, what was expected, how to mend it."""
+"""Messages about an invalid block: the key, what was found, what was expected, how to correct it."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ NUMBER_AS_TEXT = "write the number without quotes; YAML reads 1e-4 as text, 1.0e
 
 
 def key_name(path: Iterable[str | int], place: str = "") -> str:
-    """Write the place of a value as users write it: ``recipes.demo.stages[1].steps``."""
+    """Return the path of a value as users write it: ``recipes.demo.stages[1].steps``."""
     text = place
     for part in path:
         text += f"[{part}]" if isinstance(part, int) else f".{part}" if text else str(part)
@@ -48,7 +48,7 @@ def _type_names(schema: dict[str, Any]) -> list[str]:
 
 
 def _within(values: Any, location: Path) -> Path:
-    """Return the part of an error's location that leads into the values; pydantic adds names of types to it."""
+    """Return the part of an error's location that is a path into the values; pydantic adds names of types."""
     path: list[str | int] = []
     for part in location:
         inside = (isinstance(values, dict) and part in values) or (isinstance(values, list) and isinstance(part, int))
@@ -76,13 +76,13 @@ def _schema_at(root: dict[str, Any], path: Path) -> dict[str, Any]:
 
 
 def explain(error: ValidationError, kind: type[Block], values: Any, place: str) -> ConfigurationError:
-    """Turn what pydantic found into a message about the first thing, in the order of the keys' names.
+    """Turn pydantic's errors into a message about the first one, ordered by key.
 
     Args:
-        error: of the validation.
-        kind: of the block.
-        values: that were validated.
-        place: what the block is called; empty for the whole configuration.
+        error: error of the validation.
+        kind: type of the block.
+        values: the validated values.
+        place: name of the block; empty for the whole configuration.
     """
 
     def order(found: Any) -> tuple[bool, list[str], int]:
@@ -127,7 +127,7 @@ def explain(error: ValidationError, kind: type[Block], values: Any, place: str) 
 
 
 def _explain_name(name: str | int, where: str, schema: dict[str, Any]) -> ConfigurationError:
-    """Explain what is wrong with a name that the user has chosen."""
+    """Return the error of an invalid name that the user chose."""
     if "enum" in schema:
         known = schema["enum"]
         return ConfigurationError(

@@ -1,4 +1,4 @@
-"""The tables of all keys for the documentation and the schema for editors, both made from the types of the configuration."""
+"""Tables of all keys for the documentation and the schema for editors, both generated from the configuration types."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from tokalign.common.errors import InputError
 from tokalign.config.schema import json_schema, resolved
 
 BEGIN, END = "<!-- schema:begin -->", "<!-- schema:end -->"
-"""Lines between which the tables stand in a page."""
+"""Lines before and after the tables in a page."""
 
 UNIT = re.compile(r"\s*\[([^\[\]]+)\]$")
 TYPES = {"integer": "whole number", "number": "number", "string": "text", "boolean": "true or false"}
@@ -25,7 +25,7 @@ COLUMNS = ("key", "type", "unit", "default", "meaning")
 
 @dataclass(frozen=True)
 class Row:
-    """A key of a block: the cells of its line in the table, without markup."""
+    """A key of a block: the cells of its table row, without markup."""
 
     key: str
     type: str
@@ -35,7 +35,7 @@ class Row:
 
 
 def type_words(schema: dict[str, Any], root: dict[str, Any]) -> str:
-    """Say in words what a value may be."""
+    """Return the allowed types and values of a value, in words."""
     schema = resolved(schema, root)
     if "enum" in schema:
         return " or ".join(f"`{value}`" for value in schema["enum"])
@@ -57,7 +57,7 @@ def type_words(schema: dict[str, Any], root: dict[str, Any]) -> str:
 
 
 def items_words(schema: dict[str, Any], root: dict[str, Any]) -> str:
-    """Say in words what stands in a list."""
+    """Return the allowed types and values of list items, in words."""
     schema = resolved(schema, root)
     if "enum" in schema:
         return ", ".join(f"`{value}`" for value in schema["enum"])
@@ -65,19 +65,19 @@ def items_words(schema: dict[str, Any], root: dict[str, Any]) -> str:
 
 
 def bounds(schema: dict[str, Any]) -> str:
-    """Say in which range a number lies: `` >= 1, <= 20``."""
+    """Return the range of a number, such as `` >= 1, <= 20``."""
     signs = {"minimum": ">=", "exclusiveMinimum": ">", "maximum": "<=", "exclusiveMaximum": "<"}
     return "".join(f", {sign} {schema[key]}" for key, sign in signs.items() if key in schema).replace(",", "", 1)
 
 
 def rows(block: dict[str, Any], root: dict[str, Any], prefix: str = "", required_word: str = "required") -> Iterator[Row]:
-    """Yield a row for each key of a block and of the unnamed blocks within it; keys that have to be given come first.
+    """Yield a row for each key of a block and of the unnamed blocks within it; required keys come first.
 
     Args:
         block: schema of an object.
         root: the whole schema.
-        prefix: of the keys, with its dot.
-        required_word: what stands for the default of a key that has to be given.
+        prefix: prefix of the keys, with its dot.
+        required_word: text in the default column of a required key.
     """
     required = block.get("required", [])
     separate = named_blocks(root)
@@ -98,16 +98,16 @@ def rows(block: dict[str, Any], root: dict[str, Any], prefix: str = "", required
 
 
 def reference(schema: dict[str, Any]) -> str:
-    """Return the name of the definition that a schema refers to, perhaps beside null; empty if it refers to none."""
+    """Return the name of the definition that a schema refers to, also if nullable; empty if there is none."""
     references = [choice["$ref"] for choice in (schema, *schema.get("anyOf", [])) if "$ref" in choice]
     return references[0].removeprefix("#/$defs/") if references else ""
 
 
 def named_blocks(root: dict[str, Any]) -> dict[str, list[str]]:
-    """Return the definitions of blocks that have a table of their own, with the places where they stand.
+    """Return the definitions of blocks that get a separate table, with their places.
 
-    These are blocks that users name or list (``corpora.NAME``, ``experiments[]``), and blocks that several others contain. The
-    order is that of a reader who goes from the top of a configuration down.
+    These are blocks that users name or list (``corpora.NAME``, ``experiments[]``), and blocks that several others contain. They
+    are ordered as in a configuration, from top to bottom.
     """
     places: dict[str, list[str]] = {}
     uses = Counter(re.findall(r'"#/\$defs/(\w+)"', json.dumps(root)))
@@ -130,7 +130,7 @@ def named_blocks(root: dict[str, Any]) -> dict[str, list[str]]:
 
 
 def tables(root: dict[str, Any]) -> str:
-    """Return a heading, a sentence and a table in Markdown for each named kind of block of a schema."""
+    """Return a heading, a sentence and a table in Markdown for each of :func:`named_blocks`."""
     parts = []
     for name, places in named_blocks(root).items():
         block = root["$defs"][name]
@@ -154,21 +154,21 @@ def documented(page: str, root: dict[str, Any], where: str) -> str:
         where: name of the page, for messages.
 
     Raises:
-        InputError: the page has not exactly one pair of markers.
+        InputError: the page does not have exactly one pair of markers.
     """
     if page.count(BEGIN) != 1 or page.count(END) != 1 or page.index(END) < page.index(BEGIN):
         raise InputError(
             f"{where}: no place for the tables",
             found=f"{page.count(BEGIN)} times {BEGIN}, {page.count(END)} times {END}",
             expected="one of each, in this order",
-            mend="put both lines where the tables shall stand",
+            mend="put both lines where the tables belong",
         )
     before, rest = page.split(BEGIN)
     return f"{before}{BEGIN}\n\n{tables(root)}\n\n{END}{rest.split(END)[1]}"
 
 
 def schema_text() -> str:
-    """Return the text of the schema's file, as YAML so that people can read it."""
+    """Return the text of the schema file, as YAML to be readable."""
 
     class Dumper(yaml.SafeDumper):
         def ignore_aliases(self, data: Any) -> bool:

@@ -1,4 +1,4 @@
-"""JSON schema of the configuration, made from its types: for editors, for messages, and for the tables of the documentation."""
+"""JSON schema of the configuration, generated from its types: for editors, messages, and the tables of the documentation."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from tokalign.config.configuration import Configuration
 
 
 class _Generator(GenerateJsonSchema):
-    """Pydantic's schema with fewer words: no titles, a list of types for what may be null, and named blocks by their names."""
+    """Generator of a terser schema than pydantic's: no titles, a list of types for nullable values, references to blocks."""
 
     def nullable_schema(self, schema: core_schema.NullableSchema) -> dict[str, Any]:
         inner = self.generate_inner(schema["schema"])
@@ -55,7 +55,7 @@ def json_schema(kind: type[Block] = Configuration) -> dict[str, Any]:
 
 
 def resolved(schema: dict[str, Any], root: dict[str, Any]) -> dict[str, Any]:
-    """Follow references, also of what may be null; keys beside a reference count, too."""
+    """Follow references, also of nullable values; keys beside a reference are kept."""
     while "$ref" in schema or {"type": "null"} in schema.get("anyOf", []):
         beside = {key: value for key, value in schema.items() if key not in ("$ref", "anyOf")}
         if "$ref" in schema:

@@ -1,4 +1,4 @@
-"""Arithmetic of the stages of a recipe."""
+"""Steps and corpus mixture of the stages of a recipe."""
 
 from __future__ import annotations
 
@@ -8,17 +8,17 @@ from typing import Any
 
 
 def stage_steps(stage: Mapping[str, Any]) -> int:
-    """Return the optimizer steps of a stage of a recipe: as it states them, or as many as its ``tokens`` take."""
+    """Return the optimizer steps of a stage: its ``steps``, or as many as its ``tokens`` need."""
     return stage["steps"] or math.ceil(stage["tokens"] / stage["batch_tokens"])
 
 
 def mixed_in(count: int, share: float | None) -> int:
-    """Return how many of the first ``count`` sequences of a stage come from the corpus that is mixed in.
+    """Return how many of the first ``count`` sequences of a stage come from the mixed-in corpus.
 
-    They are spread evenly: sequence n is one of them where this number grows from n to n + 1.
+    They are spread evenly: sequence n is one of them if this number grows from n to n + 1.
 
     Args:
-        count: sequences.
-        share: of the corpus that is mixed in, 0 to 1; ``None`` for none.
+        count: number of sequences.
+        share: share of the mixed-in corpus, 0 to 1; ``None`` if there is none.
     """
     return 0 if share is None else math.floor(count * share + 1e-9)

@@ -1,4 +1,4 @@
-"""What types cannot say of test sets and evaluation suites: names, kinds and files that belong together."""
+"""Checks of test sets and evaluation suites that types cannot express: names, kinds and files that must match."""
 
 from __future__ import annotations
 
@@ -9,19 +9,19 @@ from tokalign.common.errors import ConfigurationError
 from tokalign.config.lookup import local_files, nearest
 
 ROLES = {"choices": {"question", "choices", "answer"}, "prompts": {"text"}}
-"""Fields that a test set of a kind must name; those of a parallel one are its languages."""
+"""Required fields of a test set by kind; the fields of a parallel test set are its languages."""
 OPTIONAL_ROLES = {"choices": {"context"}, "prompts": set()}
 ORIGINS = ("files", "text_files", "hub")
 AT_LEAST_TWO = 2
 OWN_DATASETS = ("validation", "heldout")
-"""Names that results give to text of the corpus: a test set of the same name would be taken for it."""
+"""Names of corpus text in results, which no test set may have."""
 
 
 def check_testsets(config: dict[str, Any]) -> None:
     """Check origin and fields of every test set.
 
     Raises:
-        ConfigurationError: the first thing that is wrong.
+        ConfigurationError: a check fails; names the first error.
     """
     for name, block in config["testsets"].items():
         place, kind, fields = f"testsets.{name}", block["kind"], block["fields"]
@@ -78,10 +78,10 @@ def check_testsets(config: dict[str, Any]) -> None:
 
 
 def _testset(place: str, name: str, kind: str, config: dict[str, Any]) -> dict[str, Any]:
-    """Return the block of a test set that a suite names.
+    """Return the block of a test set named by a suite.
 
     Raises:
-        ConfigurationError: there is none, or it is of another kind.
+        ConfigurationError: there is no such test set, or it is of another kind.
     """
     if name not in config["testsets"]:
         known = [other for other, block in config["testsets"].items() if block["kind"] == kind]
@@ -100,10 +100,10 @@ def _language(place: str, language: str, testset: dict[str, Any]) -> None:
 
 
 def check_suites(config: dict[str, Any]) -> None:
-    """Check that the suites of every evaluation name test sets that are there, of the right kind, and tokenizers that are there.
+    """Check test sets, languages, tokenizers and criteria that the suites of every evaluation name.
 
     Raises:
-        ConfigurationError: the first thing that is wrong.
+        ConfigurationError: a check fails; names the first error.
     """
     for name, block in config["evaluations"].items():
         place = f"evaluations.{name}"
@@ -155,7 +155,7 @@ def check_suite_files(config: dict[str, Any]) -> None:
     """Check that every local file and folder of test sets and evaluation suites exists.
 
     Raises:
-        ConfigurationError: the first that does not.
+        ConfigurationError: names the first that is missing.
     """
     for name, block in config["testsets"].items():
         local_files(block.get("files", []), f"testsets.{name}.files")

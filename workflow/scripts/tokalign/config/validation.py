@@ -1,4 +1,4 @@
-"""The configuration: checked against its types, defaults filled in, and what its blocks say of each other checked."""
+"""Validation of the configuration: types, defaults, and references between blocks."""
 
 from __future__ import annotations
 
@@ -23,13 +23,13 @@ def validate(config: Mapping[str, Any]) -> dict[str, Any]:
     """Check a configuration and return it with all defaults filled in.
 
     Args:
-        config: as read from YAML.
+        config: configuration from YAML.
 
     Returns:
         A new dictionary.
 
     Raises:
-        ConfigurationError: the first thing that is wrong.
+        ConfigurationError: a check fails; names the first error.
     """
     if "resources" in config:
         raise ConfigurationError(
@@ -47,7 +47,7 @@ def validate(config: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _check_source(place: str, source: dict[str, Any], allowed: tuple[str, ...]) -> str:
-    """Check that a source has exactly one kind, of those allowed, with all that belongs to it; return the kind."""
+    """Check that a source has exactly one allowed kind with its companion keys; return the kind."""
     kinds = [kind for kind in SOURCE_KINDS if kind in source]
     if len(kinds) != 1 or kinds[0] not in allowed:
         raise ConfigurationError(
@@ -63,7 +63,7 @@ def _check_source(place: str, source: dict[str, Any], allowed: tuple[str, ...]) 
 
 
 def _check_sources(config: dict[str, Any]) -> None:
-    """Check that each source has exactly one kind, with all that belongs to it."""
+    """Check that each source has exactly one kind with its companion keys."""
     for name, corpus in config["corpora"].items():
         weights = {source: block["weight"] for source, block in corpus["sources"].items()}
         if None in weights.values() and set(weights.values()) != {None}:
@@ -104,7 +104,7 @@ def _known(place: str, name: str, config: dict[str, Any], section: str) -> None:
 
 
 def _check_names(config: dict[str, Any]) -> None:
-    """Check that every name that is used is the name of a block."""
+    """Check that every used name is the name of a block."""
     for name, block in config["models"].items():
         _known(f"models.{name}.tokenizer", block["tokenizer"], config, "tokenizers")
     for name, block in config["tokenizers"].items():
@@ -151,14 +151,14 @@ def _check_names(config: dict[str, Any]) -> None:
             if own == tokenizer or config["tokenizers"][own]["source"] == config["tokenizers"][tokenizer]["source"]:
                 raise ConfigurationError(
                     f"{place}.tokenizer: {tokenizer!r} is the tokenizer that model {model!r} already has",
-                    expected="another tokenizer", mend="name the tokenizer that the model shall get",
+                    expected="another tokenizer", mend="name the new tokenizer for the model",
                 )  # fmt: skip
 
 
 def _check_imported_vectors(config: dict[str, Any]) -> None:
-    """Check that imported vectors are there for both tokenizers of each experiment whose alignments read them.
+    """Check that imported vectors exist for both tokenizers of each experiment whose alignments read them.
 
-    Snakemake would not notice: it takes an older alignment for a file that is there and cannot be made.
+    Snakemake would not notice: it takes an older alignment for an existing file that no rule makes.
     """
     for i, experiment in enumerate(config["experiments"]):
         tokenizers = [config["models"][model]["tokenizer"] for model in names_of(experiment["model"])]
@@ -182,7 +182,7 @@ def check_files(config: dict[str, Any]) -> None:
     """Check that every local file and folder that the configuration names exists.
 
     Raises:
-        ConfigurationError: the first that does not.
+        ConfigurationError: names the first that is missing.
     """
     for name, corpus in config["corpora"].items():
         for source, block in corpus["sources"].items():

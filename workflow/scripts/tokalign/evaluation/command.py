@@ -1,4 +1,4 @@
-"""The command line that all suites of models share; each has its own inputs, from the table of suites."""
+"""The command line that all model suites share; ``SUITES`` gives the inputs of each."""
 
 from __future__ import annotations
 
@@ -13,8 +13,8 @@ def parser(name: str, description: str | None) -> argparse.ArgumentParser:
     """Return the parser of a suite's command.
 
     Args:
-        name: of the suite.
-        description: the command's docstring.
+        name: name of the suite.
+        description: docstring of the command.
     """
     made = cli.parser(description)
     made.add_argument("--model", type=Path, required=True, help="folder of a model")
@@ -29,11 +29,11 @@ def parser(name: str, description: str | None) -> argparse.ArgumentParser:
 
 
 def run(name: str, args: argparse.Namespace) -> None:
-    """Measure a model by a suite and write the result.
+    """Measure a model with a suite and write the result.
 
     Args:
-        name: of the suite.
-        args: of :func:`parser`.
+        name: name of the suite.
+        args: arguments of :func:`parser`.
     """
     import torch
 

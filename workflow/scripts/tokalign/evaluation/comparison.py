@@ -1,4 +1,4 @@
-"""All results of an evaluation beside those of the source model: differences, intervals, tests, seeds, criteria."""
+"""Comparison of all results of an evaluation with those of the source model: differences, intervals, tests, seeds, criteria."""
 
 from __future__ import annotations
 
@@ -32,14 +32,14 @@ PUBLISHED_REQUIRED = ("system", "suite", "metric", "value", "citation")
 
 @dataclass(frozen=True)
 class Entry:
-    """A result that takes part in a comparison.
+    """A result in a comparison.
 
     Attributes:
         path: its JSON file.
         role: ``source``, ``baseline``, ``initialized``, ``stage``, ``adapted`` or ``tokenizer``.
-        baseline: JSON file of the result that it is compared with; ``None`` for none.
+        baseline: JSON file of the result to compare it with, or ``None``.
         origin: ``measured``, or ``merged`` for a result of another run.
-        folder: of the other run, where merged.
+        folder: folder of the other run, if merged.
     """
 
     path: str
@@ -50,7 +50,7 @@ class Entry:
 
 
 class Result:
-    """A result file, its items read when they are needed."""
+    """A result file; items are read when needed."""
 
     def __init__(self, path: str):
         """Read the JSON."""
@@ -62,7 +62,7 @@ class Result:
 
     @cached_property
     def items(self) -> pa.Table:
-        """Items, ordered by their names."""
+        """Items, sorted by name."""
         return read_items(self.path).sort_by([(name, "ascending") for name in ITEM_COLUMNS])
 
     @cached_property
@@ -76,7 +76,7 @@ class Result:
         return dict(groups_of(self.items))
 
     def find(self, metric: Mapping[str, Any]) -> dict[str, Any] | None:
-        """Return the same metric of the same group, if it is there."""
+        """Return the same metric of the same group, or ``None``."""
         key = _key(metric)
         return next((other for other in self.metrics if _key(other) == key), None)
 
@@ -86,7 +86,7 @@ def _key(metric: Mapping[str, Any]) -> tuple[Any, ...]:
 
 
 def other_items(first: Result, second: Result) -> str | None:
-    """Say what tells the items of two results apart, ``None`` where they are the same: names, and what was asked (``SuiteEntry.content``)."""
+    """Return how the items of two results differ, in names or in content (``SuiteEntry.content``), or ``None``."""
     odd = first.names ^ second.names
     if odd:
         return f"{len(odd)} items that only one of them has, such as {sorted(odd)[:3]}"
@@ -102,7 +102,7 @@ def other_items(first: Result, second: Result) -> str | None:
 
 
 def other_measuring(first: Result, second: Result) -> str | None:
-    """Say what makes two results incomparable though their items are the same: settings, and of speed the machine."""
+    """Return why two results with the same items are not comparable: settings, or for speed the machine; else ``None``."""
     one, other = first.content.get("settings") or {}, second.content.get("settings") or {}
     suite = SUITES[second.suite]
     keys = [key for key in sorted({*one, *other} - set(suite.how_it_runs)) if one.get(key) != other.get(key)]
@@ -119,7 +119,7 @@ def other_measuring(first: Result, second: Result) -> str | None:
 
 
 def _effect(first: np.ndarray, second: np.ndarray) -> float | None:
-    """Return Cohen's d of two samples, with the pooled standard deviation (as tokalign-baseline), or ``None`` without spread."""
+    """Return Cohen's d of two samples with the pooled standard deviation (as tokalign-baseline), or ``None`` if that is 0."""
     if len(first) < 2 or not (np.isfinite(first).all() and np.isfinite(second).all()):
         return None
     spread = math.sqrt((first.var(ddof=1) + second.var(ddof=1)) / 2)
@@ -127,7 +127,7 @@ def _effect(first: np.ndarray, second: np.ndarray) -> float | None:
 
 
 def _by_items(metric: Mapping[str, Any], base: Result, own: Result, settings: Mapping[str, Any]) -> Row:
-    """Compare a metric of sums on the same items."""
+    """Compare a metric that is a function of sums over the same items."""
     group = own.groups.get(tuple(metric[name] for name in GROUP))
     if group is None:
         return {}
@@ -163,7 +163,7 @@ def _by_replicates(metric: Mapping[str, Any], other: Mapping[str, Any]) -> Row:
 
 
 def _difference(metric: Mapping[str, Any], base: Result, own: Result, settings: Mapping[str, Any]) -> Row:
-    """Return the columns that compare a metric with that of the baseline."""
+    """Return the columns that compare a metric with the baseline's."""
     other = base.find(metric)
     if other is None or other["value"] is None or metric["value"] is None:
         return {}
@@ -187,13 +187,13 @@ def verdict(row: Mapping[str, Any], significance: float) -> str | None:
 
 
 def system_names(labeled: Sequence[tuple[str, Mapping[str, Any]]]) -> list[str]:
-    """Name systems by what tells them apart.
+    """Name systems by what distinguishes them.
 
     Args:
-        labeled: role and labels of each.
+        labeled: role and labels of each system.
 
     Returns:
-        A name for each: what varies among the systems, the stage, and how it was initialized where it was not trained.
+        A name for each: the labels that vary among the systems, the stage, and the initialization of an untrained model.
     """
     models = [labels for role, labels in labeled if role != "tokenizer"]
     adapted = [labels for labels in models if labels.get("stage") != "source"]
@@ -228,12 +228,12 @@ def compare(entries: Sequence[Entry], evaluation: str, settings: Mapping[str, An
     """Return the rows of a comparison, in the order of the entries and their metrics.
 
     Args:
-        entries: results; those that are compared with each other measured the same items.
-        evaluation: its name.
+        entries: results; each must have the same items as its baseline.
+        evaluation: name of the evaluation.
         settings: ``resamples``, ``seed``, ``significance``.
 
     Raises:
-        ArtifactError: two results of this run did not measure the same items.
+        ArtifactError: a result of this run and its baseline have different items.
     """
     results = {path: Result(path) for entry in entries for path in (entry.path, entry.baseline) if path is not None}
     own = [results[entry.path] for entry in entries]
@@ -279,7 +279,7 @@ def compare(entries: Sequence[Entry], evaluation: str, settings: Mapping[str, An
 
 
 def _correct(rows: list[Row], significance: float) -> None:
-    """Correct the p-values of each suite for the number of its tests, and say what is better or worse."""
+    """Correct the p-values of each suite for its number of tests, and add verdicts."""
     for suite in dict.fromkeys(row["suite"] for row in rows):
         own = [row for row in rows if row["suite"] == suite and row["origin"] == "measured"]
         corrected = holm([row.get("p") for row in own])
@@ -291,10 +291,10 @@ def _correct(rows: list[Row], significance: float) -> None:
 
 
 def over_seeds(rows: Sequence[Row]) -> list[Row]:
-    """Return mean and standard deviation over training seeds, of every metric that more than one seed has.
+    """Return mean and standard deviation over training seeds of each metric with more than one seed.
 
     Returns:
-        Rows with the labels but ``seed``, the group, ``metric``, ``mean``, ``deviation`` (n - 1), ``low``, ``high``, ``seeds``.
+        Rows with labels (without ``seed``), group, ``metric``, ``mean``, ``deviation`` (n - 1), ``low``, ``high``, ``seeds``.
     """
     found: dict[tuple[Any, ...], dict[Any, float]] = {}
     keys = ("evaluation", "suite", *(label for label in LABELS if label != "seed"), *GROUP, "metric", "level")
@@ -316,19 +316,20 @@ def over_seeds(rows: Sequence[Row]) -> list[Row]:
 
 
 def judge(rows: Sequence[Row], criteria: Sequence[Mapping[str, Any]]) -> list[Row]:
-    """Hold the adapted models (of tokenizer metrics: the new tokenizers) against the criteria.
+    """Judge the adapted models (for tokenizer metrics, the new tokenizers) by the criteria.
 
     Args:
-        rows: of :func:`compare`.
+        rows: rows of :func:`compare`.
         criteria: blocks of the configuration.
 
     Returns:
-        For every criterion, system and group that it speaks of: ``criterion``, ``system``, the group, ``metric``, ``value``,
-        ``baseline_value``, ``loss`` (how much worse, in the unit of ``limit``; ``None`` for a relative one of a baseline of 0), ``limit``, ``kind`` (``relative`` or ``absolute``),
-        ``passed``, and ``certain``: whether the whole interval of the difference lies on that side (``None`` without interval).
+        For each criterion and each system and group it applies to: ``criterion``, ``system``, the group, ``metric``, ``value``,
+        ``baseline_value``, ``loss`` (how much worse, in the unit of ``limit``; ``None`` for a relative loss from a baseline of
+        0), ``limit``, ``kind`` (``relative`` or ``absolute``), ``passed``, and ``certain``: whether the whole interval of the
+        difference is on the same side of the limit (``None`` without an interval).
 
     Raises:
-        ConfigurationError: a criterion speaks of nothing that was measured.
+        ConfigurationError: a criterion applies to nothing that was measured, or its metric has no better direction.
     """
     outcomes = []
     for criterion in criteria:
@@ -359,7 +360,7 @@ def judge(rows: Sequence[Row], criteria: Sequence[Mapping[str, Any]]) -> list[Ro
                 )
             sign = 1 if row["better"] == "lower" else -1
             unit = abs(row["baseline_value"]) if relative else 1.0
-            # Of a baseline of 0 no share is known: no loss is one of 0, any loss is one without bound, which no number stands for.
+            # A relative loss from a baseline of 0 is 0 if nothing was lost, and otherwise unbounded: None.
             loss = sign * row["difference"] / unit if unit else 0.0 if sign * row["difference"] <= 0 else None
             ends = [
                 sign * row[key] / unit for key in ("difference_ci_low", "difference_ci_high") if row.get(key) is not None and unit
@@ -387,14 +388,14 @@ def judge(rows: Sequence[Row], criteria: Sequence[Mapping[str, Any]]) -> list[Ro
 
 
 def merged_entries(folder: str | Path, measured: Sequence[Entry]) -> Iterator[Entry]:
-    """Yield the results of another run's evaluation, to be compared with our source models where these measured the same items.
+    """Yield the results of another run's evaluation; their baselines are this run's source models.
 
     Args:
         folder: ``results/evaluations/NAME`` of the other run.
-        measured: entries of this run, and of those that were merged before.
+        measured: entries of this run and those merged before.
 
     Raises:
-        InputError: there is no result in it, or one that takes part already.
+        InputError: the folder has no result, or one that is already in the comparison.
     """
     sources = {}
     for entry in measured:
@@ -424,11 +425,11 @@ def published_rows(path: str | Path, evaluation: str) -> list[Row]:
     """Read published numbers as reference rows.
 
     Args:
-        path: CSV with the columns ``PUBLISHED_REQUIRED`` and any of ``COLUMNS``; ``citation`` says where each is from.
-        evaluation: its name.
+        path: CSV with the columns ``PUBLISHED_REQUIRED`` and any of ``COLUMNS``; ``citation`` names the source of a number.
+        evaluation: name of the evaluation.
 
     Raises:
-        InputError: a column is missing, or a value is no number.
+        InputError: a column is missing or unknown, a value is not a number, or a row lacks its value or citation.
     """
     with Path(path).open(encoding="utf-8", newline="") as file:
         reader = csv.DictReader(file)
@@ -472,7 +473,7 @@ def published_rows(path: str | Path, evaluation: str) -> list[Row]:
 
 
 def runs(entries: Sequence[Entry]) -> list[Row]:
-    """Return how each result came about: suite, labels, seconds, device, precision, digests."""
+    """Return how each result was made: suite, labels, seconds, device, precision, digests, versions."""
     found = []
     for entry in {entry.path: entry for entry in entries}.values():
         content = read_result(entry.path)

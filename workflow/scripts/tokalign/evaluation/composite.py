@@ -1,7 +1,7 @@
 """Composite metrics of tokalign-baseline: derived, exploratory, never a headline.
 
-They mix quality with speed, or two metrics of quality with each other, and nobody has shown that they agree with what people
-find good. They are computed so that its numbers can be repeated, and shown with that caveat.
+They mix quality with speed, or two quality metrics, and nobody has shown that they agree with human judgment. They are computed
+to reproduce its numbers, and shown with that caveat.
 """
 
 from __future__ import annotations
@@ -20,21 +20,21 @@ def chrf_e(chrf: float, speed: float, source_speed: float) -> float:
 
     Args:
         chrf: chrF++ of the adapted model, in percent.
-        speed: its throughput, in any unit that is the same for both (bytes/s is fair, tokens/s is not).
-        source_speed: that of the source model.
+        speed: its throughput, in the same unit as ``source_speed`` (bytes/s is fair, tokens/s is not).
+        source_speed: throughput of the source model.
     """
     return chrf * speed / source_speed
 
 
 @dataclass(frozen=True)
 class DecodingCost:
-    """What makes a token of a model cost: its body, and the LM head, which grows with the vocabulary.
+    """What a token costs: the body of the model and the LM head, which grows with the vocabulary.
 
     Attributes:
         vocabulary: rows of the LM head.
-        body: parameters that a token goes through beside the LM head (and beside the input embedding, which is a look-up).
+        body: parameters per token without the LM head and the input embedding, which is a look-up.
         hidden: columns of the LM head.
-        tokens: that the model needs for the compared text.
+        tokens: tokens of the compared text.
     """
 
     vocabulary: int
@@ -54,9 +54,9 @@ class FertilityTrap:
 
     Attributes:
         holds: chrF++ rises, but chrF-E falls below the chrF++ of the source model.
-        analytic: the published condition, V_new / V_old > (L_old / L_new) x (C_seq / C_vocab), where C_seq / C_vocab is the cost of a
-            token in body and LM head of the source model; ``None`` where sizes are not known.
-        slower: whether the new model needs more multiplications for the same text, which is what the condition stands for.
+        analytic: the published condition, V_new / V_old > (L_old / L_new) x (C_seq / C_vocab), where C_seq and C_vocab are the
+            costs of a token in body and LM head of the source model; ``None`` if sizes are unknown.
+        slower: whether the new model needs more multiplications for the same text, which the condition stands for.
     """
 
     holds: bool
@@ -71,7 +71,7 @@ def fertility_trap(
 
     Args:
         chrf_source: chrF++ of the source model.
-        chrf: of the adapted model.
+        chrf: chrF++ of the adapted model.
         chrf_e_new: chrF-E of the adapted model.
         source: costs of the source model.
         new: costs of the adapted model.
@@ -88,7 +88,7 @@ Row = dict[str, Any]
 
 
 SPEEDS = {"chrf_e_bytes": "decode_bytes_per_second", "chrf_e_tokens": "decode_tokens_per_second"}
-"""Composite metrics and the throughput that they scale by; that in tokens is as published, that in bytes is fair."""
+"""Composite metrics and the throughput they scale by: tokens as published, bytes as a fair measure."""
 
 
 def _system(labels: Mapping[str, Any]) -> tuple[Any, ...]:
@@ -96,7 +96,7 @@ def _system(labels: Mapping[str, Any]) -> tuple[Any, ...]:
 
 
 def costs(entries: Sequence[Entry]) -> dict[tuple[Any, ...], DecodingCost]:
-    """Return the costs of each system that has both an efficiency and a perplexity result: its sizes, and tokens of the same text."""
+    """Return the costs of each system: sizes from its efficiency result, tokens from its perplexity result."""
     sizes, tokens = {}, {}
     for entry in (entry for entry in entries if entry.origin == "measured"):
         result = Result(entry.path)
@@ -117,8 +117,8 @@ def composite_rows(rows: Sequence[Row], entries: Sequence[Entry]) -> list[Row]:
     """Return chrF-E and the verdict of the fertility trap for every adapted system, translation and batch size.
 
     Args:
-        rows: of :func:`tokalign.comparison.compare`.
-        entries: the results that they are of.
+        rows: rows of :func:`tokalign.evaluation.comparison.compare`.
+        entries: results that the rows come from.
     """
     measured = [row for row in rows if row["origin"] == "measured"]
     scores = [

@@ -1,9 +1,9 @@
-"""Result files of the evaluations: one form for all suites, so that everything measured can be compared in one way.
+"""Result files of the evaluations: one format for all suites, so that all results can be compared in one way.
 
 A result is two files. The JSON holds ``suite``, ``labels``, ``settings``, ``metrics``, ``digests``, ``versions``, ``device``,
-``precision``, ``seconds`` and what a suite adds under ``more``. The Parquet file of the same name holds what was measured on each
-item (document, segment, question, prompt): columns of ``ITEM_COLUMNS``, then numbers (a list of numbers is several columns of
-sums), then what is worth reading, such as the text that was generated.
+``precision``, ``seconds`` and, under ``more``, what the suite adds. The Parquet file of the same name holds one row per item
+(document, segment, question, prompt): ``ITEM_COLUMNS``, then numbers (a list of numbers counts as several columns), then text
+for readers, such as generated text.
 """
 
 from __future__ import annotations
@@ -39,12 +39,12 @@ class Measure:
     """A metric that is ``scale * estimator(sum of columns over items)``.
 
     Attributes:
-        metric: its name, in the field's words.
+        metric: name of the metric.
         estimator: key of ``ESTIMATORS``.
-        columns: of the items; a column of lists stands for as many columns.
-        unit: of the value, such as ``bits/byte``.
+        columns: columns of the items; a column of lists counts as several.
+        unit: unit of the value, such as ``bits/byte``.
         better: ``lower``, ``higher`` or ``neither``.
-        level: ``corpus`` where it is estimated from sums, ``item`` where it is a mean over items.
+        level: ``corpus`` if it is estimated from sums, ``item`` if it is a mean over items.
         scale: factor.
     """
 
@@ -58,7 +58,7 @@ class Measure:
 
 
 def statistics(items: pa.Table, columns: Sequence[str]) -> np.ndarray:
-    """Return columns of items side by side, float64, shape (items, columns); a column of lists is several.
+    """Return columns of items side by side, float64, shape (items, columns); a column of lists becomes several.
 
     Raises:
         ArtifactError: a column is missing.
@@ -81,11 +81,11 @@ def statistics(items: pa.Table, columns: Sequence[str]) -> np.ndarray:
 
 
 def groups_of(items: pa.Table) -> list[tuple[tuple[str, str, str, str], np.ndarray]]:
-    """Return the groups that metrics are given for: each dataset and condition as a whole, then by language and domain.
+    """Return the groups that get metrics: each dataset and condition as a whole, then by language and domain.
 
     Returns:
-        Pairs of (dataset, condition, language, domain) and the indices of the items, int64; ``ALL`` stands for the whole. Where
-        a dataset is one language and one domain, the whole carries their names and is not repeated.
+        Pairs of (dataset, condition, language, domain) and the indices of the items, int64; ``ALL`` stands for the whole. If a
+        dataset has one language and one domain, the whole carries their names and is not repeated.
     """
     keys = [np.array(items.column(name).to_pylist(), dtype=object) for name in ITEM_COLUMNS[:4]]
     groups = []
@@ -103,15 +103,15 @@ def groups_of(items: pa.Table) -> list[tuple[tuple[str, str, str, str], np.ndarr
 
 
 def metrics_of(items: pa.Table, measures: Sequence[Measure], items_are: str) -> list[dict[str, Any]]:
-    """Return every measure of every group of items, with bootstrap intervals.
+    """Compute each measure of each group of items, with bootstrap intervals.
 
     Args:
         items: table with ``ITEM_COLUMNS`` and the columns of the measures.
         measures: what to compute.
-        items_are: what is counted, such as ``documents``.
+        items_are: what the items are, such as ``documents``.
 
     Returns:
-        Dictionaries with ``METRIC_KEYS`` and ``estimator``, ``columns``, ``scale``; ``value`` is ``None`` where not defined.
+        Dictionaries with ``METRIC_KEYS`` and ``estimator``, ``columns``, ``scale``; ``value`` is ``None`` if undefined.
     """
     groups = groups_of(items)
     parts = [statistics(items, measure.columns) for measure in measures]
@@ -142,10 +142,10 @@ def metrics_of(items: pa.Table, measures: Sequence[Measure], items_are: str) -> 
 
 
 def check_items(items: pa.Table, where: str) -> None:
-    """Check that items have their columns and unique names.
+    """Check that items have ``ITEM_COLUMNS`` and unique names.
 
     Raises:
-        ArtifactError: a column is missing or a name is there twice.
+        ArtifactError: a column or all rows are missing, or a name occurs twice.
     """
     missing = [name for name in ITEM_COLUMNS if name not in items.column_names]
     if missing or not items.num_rows:
@@ -163,10 +163,10 @@ def check_items(items: pa.Table, where: str) -> None:
 
 
 def digest_of(path: str | Path) -> str:
-    """Return the SHA-256 of a file, or of the names and contents of what makes up a model or tokenizer folder.
+    """Return the SHA-256 of a file, or of the names and contents of a model or tokenizer folder.
 
     Raises:
-        ArtifactError: neither is there.
+        ArtifactError: there is neither.
     """
     path = Path(path)
     if path.is_file():
@@ -181,7 +181,7 @@ def digest_of(path: str | Path) -> str:
 
 
 def items_path(result: str | Path) -> Path:
-    """Return the Parquet file that lies beside a result's JSON."""
+    """Return the path of the Parquet file beside a result's JSON."""
     return Path(result).with_suffix(".parquet")
 
 
@@ -206,18 +206,18 @@ def write_result(
         output: the JSON file; the items go beside it.
         suite: name of the suite.
         labels: what was evaluated.
-        settings: how.
+        settings: settings of the suite.
         items: what was measured on each item.
-        metrics: with ``METRIC_KEYS``, of :func:`metrics_of` or of the suite's own.
+        metrics: dictionaries with ``METRIC_KEYS``, from :func:`metrics_of` or from the suite itself.
         digests: SHA-256 of model, tokenizer and data.
-        versions: of the libraries that were used.
-        device: such as ``cpu`` or the name of the GPU.
-        precision: of the arithmetic, ``None`` without a model.
-        seconds: that the measuring took.
-        more: what only this suite has.
+        versions: versions of the libraries used.
+        device: ``cpu`` or the name of the GPU.
+        precision: data type of the arithmetic, ``None`` without a model.
+        seconds: time of the measurement.
+        more: details that only this suite reports.
 
     Raises:
-        ArtifactError: items without names or with the same.
+        ArtifactError: items have no names, or the same name twice.
     """
     check_items(items, str(items_path(output)))
     with atomic_file(items_path(output)) as partial:
@@ -244,7 +244,7 @@ def read_result(path: str | Path) -> dict[str, Any]:
     """Read the JSON of a result.
 
     Raises:
-        ArtifactError: it is missing, damaged, or no result (of this version).
+        ArtifactError: it is missing, damaged, or not a result (of this version).
     """
     result = read_json(path)
     keys = result if isinstance(result, dict) else ()
@@ -277,11 +277,11 @@ def read_items(path: str | Path) -> pa.Table:
 
 
 def circumstances(model: PreTrainedModel, *libraries: str) -> dict[str, Any]:
-    """Return what a result says of how it was measured: ``versions``, ``device`` and ``precision``.
+    """Return how a model is measured: ``versions``, ``device`` and ``precision``.
 
     Args:
-        model: that was measured.
-        libraries: distributions that took part beside torch and transformers.
+        model: the measured model.
+        libraries: distributions used besides torch and transformers.
     """
     return {
         "versions": {name: version(name) for name in ("torch", "transformers", *libraries)},

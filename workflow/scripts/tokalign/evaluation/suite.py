@@ -1,7 +1,7 @@
-"""The skeleton of all suites: load a model, let the suite measure it, time it, write the result.
+"""The skeleton of all model suites: load a model, measure it, time that, write the result.
 
-A suite of models is a module of ``suites/`` with three functions and a ``SUITE`` that names them; its line in ``SUITES`` of
-:mod:`tokalign.config.evaluations` says where it is.
+A model suite is a module in ``suites/`` with three functions and a ``SUITE`` that names them; its line in ``SUITES`` of
+:mod:`tokalign.config.evaluations` says which module.
 """
 
 from __future__ import annotations
@@ -31,9 +31,9 @@ class Findings:
     """What a suite found.
 
     Attributes:
-        items: a row for each document, question, segment ... with ``ITEM_COLUMNS``.
+        items: one row per document, question, segment ... with ``ITEM_COLUMNS``.
         metrics: dictionaries with ``METRIC_KEYS``.
-        more: what only this suite says.
+        more: details that only this suite reports.
     """
 
     items: pa.Table
@@ -50,13 +50,12 @@ class Suite:
     """How a suite measures a model.
 
     Attributes:
-        read: takes the settings, and the paths of its inputs by name; returns what is measured on, and SHA-256 by name. It is
-            called first: what is missing is known before a model is loaded.
-        measure: takes model (in evaluation mode, on its device), tokenizer, what ``read`` returned first, and settings; this is
-            what is timed.
-        report: takes what ``measure`` returned, what ``read`` returned first, settings, and seconds; returns the findings.
-        libraries: distributions that take part beside torch and transformers.
-        within: takes the paths of the inputs; returns a context that all three functions run in.
+        read: takes the settings and the paths of the inputs by name; returns the data and its SHA-256 by name. It is called
+            first, so that a missing input is found before a model is loaded.
+        measure: takes the model (in evaluation mode, on its device), tokenizer, data and settings; only this call is timed.
+        report: takes the return value of ``measure``, the data, settings and seconds; returns the findings.
+        libraries: distributions used besides torch and transformers.
+        within: takes the paths of the inputs; returns a context in which all three functions run.
     """
 
     read: Callable[..., tuple[Any, dict[str, str]]]
@@ -87,13 +86,13 @@ def write_findings(
 
     Args:
         output: JSON file; the items go beside it.
-        suite: its name.
-        findings: what it found.
+        suite: name of the suite.
+        findings: what the suite found.
         labels: what was evaluated.
-        settings: how it measured.
-        digests: SHA-256 of what was measured and what it was measured on.
+        settings: settings of the suite.
+        digests: SHA-256 of the model, tokenizer and data.
         how: ``versions``, ``device`` and ``precision``.
-        seconds: that the measuring took.
+        seconds: time of the measurement.
     """
     write_result(
         output, suite=suite, labels=labels, settings=settings.plain(), items=findings.items, metrics=findings.metrics,
@@ -110,15 +109,15 @@ def evaluate(
     labels: Mapping[str, Any],
     output: str | Path,
 ) -> list[dict[str, Any]]:
-    """Measure a model by a suite and write the result.
+    """Measure a model with a suite and write the result.
 
     Args:
-        name: of the suite.
-        folder: of the model.
-        tokenizer: folder of its tokenizer; that of the model if both lie together.
-        inputs: paths by name (``Input.key``); a list of paths for an input of many.
-        settings: of the type in ``SUITES``; ``precision`` and ``trust_remote_code`` are among them.
-        labels: what this is, copied into the result.
+        name: name of the suite.
+        folder: model folder.
+        tokenizer: tokenizer folder; the model folder if both are in one.
+        inputs: paths by name (``Input.key``); a list of paths if the input takes many.
+        settings: settings of the type in ``SUITES``, including ``precision`` and ``trust_remote_code``.
+        labels: what is evaluated, copied into the result.
         output: JSON file to write, with its items beside it.
 
     Returns:

@@ -1,1 +1,1 @@
-"""Data that suites measure on: held-out text and test sets."""
+"""Data of the suites: held-out text and test sets."""

@@ -1,4 +1,4 @@
-"""Held-out documents: the same text for every model and tokenizer that is compared."""
+"""Held-out documents: the same text for all compared models and tokenizers."""
 
 from __future__ import annotations
 
@@ -22,16 +22,16 @@ SCHEMA = pa.schema(
 
 
 def cut(text: str, max_bytes: int) -> str:
-    """Return the longest beginning of a text within ``max_bytes`` UTF-8 bytes that ends before whitespace.
+    """Return the longest prefix of a text within ``max_bytes`` UTF-8 bytes that ends before whitespace.
 
-    Where the last half of these bytes has no whitespace (as in Chinese), the text is cut between any two characters.
+    If the second half of that prefix has no whitespace (as in Chinese), the text is cut between any two characters.
 
     Args:
         text: without lone surrogates.
         max_bytes: at least 1.
 
     Returns:
-        ``text`` itself if it is short enough; else a prefix without trailing whitespace.
+        ``text`` if it is short enough; else a prefix without trailing whitespace.
     """
     data = text.encode("utf-8")
     if len(data) <= max_bytes:
@@ -44,17 +44,17 @@ def cut(text: str, max_bytes: int) -> str:
 
 
 def sample(documents: list[dict[str, Any]], settings: HeldoutSettings) -> list[dict[str, Any]]:
-    """Choose held-out documents: per language and domain, by ascending id, until there are enough bytes.
+    """Choose held-out documents per language and domain, by ascending id, until there are enough bytes.
 
-    The id is a hash of the text, so its order is random with respect to content, but the same everywhere.
+    The id is a hash of the text, so the order is random with respect to content, but the same everywhere.
 
     Args:
-        documents: with ``id``, ``text``, ``language`` and ``domain`` (str).
-        settings: how much.
+        documents: rows with ``id``, ``text``, ``language`` and ``domain`` (str).
+        settings: bytes per group and per document.
 
     Returns:
-        Rows of ``SCHEMA``, ordered by language, domain and id. The last document of a group is not shortened to fit,
-        so a group has up to ``max_document_bytes`` more than ``bytes_per_group``.
+        Rows of ``SCHEMA``, sorted by language, domain and id. The last document of a group is not shortened to fit,
+        so a group can exceed ``bytes_per_group`` by up to ``max_document_bytes``.
     """
     groups: dict[tuple[str, str], list[dict[str, Any]]] = {}
     for row in documents:
@@ -84,11 +84,11 @@ def sample(documents: list[dict[str, Any]], settings: HeldoutSettings) -> list[d
 
 
 def write_heldout(validation: str | Path, settings: HeldoutSettings, output: str | Path) -> None:
-    """Choose held-out documents from a corpus' validation part and write them.
+    """Choose held-out documents from the validation part of a corpus and write them.
 
     Args:
         validation: Parquet file with ``id``, ``text``, ``language`` and ``domain`` (string).
-        settings: how much.
+        settings: bytes per group and per document.
         output: Parquet file of ``SCHEMA``.
 
     Raises:
@@ -127,7 +127,7 @@ def read_heldout(path: str | Path) -> pa.Table:
         Table with ``id``, ``text``, ``language``, ``domain`` (string) and ``bytes`` (int32).
 
     Raises:
-        ArtifactError: no such file, columns or rows, or ``bytes`` is not the size of ``text``.
+        ArtifactError: the file, a column or all rows are missing, or ``bytes`` is not the size of ``text``.
     """
     try:
         table = pq.read_table(path)

@@ -1,8 +1,7 @@
-"""How test sets are made: segments, questions or prompts of one data set, checked and in one form for their kind.
+"""Preparation of test sets: segments, questions or prompts of one data set, checked, in one format per kind.
 
-Nothing is dropped in silence: an item that cannot be used is an error that names file, line and field, and prompts that are left
-out by their length are counted. An item's id does not depend on the system that is measured: it is the file's own, or a hash of
-what the item says.
+Nothing is dropped silently: an unusable item is an error that names file, line and field, and prompts excluded by length are
+counted. An item's id does not depend on the measured system: it comes from the file, or is a hash of the item's content.
 """
 
 from __future__ import annotations
@@ -29,7 +28,7 @@ LETTERS = "ABCDEFGHIJKLMNOPQRSTUVWXYZ"
 AT_LEAST_TWO = 2
 
 Record = tuple[str, Mapping[str, Any]]
-"""Where it stands (file and line, for messages), and its fields."""
+"""Position (file and line, for messages) and fields of a record."""
 
 
 def columns(settings: TestsetSettings) -> pa.Schema:
@@ -48,10 +47,10 @@ def columns(settings: TestsetSettings) -> pa.Schema:
 
 
 def file_records(files: Sequence[str | Path]) -> Iterator[Record]:
-    """Yield the records of JSONL files (perhaps compressed) and Parquet files, in their order.
+    """Yield the records of JSONL files (possibly compressed) and Parquet files, in order.
 
     Raises:
-        InputError: a file is missing, of another kind or damaged, or a line is not a JSON object.
+        InputError: a file is missing, damaged or of another type, or a line is not a JSON object.
     """
     for path in map(Path, files):
         if not path.is_file():
@@ -71,13 +70,13 @@ def file_records(files: Sequence[str | Path]) -> Iterator[Record]:
 
 
 def aligned_records(text_files: Mapping[str, str | Path]) -> Iterator[Record]:
-    """Yield a record for each line of plain text files that belong together, a field for each language.
+    """Yield a record per line of line-aligned plain text files, with a field per language.
 
     Args:
-        text_files: for each language its file, perhaps compressed (``.gz``, ``.zst``); any other name will do.
+        text_files: file of each language, plain or compressed (``.gz``, ``.zst``); any other suffix is plain text.
 
     Raises:
-        InputError: a file is missing, damaged or not UTF-8, or they have unequal numbers of lines.
+        InputError: a file is missing, damaged or not UTF-8, or the numbers of lines differ.
     """
     lines: dict[str, list[str]] = {}
     for language, name in text_files.items():
@@ -98,10 +97,10 @@ def aligned_records(text_files: Mapping[str, str | Path]) -> Iterator[Record]:
 
 
 def field_of(record: Mapping[str, Any], field: str, where: str) -> Any:
-    """Return the value of a field; a dot in its name goes into a field, unless the record has a field of the whole name.
+    """Return the value of a field; a dotted name is a path, unless a field has that very name.
 
     Raises:
-        InputError: there is none.
+        InputError: there is no such field.
     """
     if field in record:
         return record[field]
@@ -122,10 +121,10 @@ def text_of(value: Any, field: str, where: str, *, empty: bool = False) -> str:
     """Return a value if it is text.
 
     Args:
-        value: of a field.
-        field: its name.
+        value: value of a field.
+        field: name of the field.
         where: file and line.
-        empty: whether text without a character other than white space will do, and none at all.
+        empty: whether to allow ``None`` and text that is empty or only whitespace.
 
     Raises:
         InputError: it is empty, not text, or has unpaired surrogates.
@@ -154,7 +153,7 @@ def text_of(value: Any, field: str, where: str, *, empty: bool = False) -> str:
 
 
 def _choices_of(record: Mapping[str, Any], field: str | list[str], where: str) -> list[str]:
-    """Return the choices of a question, of a field with a list or of a field for each."""
+    """Return the choices of a question, from one field with a list or from one field per choice."""
     if isinstance(field, list):
         return [text_of(field_of(record, name, where), name, where) for name in field]
     value = field_of(record, field, where)
@@ -170,14 +169,14 @@ def answer_index(value: Any, choices: list[str], answers: str, field: str, where
     """Return the index of the right choice, counted from 0.
 
     Args:
-        value: as the file has it; a number may be written as text.
-        choices: of the question.
-        answers: how it is written: ``number0`` and ``number1`` count from 0 and 1, ``letter`` from A, ``text`` is the choice itself.
-        field: its name.
+        value: the answer as written in the file; a number may be text.
+        choices: choices of the question.
+        answers: notation: ``number0`` and ``number1`` count from 0 and 1, ``letter`` from A, ``text`` is the choice itself.
+        field: name of the field.
         where: file and line.
 
     Raises:
-        InputError: it is written otherwise, or is none of the choices.
+        InputError: the answer is in another notation, or is none of the choices.
     """
     index, last = None, len(choices) - 1
     if answers == "text":
@@ -210,10 +209,10 @@ def answer_index(value: Any, choices: list[str], answers: str, field: str, where
 
 
 def item_of(record: Mapping[str, Any], where: str, settings: TestsetSettings) -> dict[str, Any]:
-    """Return the columns of an item but its id.
+    """Return the columns of an item without its id.
 
     Raises:
-        InputError: a field is missing, empty or not what it should be.
+        InputError: a field is missing, empty or invalid.
     """
     fields = settings.fields
     if settings.kind == "choices":
@@ -230,7 +229,7 @@ def item_of(record: Mapping[str, Any], where: str, settings: TestsetSettings) ->
 
 
 def _too_long_or_short(item: Mapping[str, Any], settings: TestsetSettings) -> str | None:
-    """Say why a prompt is left out, or ``None`` where an item is kept."""
+    """Return why a prompt is excluded, or ``None`` if the item is kept."""
     if settings.kind != "prompts":
         return None
     length = len(item["text"])
@@ -242,7 +241,7 @@ def _too_long_or_short(item: Mapping[str, Any], settings: TestsetSettings) -> st
 
 
 def _own_ids(ids: list[Any]) -> list[str] | None:
-    """Return the items' own ids as text, or ``None`` where one is missing or they are not unique."""
+    """Return the ids from the file as text, or ``None`` if one is missing or they are not unique."""
     if not all(isinstance(own, str | int) and not isinstance(own, bool) and str(own).strip() for own in ids):
         return None
     names = [str(own) for own in ids]
@@ -253,7 +252,7 @@ def _own_ids(ids: list[Any]) -> list[str] | None:
 
 
 def _hashed_ids(items: list[dict[str, Any]]) -> list[str]:
-    """Return a hash of what each item says, 16 hex digits; the second item that says the same gets ``-2``."""
+    """Return a hash of each item's content, 16 hex digits; the second of equal items gets ``-2``."""
     times: Counter[str] = Counter()
     ids = []
     for item in items:
@@ -264,7 +263,7 @@ def _hashed_ids(items: list[dict[str, Any]]) -> list[str]:
 
 
 def bytes_read(item: Mapping[str, Any]) -> int:
-    """Return the UTF-8 bytes of an item that a model reads: of a question those of question and context with each choice."""
+    """Count the UTF-8 bytes a model reads; question and context count once per choice."""
     if "choices" in item:
         stem = len(item["question"].encode()) + len(item["context"].encode())
         return sum(stem + len(choice.encode()) for choice in item["choices"])
@@ -272,19 +271,19 @@ def bytes_read(item: Mapping[str, Any]) -> int:
 
 
 def make_items(records: Iterator[Record], settings: TestsetSettings) -> tuple[pa.Table, dict[str, Any]]:
-    """Check records and bring them into the form of their kind.
+    """Check records and convert them to the format of their kind.
 
     Args:
-        records: in the order of the files.
-        settings: what it is made of.
+        records: records in the order of the files.
+        settings: settings of the test set.
 
     Returns:
-        The items, with the columns of ``columns(settings)``, and figures for the manifest: ``read``, ``items``, ``left_out`` (number
-        for each reason), ``repeated`` (items that say the same as one before), ``ids`` (``field`` or ``hash``), ``bytes`` (see
+        The items, with the columns of ``columns(settings)``, and figures for the manifest: ``read``, ``items``, ``left_out``
+        (number per reason), ``repeated`` (items equal to an earlier one), ``ids`` (``field`` or ``hash``), ``bytes`` (see
         :func:`bytes_read`).
 
     Raises:
-        InputError: a record is not what it should be, or no item is left.
+        InputError: a record is invalid, or no item is left.
     """
     items, ids, left_out, read = [], [], Counter(), 0
     for where, record in records:
@@ -325,23 +324,23 @@ def prepare_testset(
     text_files: Mapping[str, str | Path] | None = None,
     fetched: Path | None = None,
 ) -> dict[str, Any]:
-    """Write a test set's items and its manifest; of the three origins one is given.
+    """Write a test set's items and manifest, from exactly one of three origins.
 
     Args:
-        name: of the test set.
-        settings: what it is made of.
+        name: name of the test set.
+        settings: settings of the test set.
         items: Parquet file to write.
         manifest: JSON file to write.
         files: JSONL or Parquet files.
-        text_files: for each language a plain text file.
-        fetched: folder with Parquet files and ``provenance.json``, as ``fetch_testset`` makes it.
+        text_files: plain text file of each language.
+        fetched: folder with Parquet files and ``provenance.json``, from ``fetch_testset``.
 
     Returns:
         The manifest: ``name``, the figures of :func:`make_items`, ``files`` (bytes and SHA-256 of each input), ``settings``,
-        ``license``, and ``provenance`` of what was fetched.
+        ``license``, and ``provenance`` of fetched data.
 
     Raises:
-        InputError: an input is not what it should be.
+        InputError: an input is invalid.
         ArtifactError: the folder was not fetched completely.
     """
     provenance = read_json(fetched / PROVENANCE) if fetched else None

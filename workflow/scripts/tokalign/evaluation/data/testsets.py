@@ -1,4 +1,4 @@
-"""Test sets as the suites read them: items, and in the file's metadata what they are."""
+"""Test sets as the suites read them: items, described by the metadata of their file."""
 
 from __future__ import annotations
 
@@ -23,14 +23,14 @@ class Testset:
     """A test set as the suites read it.
 
     Attributes:
-        name: of its block.
+        name: name of its block.
         kind: ``parallel``, ``choices`` or ``prompts``.
-        language: code; of parallel sets the codes of all languages, joined by a hyphen.
+        language: language code; for a parallel set the codes of all languages, joined by hyphens.
         domain: kind of text.
-        items: with ``id`` and the columns of the kind.
+        items: table with ``id`` and the columns of the kind.
     """
 
-    __test__ = False  # for pytest, which takes the name for that of a test
+    __test__ = False  # pytest takes the name for a test
 
     name: str
     kind: str
@@ -39,12 +39,12 @@ class Testset:
     items: pa.Table
 
     def about(self) -> dict[str, str]:
-        """Return what it is, without its items."""
+        """Return all attributes except the items."""
         return {key: getattr(self, key) for key in ABOUT}
 
 
 def write_testset(path: str | Path, testset: Testset) -> None:
-    """Write the items of a test set; the file says what they are."""
+    """Write the items of a test set, with its description in the file's metadata."""
     described = json.dumps(testset.about(), sort_keys=True, ensure_ascii=False).encode()
     with atomic_file(path) as partial:
         pq.write_table(testset.items.replace_schema_metadata({METADATA: described}), partial, compression="zstd")
@@ -55,7 +55,7 @@ def read_testset(path: str | Path, kind: str) -> Testset:
 
     Args:
         path: ``items.parquet``.
-        kind: that they must be of.
+        kind: expected kind.
 
     Raises:
         ArtifactError: the file is missing or damaged, or not a test set of this kind.
@@ -91,7 +91,7 @@ def digest_of_testsets(testsets: Sequence[Testset], paths: Sequence[str | Path])
     """Return one SHA-256 of several test sets.
 
     Args:
-        testsets: as they were read.
-        paths: of the file of each.
+        testsets: the test sets.
+        paths: their files.
     """
     return sha256_json({testset.name: sha256_file(path) for testset, path in zip(testsets, paths, strict=True)})

@@ -16,9 +16,9 @@ RESAMPLES = 1000
 SEED = 42
 BLOCK_BYTES = 64_000_000
 RARE = 10
-"""Permutations below which their count says little about a p-value."""
+"""Number of extreme permutations below which their count is too coarse for a p-value."""
 JACKKNIFE_GROUPS = 20
-"""Groups of which one is left out at a time, for metrics that are no function of sums."""
+"""Groups of the delete-a-group jackknife, for metrics that are not functions of sums."""
 
 
 def _draws(items: int, resamples: int, seed: int) -> Iterator[np.ndarray]:
@@ -30,7 +30,7 @@ def _draws(items: int, resamples: int, seed: int) -> Iterator[np.ndarray]:
 
 
 def _quantiles(values: np.ndarray) -> list[float] | None:
-    """Return the 2.5 % and 97.5 % quantiles, or ``None`` where a value is not finite."""
+    """Return the 2.5 % and 97.5 % quantiles, or ``None`` if a value is not finite."""
     if not np.isfinite(values).all():
         return None
     low, high = np.quantile(values, [0.025, 0.975])
@@ -42,17 +42,17 @@ def interval(
 ) -> list[float] | None:
     """Return a 95 % interval of ``scale * estimator(sum of statistics)``, resampling items.
 
-    Percentile bootstrap (Efron 1979): items are drawn with replacement, and the metric is computed anew of the sums.
+    Percentile bootstrap (Efron 1979): items are drawn with replacement, and the metric is recomputed from the sums.
 
     Args:
         statistics: shape (items, columns), float64.
-        estimator: of ``ESTIMATORS``.
-        scale: factor such as a change of unit.
-        resamples: number of draws.
-        seed: of the draws.
+        estimator: one of ``ESTIMATORS``.
+        scale: factor, such as a change of unit.
+        resamples: number of resamples.
+        seed: seed of the draws.
 
     Returns:
-        The 2.5 % and 97.5 % quantiles, or ``None`` for fewer than two items or where a resample has no value.
+        The 2.5 % and 97.5 % quantiles, or ``None`` if there are fewer than two items or a resample has no value.
     """
     return intervals(statistics, [(slice(None), estimator, scale)], resamples=resamples, seed=seed)[0]
 
@@ -64,13 +64,13 @@ def intervals(
     resamples: int = RESAMPLES,
     seed: int = SEED,
 ) -> list[list[float] | None]:
-    """Return an interval for each of several metrics of the same items, as :func:`interval` does, drawing the items once for all.
+    """Return an interval for each metric of the same items, as :func:`interval` does, with shared draws.
 
     Args:
         statistics: columns of all metrics, shape (items, columns), float64.
-        metrics: columns, estimator and scale of each.
-        resamples: number of draws.
-        seed: of the draws.
+        metrics: columns, estimator and scale of each metric.
+        resamples: number of resamples.
+        seed: seed of the draws.
     """
     if len(statistics) < 2:
         return [None] * len(metrics)
@@ -88,7 +88,7 @@ def ratio_interval(numerators: ArrayLike, denominators: ArrayLike, *, scale: flo
     Args:
         numerators: one number per document, shape (documents,).
         denominators: likewise, not negative.
-        scale: factor such as a change of unit.
+        scale: factor, such as a change of unit.
     """
     return interval(np.column_stack([numerators, denominators]).astype(np.float64), ratio, scale=scale)
 
@@ -99,11 +99,11 @@ class PairedDifference:
 
     Attributes:
         difference: second minus first.
-        ci95: bootstrap interval of it, the same items being drawn for both; ``None`` where there is none.
-        p: two-sided p-value of an approximate permutation test that exchanges the systems item by item (Noreen 1989; Riezler and
-            Maxwell 2005). Where fewer than ``RARE`` permutations are as extreme, the tail of a normal distribution with their
-            deviation is taken if it is smaller (a count could not fall below 1 / (resamples + 1), which no correction for many
-            tests survives), but never less than the 2 / 2^items of all exchanges. ``None`` where a value is not defined.
+        ci95: its bootstrap interval, with the same items drawn for both systems; ``None`` if undefined.
+        p: two-sided p-value of an approximate permutation test that swaps the systems item by item (Noreen 1989; Riezler and
+            Maxwell 2005). If fewer than ``RARE`` permutations are as extreme, a normal tail with their standard deviation is
+            used if it is smaller, but never less than 2 / 2^items, the exact minimum. (A count cannot fall below
+            1 / (resamples + 1), which no correction for many tests survives.) ``None`` if undefined.
     """
 
     difference: float
@@ -125,10 +125,10 @@ def paired_difference(
     Args:
         first: statistics, shape (items, columns), float64.
         second: likewise, row i for the same item.
-        estimator: of ``ESTIMATORS``.
-        scale: factor such as a change of unit.
-        resamples: number of bootstrap draws, and of permutations.
-        seed: of both.
+        estimator: one of ``ESTIMATORS``.
+        scale: factor, such as a change of unit.
+        resamples: number of bootstrap resamples, and of permutations.
+        seed: seed of both.
     """
     sums = np.stack([first.sum(0), second.sum(0)])
     values = scale * estimator(sums)
@@ -136,7 +136,7 @@ def paired_difference(
     if len(first) < 2 or not np.isfinite(difference):
         return PairedDifference(difference, None, None)
     drawn = [scale * (estimator(times @ second) - estimator(times @ first)) for times in _draws(len(first), resamples, seed)]
-    # An exchange that gives the same two values adds them up in another order: without slack such a tie would be missed.
+    # A permutation with the same two values adds them in another order: without slack, rounding would hide such a tie.
     least = abs(difference) - 1e-12 * float(np.abs(values).max())
     random = np.random.default_rng(seed)
     change = second - first
@@ -152,7 +152,7 @@ def paired_difference(
         return PairedDifference(difference, ends, None)
     extreme = int((np.abs(permuted) >= least).sum())
     p = (1 + extreme) / (1 + resamples)
-    spread = float(np.sqrt((permuted**2).mean()))  # about 0, where the distribution is centered
+    spread = float(np.sqrt((permuted**2).mean()))  # about 0, the center of the distribution
     if extreme < RARE and spread > 0:
         p = min(p, max(math.erfc(abs(difference) / spread / math.sqrt(2)), 2.0 ** (1 - len(first))))
     return PairedDifference(difference, ends, p)
@@ -161,12 +161,12 @@ def paired_difference(
 def jackknife_interval(value: float, replicates: ArrayLike) -> list[float]:
     """Return a 95 % interval of a metric from its values with one group of items left out at a time.
 
-    Delete-a-group jackknife (Kott 2001): variance (g - 1) / g x sum of squared deviations of the replicates from their mean; the
-    interval is that of a normal distribution. For metrics that are no function of sums, such as distinct n-grams, where drawing
-    items with replacement would repeat n-grams.
+    Delete-a-group jackknife (Kott 2001): variance (g - 1) / g x sum of squared deviations of the replicates from their mean, with
+    a normal interval. For metrics that are not functions of sums, such as distinct n-grams: drawing items with replacement would
+    repeat n-grams.
 
     Args:
-        value: of all items.
+        value: metric of all items.
         replicates: shape (g,), g at least 2.
     """
     half = 1.959964 * jackknife_error(replicates)
@@ -181,7 +181,7 @@ def jackknife_error(replicates: ArrayLike) -> float:
 
 
 def repeats_interval(values: ArrayLike) -> list[float]:
-    """Return a 95 % interval of the mean of repeated measurements, by Student's t distribution.
+    """Return a 95 % interval of the mean of repeated measurements, from Student's t distribution.
 
     Args:
         values: shape (n,), n at least 2.
@@ -192,7 +192,7 @@ def repeats_interval(values: ArrayLike) -> list[float]:
 
 
 def holm(p_values: list[float | None]) -> list[float | None]:
-    """Adjust p-values for their number (Holm 1979); ``None`` stays and does not count."""
+    """Adjust p-values for multiple testing (Holm 1979); ``None`` stays and does not count."""
     known = sorted((p, i) for i, p in enumerate(p_values) if p is not None)
     adjusted: list[float | None] = [None] * len(p_values)
     highest = 0.0

@@ -1,7 +1,7 @@
-"""Metrics as functions of sums: what is measured on each item is added up, and an estimator makes the metric of the sums.
+"""Metrics as functions of sums: the numbers of all items are summed, and an estimator turns the sums into the metric.
 
-So one bootstrap and one permutation test serve all metrics: they draw items, add up, and estimate anew. The result belongs to the
-corpus-level metric, never to a mean of values per item, unless the metric is such a mean.
+So one bootstrap and one permutation test serve all metrics: they draw items, sum, and estimate. The result is for the
+corpus-level metric, never for a mean of values per item, unless the metric is such a mean.
 """
 
 from __future__ import annotations
@@ -11,23 +11,23 @@ from collections.abc import Callable
 import numpy as np
 
 Estimator = Callable[[np.ndarray], np.ndarray]
-"""Takes sums, float64, shape (..., columns); returns the metric, float64, shape (...), NaN where it is not defined."""
+"""Takes sums, float64, shape (..., columns); returns the metric, float64, shape (...), NaN where undefined."""
 
 
 def ratio(sums: np.ndarray) -> np.ndarray:
-    """First column over second; NaN where that is 0."""
+    """Return the first column over the second; NaN where the second is 0."""
     below = sums[..., 1]
     return np.divide(sums[..., 0], below, out=np.full(below.shape, np.nan), where=below != 0)
 
 
 def exp_ratio(sums: np.ndarray) -> np.ndarray:
-    """Return the exponential of first column over second (a perplexity); NaN where that is not defined, infinite above e^709."""
+    """Return the exponential of :func:`ratio` (a perplexity); NaN where that is NaN, infinite above e^709."""
     with np.errstate(over="ignore"):
         return np.exp(ratio(sums))
 
 
 def _each(score: Callable[[list[float]], float]) -> Estimator:
-    """Make an estimator of a function of one row of sums."""
+    """Make an estimator from a function of one row of sums."""
 
     def estimate(sums: np.ndarray) -> np.ndarray:
         rows = sums.reshape(-1, sums.shape[-1])
@@ -45,27 +45,27 @@ TER_COLUMNS = 2
 
 
 def bleu_of(row: list[float]) -> float:
-    """BLEU in percent of the sums of ``BLEU_COLUMNS``, as sacrebleu computes it by default (exponential smoothing)."""
+    """Return BLEU in percent from the sums of ``BLEU_COLUMNS``, with sacrebleu's default (exponential smoothing)."""
     from sacrebleu.metrics import BLEU
 
     return BLEU.compute_bleu(correct=row[2:6], total=row[6:], sys_len=int(row[0]), ref_len=int(row[1]), smooth_method="exp").score
 
 
 def chrf_of(row: list[float]) -> float:
-    """chrF++ in percent (character 1- to 6-grams, word 1- and 2-grams, beta 2) of the sums of ``CHRF_COLUMNS``."""
+    """Return chrF++ in percent (character 1- to 6-grams, word 1- and 2-grams, beta 2) from the sums of ``CHRF_COLUMNS``."""
     from sacrebleu.metrics import CHRF
 
     return CHRF(word_order=2)._compute_f_score(row)
 
 
 def ter_of(row: list[float]) -> float:
-    """Translation edit rate in percent of the sums of ``TER_COLUMNS``; as sacrebleu: 100 for edits without a reference."""
+    """Return the translation edit rate in percent from the sums of ``TER_COLUMNS``; 100 for edits without a reference."""
     edits, words = row
     return 100 * (edits / words if words else 1.0 if edits else 0.0)
 
 
 def chrf_delta_of(row: list[float]) -> float:
-    """chrF++ minus BLEU of the sums of both; exploratory [tokalign-baseline]."""
+    """Return chrF++ minus BLEU from the sums of both; exploratory [tokalign-baseline]."""
     return chrf_of(row[:CHRF_COLUMNS]) - bleu_of(row[CHRF_COLUMNS:])
 
 
@@ -77,4 +77,4 @@ ESTIMATORS: dict[str, Estimator] = {
     "ter": _each(ter_of),
     "chrf_delta": _each(chrf_delta_of),
 }
-"""By the name that stands in result files."""
+"""Estimators by their name in result files."""

@@ -14,24 +14,24 @@ from tokalign.evaluation.statistics.estimators import BLEU_COLUMNS
 
 ORDERS = 4
 SMOOTHING = "none"
-"""A sequence without a match of some order scores 0. (NLTK's default puts the smallest float there: a score below 1e-76.)"""
+"""A sequence without a match of some order scores 0. (NLTK's default uses the smallest float instead: a score below 1e-76.)"""
 HYPOTHESIS, REFERENCE = 0, 1
-"""Columns of the counts that are numbers of tokens."""
+"""Columns of the counts that hold lengths in tokens."""
 
 
 def count_matches(hypotheses: Sequence[np.ndarray], references: Sequence[np.ndarray]) -> np.ndarray:
-    """Count the n-grams of documents and those that match.
+    """Count the n-grams of documents and how many of them match.
 
     Args:
         hypotheses: token ids of each document, int64; -1 is an error that matches nothing.
         references: token ids of each reference, int64, none negative.
 
     Returns:
-        A row of ``BLEU_COLUMNS`` for each document, int64: hypothesis and reference length, then the n-grams of each order that
-        match, each at most as often as in the reference, then all those of the hypothesis. Rows add up.
+        A row of ``BLEU_COLUMNS`` per document, int64: hypothesis and reference length, the clipped n-gram matches of each
+        order, then the n-grams of the hypothesis. Rows can be summed.
 
     Raises:
-        ArtifactError: a reference has a negative id, or numbers of documents differ.
+        ArtifactError: a reference has a negative id, or the numbers of documents differ.
     """
     lowest = min((int(ids.min(initial=0)) for ids in references), default=0)
     if len(hypotheses) != len(references) or lowest < 0:
@@ -50,10 +50,10 @@ def count_matches(hypotheses: Sequence[np.ndarray], references: Sequence[np.ndar
 def bleu(counts: np.ndarray, order: int) -> np.ndarray:
     """Return BLEU-``order`` of each row: geometric mean of the precisions of orders 1 ... ``order``, times brevity penalty.
 
-    The weights are 1/``order`` each. On a row of sums it is the corpus-level BLEU.
+    The weights are 1/``order`` each. A row of sums gives the corpus-level BLEU.
 
     Args:
-        counts: of :func:`count_matches`, or sums of them, shape (rows, ``BLEU_COLUMNS``).
+        counts: counts of :func:`count_matches`, or sums of them, shape (rows, ``BLEU_COLUMNS``).
         order: longest n-grams.
 
     Returns:
@@ -70,11 +70,11 @@ def bleu(counts: np.ndarray, order: int) -> np.ndarray:
         ).score
         for row in counts.tolist()
     ]
-    return np.minimum(np.array(scores, dtype=np.float64) / 100, 1)  # of equal sequences it is 1 and a rounding error
+    return np.minimum(np.array(scores, dtype=np.float64) / 100, 1)  # rounding can exceed 1 for equal sequences
 
 
 def corpus_bleu(counts: np.ndarray, order: int) -> float:
-    """Return the BLEU of all documents as one: counts and lengths are summed before ratios are taken."""
+    """Return the corpus-level BLEU: counts and lengths are summed before the ratios."""
     return float(bleu(counts.sum(axis=0, keepdims=True), order)[0])
 
 

@@ -1,1 +1,1 @@
-"""Suites: what each measures, a file or folder each."""
+"""The suites, one file or folder each."""

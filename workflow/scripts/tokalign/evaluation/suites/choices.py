@@ -1,9 +1,9 @@
-"""Multiple choice: questions whose choices are scored by their log-likelihood after the question, as lm-evaluation-harness does it.
+"""Multiple choice: choices are scored by their log-likelihood after the question, as in lm-evaluation-harness.
 
-A choice's tokens are what the encoding of prompt, separator and choice has more than that of the prompt. White space at the prompt's
-end is scored with the choices, and a token that reaches over the boundary, too. A prompt that is longer than the model's window loses
-its beginning, an answer never anything. Of choices that score the same the first is taken. How questions are put into batches
-changes scores by no more than float noise; equal choices of a question are scored once, so that they are equal.
+A choice's tokens are those that the encoding of prompt, separator and choice has beyond the encoding of the prompt. White space
+at the end of the prompt is scored with the choices, as is a token that crosses the boundary. A prompt longer than the model's
+window loses its beginning; an answer is never cut. The first of equal scores wins. Batching changes scores only by float noise;
+equal choices of a question are scored once, so that their scores are equal.
 """
 
 from __future__ import annotations
@@ -34,8 +34,8 @@ log = logging.getLogger(__name__)
 
 HOLE = re.compile(r"\{(question|context)\}")
 CONDITIONS = ("raw", "bytes", "characters")
-"""What a choice's log-likelihood is divided by before they are compared: nothing (``acc`` of lm-evaluation-harness), the UTF-8 bytes
-of the choice (``acc_bytes``), its characters (``acc_norm``)."""
+"""How the log-likelihoods of choices are normalized: not at all (``acc`` of lm-evaluation-harness), by the UTF-8 bytes of the
+choice (``acc_bytes``), by its characters (``acc_norm``)."""
 
 
 @dataclass(frozen=True)
@@ -43,10 +43,10 @@ class Request:
     """A choice to be scored.
 
     Attributes:
-        tokens: of start, prompt and choice, int64, cut on the left to what the model can read.
-        first: index of the first token that is scored; all after it are.
-        cut: tokens that were cut off.
-        merged: whether the prompt's own tokens are not the first ones of the whole, as a token reaches over its end.
+        tokens: tokens of start, prompt and choice, int64, cut on the left to the model's window.
+        first: index of the first scored token; all later ones are scored.
+        cut: number of tokens cut off.
+        merged: whether the prompt's tokens change when the choice follows, as a token crosses the boundary.
     """
 
     tokens: np.ndarray
@@ -56,12 +56,12 @@ class Request:
 
     @property
     def key(self) -> tuple[int, bytes]:
-        """What makes two requests the same."""
+        """Key that equal requests share."""
         return self.first, self.tokens.tobytes()
 
 
 def fill(prompt: str, question: str, context: str) -> str:
-    """Return a prompt with a question and its context; braces in these stay as they are."""
+    """Return a prompt with a question and its context; braces in their text are kept."""
     values = {"question": question, "context": context}
     return HOLE.sub(lambda hole: values[hole[1]], prompt)
 
@@ -77,15 +77,15 @@ def encode(
     """Encode the choices of a question.
 
     Args:
-        tokenizer: of the model.
-        prompt: what stands before them.
-        continuations: separator and choice of each.
+        tokenizer: tokenizer of the model.
+        prompt: text before the choices.
+        continuations: separator and text of each choice.
         start: id before the prompt, or ``None``.
         window: most tokens that the model reads, or ``None``; the last token of a sequence is not read, only predicted.
         where: the question, for messages.
 
     Returns:
-        A request for each choice.
+        One request per choice.
 
     Raises:
         ArtifactError: a choice has no tokens, or more than the window.
@@ -116,16 +116,16 @@ def encode(
 
 
 def batches(requests: Sequence[Request], batch_tokens: int) -> Iterator[list[int]]:
-    """Yield the indices of requests of like length, longest first, so that rows x longest row is at most ``batch_tokens``."""
+    """Yield batches of request indices by length, longest first; rows x longest row is at most ``batch_tokens``."""
     yield from by_length([len(request.tokens) for request in requests], most_tokens=batch_tokens)
 
 
 def score(model: PreTrainedModel, requests: Sequence[Request], batch_tokens: int) -> np.ndarray:
-    """Return the log-likelihood of each request; what is the same is computed once, and choices of a token share what is read.
+    """Return the log-likelihood of each request; equal requests, and sequences with equal input, run once.
 
     Args:
-        model: in evaluation mode, on its device.
-        requests: to be scored.
+        model: model in evaluation mode, on its device.
+        requests: requests to score.
         batch_tokens: most tokens in one forward pass.
 
     Returns:
@@ -157,11 +157,11 @@ def score(model: PreTrainedModel, requests: Sequence[Request], batch_tokens: int
 
 
 def predictions(scores: np.ndarray, choices: Sequence[str]) -> dict[str, int]:
-    """Return the choice that is taken under each of ``CONDITIONS``: the first of the best ones.
+    """Return the predicted choice under each of ``CONDITIONS``: the first of the best ones.
 
     Args:
         scores: log-likelihoods, shape (choices,).
-        choices: their texts, none of them empty.
+        choices: their texts, none empty.
     """
     lengths = {"raw": [1] * len(choices), "bytes": [len(c.encode()) for c in choices], "characters": [len(c) for c in choices]}
     return {condition: int(np.argmax(scores / np.array(lengths[condition], dtype=np.float64))) for condition in CONDITIONS}
@@ -173,15 +173,15 @@ def answer(
     """Answer the questions of a test set.
 
     Args:
-        model: in evaluation mode, on its device.
+        model: model in evaluation mode, on its device.
         tokenizer: its tokenizer.
-        testset: of the kind ``choices``.
-        settings: how.
+        testset: test set of the kind ``choices``.
+        settings: prompt, separator, document start and batch size.
 
     Returns:
-        A row for each question and condition (see :func:`report`), and a summary: ``questions``, ``gold`` (questions per index of
-        the right answer), ``confusion`` (for each condition: rows are right answers, columns are choices taken), ``chance``,
-        ``cut_questions``, ``cut_tokens``, ``merged_choices`` and ``ties`` (questions with two best choices, raw).
+        A row per question and condition (see :func:`report`), and a summary: ``questions``, ``gold`` (questions per index of
+        the right answer), ``confusion`` (per condition: rows are right answers, columns are predictions), ``chance``,
+        ``cut_questions``, ``cut_tokens``, ``merged_choices`` and ``ties`` (questions with several best choices, raw).
 
     Raises:
         ArtifactError: the tokenizer does not fit, a choice cannot be scored, or a score is not finite.
@@ -246,18 +246,18 @@ ACCURACY = (
     Measure("accuracy", "ratio", ("correct", "questions"), "share", "higher", level="item"),
     Measure("chance", "ratio", ("chance", "questions"), "share", "neither", level="item"),
 )
-"""Of every condition: the share of right answers, and what guessing would give."""
+"""For each condition: the share of right answers, and the share expected by guessing."""
 LIKELIHOOD = (
     Measure("answer_bits_per_byte", "ratio", ("answer_nats", "answer_bytes"), "bits/byte", "lower", scale=1 / math.log(2)),
 )
-"""Of the condition ``raw``: bits of separator and right answer over the bytes of the right answer."""
+"""For the condition ``raw``: bits of separator and right answer over the bytes of the right answer."""
 
 
 def read(settings: ChoicesSettings, testsets: Sequence[str | Path]) -> tuple[list[Testset], dict[str, str]]:
     """Read the test sets.
 
     Raises:
-        ArtifactError: they are not those of the settings.
+        ArtifactError: they are not the test sets of the settings.
     """
     found = [read_testset(path, "choices") for path in testsets]
     if [testset.name for testset in found] != list(settings.testsets):
@@ -274,7 +274,7 @@ def measure(
     """Answer all test sets.
 
     Returns:
-        The rows, and the summary of each test set, see :func:`answer`.
+        The rows, and the summary of each test set; see :func:`answer`.
     """
     rows: list[dict[str, Any]] = []
     summaries = {}
@@ -288,7 +288,7 @@ def measure(
 def report(
     measured: tuple[list[dict[str, Any]], dict[str, Any]], testsets: list[Testset], settings: ChoicesSettings, seconds: float
 ) -> Findings:
-    """Return the items, a row for each question and condition.
+    """Return the items, a row per question and condition, and the metrics.
 
     Columns: ``correct``, ``questions`` (1), ``chance``, ``answer_nats``, ``answer_bytes``, ``answer`` and ``prediction``
     (indices), ``choice_nats`` (negative log-likelihood of each choice), ``question`` and ``choices``.

@@ -1,7 +1,7 @@
 """Speed and memory of reading and writing text: bytes per second on the same text, time to the first token, latency, memory.
 
-A model with a new tokenizer makes fewer and larger tokens, each of which costs more where the vocabulary is larger. So tokens per
-second do not compare two tokenizers; bytes of text per second do.
+A model with a new tokenizer uses fewer and longer tokens, each of which costs more if the vocabulary is larger. So two tokenizers
+cannot be compared by tokens per second, only by bytes of text per second.
 """
 
 from __future__ import annotations
@@ -37,21 +37,21 @@ log = logging.getLogger(__name__)
 DATASET = "heldout"
 PERCENTILES = (50, 95, 99)
 LEAST_NEW_TOKENS = 2
-"""The first token is made by reading the prompt; only those after it are decoded."""
+"""The first token comes from reading the prompt; only later ones are decoded."""
 
 
 @dataclass(frozen=True)
 class Measurement:
-    """What was measured when one batch of prompts was read and continued.
+    """Measurements of one batch of prompts that a model read and continued.
 
     Attributes:
         batch: number of prompts.
         repetition: number of the run.
-        prompt_bytes: UTF-8 bytes of its prompts.
-        prompt_tokens: their tokens, without padding.
-        prefill_seconds: until the logits of the first new token were there.
-        first_token_seconds: until the first new token of every prompt was chosen.
-        token_seconds: between each new token and the one before it, from the second on; of all prompts at once.
+        prompt_bytes: UTF-8 bytes of the prompts.
+        prompt_tokens: tokens of the prompts, without padding.
+        prefill_seconds: time until the logits of the first new token were ready.
+        first_token_seconds: time until the first new token of every prompt was chosen.
+        token_seconds: time between successive new tokens, from the second on; the same for all prompts.
         output_bytes: UTF-8 bytes of all new tokens.
     """
 
@@ -66,24 +66,24 @@ class Measurement:
 
     @property
     def decoded_tokens(self) -> int:
-        """New tokens but the first of each prompt."""
+        """New tokens except the first of each prompt."""
         return self.batch * len(self.token_seconds)
 
     @property
     def decode_seconds(self) -> float:
-        """From the first new token to the last."""
+        """Time from the first new token to the last."""
         return float(sum(self.token_seconds))
 
 
 def choose_prompts(documents: pa.Table, prompt_bytes: int, number: int) -> list[str]:
-    """Return beginnings of held-out documents, from each language and domain in turn, those that are long enough first.
+    """Return beginnings of held-out documents, long ones first, from each language and domain in turn.
 
-    Which these are depends on the documents alone, so that all systems read the same text.
+    The choice depends only on the documents, so that all systems read the same text.
 
     Args:
-        documents: with ``id``, ``text``, ``language``, ``domain`` and ``bytes``.
+        documents: table with ``id``, ``text``, ``language``, ``domain`` and ``bytes``.
         prompt_bytes: most UTF-8 bytes of a prompt.
-        number: of prompts; where there are fewer documents, they come again.
+        number: number of prompts; if there are fewer documents, they repeat.
     """
     rows = sorted(documents.to_pylist(), key=lambda row: (-min(row["bytes"], prompt_bytes), row["id"]))
     groups: dict[tuple[str, str], deque[str]] = {}
@@ -96,7 +96,7 @@ def choose_prompts(documents: pa.Table, prompt_bytes: int, number: int) -> list[
 
 
 class _PrefillClock(LogitsProcessor):
-    """Notes when the first logits are there."""
+    """Record when the first logits are ready."""
 
     def __init__(self, now: Callable[[], float]):
         self.now = now
@@ -109,7 +109,7 @@ class _PrefillClock(LogitsProcessor):
 
 
 class _TokenClock(StoppingCriteria):
-    """Notes when each new token is there; stops nothing."""
+    """Record when each new token is ready; never stop."""
 
     def __init__(self, now: Callable[[], float]):
         self.now = now
@@ -121,12 +121,12 @@ class _TokenClock(StoppingCriteria):
 
 
 class System:
-    """A model and its tokenizer, ready to be measured.
+    """A model and its tokenizer, ready to measure.
 
     Args:
-        model: in evaluation mode, on its device.
+        model: model in evaluation mode, on its device.
         tokenizer: its tokenizer.
-        clock: returns seconds; what the device still has to do is waited for first.
+        clock: returns seconds; called after the device has finished its work.
     """
 
     def __init__(
@@ -141,20 +141,20 @@ class System:
         self.pad = pad if pad is not None else self.ends[0] if self.ends else 0
 
     def now(self) -> float:
-        """Return the time when the device has done all that it was given."""
+        """Return the time after the device has finished its work."""
         if self.model.device.type == "cuda":
             torch.cuda.synchronize(self.model.device)
         return self.clock()
 
     @torch.no_grad()
     def run(self, prompts: list[str], new_tokens: int, repetition: int) -> Measurement:
-        """Read prompts and write the same number of new tokens for each, greedily and with a cache of keys and values.
+        """Read prompts and write the same number of new tokens for each, greedily and with a key-value cache.
 
-        The token that ends a text is never chosen, so that every system writes as much as it was asked for.
+        End-of-text tokens are never chosen, so that every system writes as much as requested.
 
         Args:
-            prompts: texts; shorter ones are padded on the left, which costs time and counts nowhere.
-            new_tokens: for each prompt, at least 2.
+            prompts: texts; shorter ones are padded on the left, which takes time but is not counted.
+            new_tokens: new tokens per prompt, at least 2.
             repetition: number of the run.
         """
         encoded = self.tokenizer(prompts, add_special_tokens=False)["input_ids"]
@@ -165,7 +165,7 @@ class System:
             ids[row, width - len(tokens) :] = torch.tensor(tokens)
             mask[row, width - len(tokens) :] = 1
         ids, mask = ids.to(self.model.device), mask.to(self.model.device)
-        # The model's own settings would fill in what is left at its default here, such as sampling.
+        # Replaced, as the model's own settings would fill in defaults here, such as sampling.
         self.model.generation_config = GenerationConfig(
             max_new_tokens=new_tokens, min_new_tokens=new_tokens, do_sample=False, use_cache=True,
             eos_token_id=self.ends or None, pad_token_id=self.pad,
@@ -193,14 +193,14 @@ class System:
 
 
 def new_tokens_for(new_bytes: int, bytes_per_token: float) -> int:
-    """Return how many tokens a system needs for so many bytes of text, at least 2."""
+    """Return how many tokens a system needs for ``new_bytes`` bytes of text, at least 2."""
     return max(LEAST_NEW_TOKENS, round(new_bytes / bytes_per_token))
 
 
 def measure_system(
     system: System, documents: pa.Table, settings: EfficiencySettings
 ) -> tuple[list[Measurement], dict[int, int], float, int]:
-    """Measure a system with every batch size, the smallest first.
+    """Measure a system with every batch size, smallest first.
 
     Args:
         system: model and tokenizer.
@@ -208,11 +208,11 @@ def measure_system(
         settings: what to measure.
 
     Returns:
-        The runs, peak memory by batch size in bytes, bytes of the prompts per token, and new tokens for each prompt.
+        The runs, peak memory by batch size in bytes, bytes per token of the prompts, and new tokens per prompt.
 
     Raises:
-        ArtifactError: the tokenizer makes no tokens of a prompt.
-        ConfigurationError: prompts and new tokens are more than the model's context.
+        ArtifactError: the tokenizer gives no tokens for a prompt.
+        ConfigurationError: a prompt and its new tokens exceed the model's context.
     """
     sizes, where = sorted(settings.batch_sizes), system.model.name_or_path
     prompts = choose_prompts(documents, settings.prompt_bytes, sizes[-1] * settings.repetitions)
@@ -249,7 +249,7 @@ def measure_system(
 def metric(
     name: str, condition: str, value: float, unit: str, better: str, n: int, items: str, ci95: list[float] | None = None
 ) -> dict[str, Any]:
-    """Return a metric as it stands in the result."""
+    """Return a metric in the format of the result."""
     return {
         "metric": name, "dataset": DATASET, "condition": condition, "language": ALL, "domain": ALL, "value": value, "ci95": ci95,
         "n": n, "items": items, "unit": unit, "better": better, "level": "corpus",
@@ -259,14 +259,14 @@ def metric(
 def metrics_of_runs(runs: Sequence[Measurement], bytes_per_token: float) -> list[dict[str, Any]]:
     """Return the metrics of the runs of one batch size.
 
-    A rate is the mean over the runs, with a t interval of these. A percentile is that of all runs together, with a bootstrap over runs; a
-    jackknife would be far too narrow, as leaving out a run moves a percentile by a step or not at all. Of few values a high
-    percentile is little less than the largest.
+    A rate is the mean over the runs, with a t interval. A percentile is over all runs together, with a bootstrap over runs; a
+    jackknife would be far too narrow, as leaving out a run moves a percentile by one step or not at all. A high percentile of few
+    values is close to their maximum.
 
     Args:
-        runs: at least 2, of the same batch size.
-        bytes_per_token: of held-out text, by which new tokens are counted as bytes: an untrained model would else seem fast by
-            writing long tokens.
+        runs: at least 2 runs of the same batch size.
+        bytes_per_token: bytes per token of held-out text, to convert new tokens to bytes; an untrained model would otherwise seem
+            fast by writing long tokens.
     """
     condition = f"batch {runs[0].batch}"
 
@@ -300,10 +300,10 @@ def metrics_of_runs(runs: Sequence[Measurement], bytes_per_token: float) -> list
 
 
 def sizes(model: PreTrainedModel) -> dict[str, int]:
-    """Return what the cost of a token depends on.
+    """Return the sizes of a model that determine the cost of a token.
 
     Returns:
-        ``parameters``, ``embedding_parameters`` (input and output, once where they are the same), ``embedding_rows`` and
+        ``parameters``, ``embedding_parameters`` (input and output, counted once if tied), ``embedding_rows`` and
         ``hidden_size``, the columns of the embedding.
     """
     weights = {module.weight for module in (model.get_input_embeddings(), model.get_output_embeddings()) if module is not None}
@@ -317,16 +317,16 @@ def sizes(model: PreTrainedModel) -> dict[str, int]:
 
 @dataclass(frozen=True)
 class Measured:
-    """What was measured of a model.
+    """Measurements of a model.
 
     Attributes:
-        runs: of all batch sizes.
+        runs: runs of all batch sizes.
         memory: peak memory by batch size [bytes].
-        bytes_per_token: UTF-8 bytes of the prompts per token.
-        new_tokens: for each prompt.
+        bytes_per_token: UTF-8 bytes per token of the prompts.
+        new_tokens: new tokens per prompt.
         sizes: see :func:`sizes`.
         vocabulary: number of token ids.
-        on_gpu: whether it ran on a GPU.
+        on_gpu: whether the model ran on a GPU.
     """
 
     runs: list[Measurement]
@@ -346,7 +346,7 @@ def read(settings: EfficiencySettings, documents: str | Path) -> tuple[pa.Table,
 def measure(
     model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, documents: pa.Table, settings: EfficiencySettings
 ) -> Measured:
-    """Measure a model with every batch size, see :func:`measure_system`."""
+    """Measure a model with every batch size; see :func:`measure_system`."""
     runs = measure_system(System(model, tokenizer), documents, settings)
     vocabulary = max(tokenizer.get_vocab().values()) + 1
     return Measured(*runs, sizes(model), vocabulary, model.device.type == "cuda")
@@ -355,7 +355,7 @@ def measure(
 def report(measured: Measured, documents: pa.Table, settings: EfficiencySettings, seconds: float) -> Findings:
     """Return the items, a row per run, and the metrics.
 
-    Those of :func:`metrics_of_runs` for each batch size, peak memory, and the sizes of model and vocabulary.
+    The metrics are those of :func:`metrics_of_runs` and peak memory per batch size, and the sizes of model and vocabulary.
     """
     runs = measured.runs
     metrics = []

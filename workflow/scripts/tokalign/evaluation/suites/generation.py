@@ -1,4 +1,4 @@
-"""Free text that a model writes after prompts: how much of it differs, how much repeats itself, how long it is."""
+"""Free text that a model writes after prompts: diversity, repetition, length."""
 
 from __future__ import annotations
 
@@ -28,12 +28,12 @@ from tokalign.text.languages import bleu_tokenizer, words_of
 log = logging.getLogger(__name__)
 
 ENOUGH_PROMPTS = 1000
-"""With fewer, a result is exploratory: single texts decide it."""
+"""With fewer prompts a result is exploratory, as single texts decide it."""
 DISTINCT_ORDERS = (1, 2, 3)
 REPEATED_ORDER = 4
 BLEU_ORDERS = 4
 REFERENCES_SEED = 42
-"""Of the draw of texts that each one is compared with."""
+"""Seed of the draw of reference texts for self-BLEU."""
 HELD_OUT = "heldout"
 
 
@@ -41,9 +41,9 @@ HELD_OUT = "heldout"
 
 
 def beginning(text: str, characters: int) -> str:
-    """Return the beginning of a document as prompt: at most so many characters and half of it, and whole words.
+    """Return the beginning of a document as a prompt: whole words, at most ``characters`` and half of the text.
 
-    Where the last half of that has no whitespace (as in Chinese), it ends between any two characters.
+    If the second half of that has no whitespace (as in Chinese), it ends between any two characters.
     """
     most = min(characters, len(text) // 2)
     if not text[most : most + 1].isspace():
@@ -52,19 +52,19 @@ def beginning(text: str, characters: int) -> str:
 
 
 def hashed(name: str) -> int:
-    """Return a number of 64 bits that depends on a name alone."""
+    """Return a 64-bit number that depends only on a name."""
     return int.from_bytes(hashlib.sha256(name.encode()).digest()[:8], "big")
 
 
 def choose_prompts(rows: list[dict[str, str]], most: int) -> list[dict[str, str]]:
-    """Choose prompts, of each language as many as there are of others as far as they reach, by the hash of their ids.
+    """Choose prompts by the hash of their ids, equally many per language where there are enough.
 
     Args:
-        rows: with ``id``, ``text``, ``language`` and ``domain``.
-        most: how many.
+        rows: rows with ``id``, ``text``, ``language`` and ``domain``.
+        most: most prompts.
 
     Returns:
-        Rows, ordered by language and hash; the same for every model, as they depend on the texts alone.
+        Rows, sorted by language and hash; the same for every model, as they depend only on the rows.
     """
     languages: dict[str, list[dict[str, str]]] = {}
     for row in sorted(rows, key=lambda row: (row["language"], hashed(row["id"]), row["id"])):
@@ -75,17 +75,17 @@ def choose_prompts(rows: list[dict[str, str]], most: int) -> list[dict[str, str]
 
 
 def read_prompts(path: str | Path, settings: GenerationSettings) -> list[dict[str, str]]:
-    """Read the prompts: of a test set, or beginnings of held-out documents.
+    """Read the prompts from a test set, or from the beginnings of held-out documents.
 
     Args:
         path: ``items.parquet`` of a test set of the kind ``prompts``, or held-out documents.
-        settings: which, how many, how long.
+        settings: which prompts, how many, and how long.
 
     Returns:
         Rows with ``id``, ``text``, ``language`` and ``domain``.
 
     Raises:
-        ArtifactError: the file is missing, is something else, or has no prompt.
+        ArtifactError: the file is missing, is not of that kind, or has no prompt.
     """
     if settings.testset is None:
         rows = [
@@ -117,7 +117,7 @@ def ngrams_of(units: Sequence[Hashable], order: int) -> list[tuple[Hashable, ...
 
 
 def repetition_within(units: Sequence[Hashable]) -> float:
-    """Return the share of a text's 4-grams that stood in it before; 0 where it has none."""
+    """Return the share of a text's 4-grams that occurred in it before; 0 if it has none."""
     grams = ngrams_of(units, REPEATED_ORDER)
     return (len(grams) - len(set(grams))) / len(grams) if grams else 0.0
 
@@ -131,7 +131,7 @@ def _pooled(texts: Sequence[Sequence[Hashable]], groups: np.ndarray, order: int)
         order: length of the n-grams.
 
     Returns:
-        Of each pair of n-gram and group: the n-gram's number, the group, and how often it is there, int64, shape (pairs,).
+        For each pair of n-gram and group: number of the n-gram, number of the group, and count, int64, shape (pairs,).
     """
     numbers: dict[tuple[Hashable, ...], int] = {}
     codes, of_group = [], []
@@ -145,7 +145,7 @@ def _pooled(texts: Sequence[Sequence[Hashable]], groups: np.ndarray, order: int)
 
 
 def distinct_ngrams(texts: Sequence[Sequence[Hashable]], groups: np.ndarray, order: int) -> np.ndarray:
-    """Return distinct-n (Li et al. 2016): different n-grams over all n-grams of all texts together.
+    """Return distinct-n (Li et al. 2016): distinct n-grams over all n-grams of all texts together.
 
     Args:
         texts: units of each text.
@@ -165,7 +165,7 @@ def distinct_ngrams(texts: Sequence[Sequence[Hashable]], groups: np.ndarray, ord
 
 
 def repetition_rate(texts: Sequence[Sequence[Hashable]], groups: np.ndarray) -> np.ndarray:
-    """Return which share of the different 4-grams of all texts together is there more than once [tokalign-baseline].
+    """Return the share of distinct 4-grams of all texts that occur more than once [tokalign-baseline].
 
     Args:
         texts: units of each text.
@@ -189,16 +189,16 @@ def repetition_rate(texts: Sequence[Sequence[Hashable]], groups: np.ndarray) -> 
 
 
 def self_bleu(texts: Sequence[str], names: Sequence[str], language: str, references: int) -> np.ndarray:
-    """Return the BLEU of each text with others as its references (Zhu et al. 2018): high where texts resemble each other.
+    """Return the BLEU of each text with others as references (Zhu et al. 2018); high if texts are similar.
 
-    Sentence BLEU as sacrebleu computes it with ``effective_order``, several references at once. Where there are more than
-    ``references`` other texts, they are drawn by a seed that depends on the text's name alone.
+    Sentence BLEU as in sacrebleu with ``effective_order`` and several references. If there are more than ``references``
+    other texts, some are drawn with a seed that depends only on the text's name.
 
     Args:
         texts: at least one.
-        names: of the texts.
-        language: of all of them.
-        references: most other texts.
+        names: names of the texts.
+        language: language of all texts.
+        references: most references of a text.
 
     Returns:
         Percent, float64, shape (texts,); 0 for an empty text, NaN for a single text.
@@ -273,7 +273,7 @@ MEASURES = (
 def pooled_metrics(items: pa.Table) -> list[dict[str, Any]]:
     """Return distinct-1, -2, -3 and the repetition rate of each group of items, with jackknife intervals.
 
-    Outputs are put into ``JACKKNIFE_GROUPS`` by the hash of their id, so that two models have the same groups.
+    Outputs are assigned to ``JACKKNIFE_GROUPS`` by the hash of their id, so that two models have the same groups.
     """
     outputs = [words_of(*pair) for pair in zip(items["output"].to_pylist(), items["language"].to_pylist(), strict=True)]
     parts = np.array([hashed(name) % JACKKNIFE_GROUPS for name in items["id"].to_pylist()])
@@ -307,14 +307,14 @@ def pooled_metrics(items: pa.Table) -> list[dict[str, Any]]:
 
 
 def read(settings: GenerationSettings, prompts: str | Path) -> tuple[list[dict[str, str]], dict[str, str]]:
-    """Read the prompts, see :func:`read_prompts`."""
+    """Read the prompts; see :func:`read_prompts`."""
     return read_prompts(prompts, settings), {"data": digest_of(prompts)}
 
 
 def measure(
     model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, prompts: list[dict[str, str]], settings: GenerationSettings
 ) -> pa.Table:
-    """Write text after all prompts with all decodings, and measure each; return the items."""
+    """Let the model continue all prompts with all decodings, measure each text, and return the items."""
     writer = Writer(
         model,
         tokenizer,

@@ -1,4 +1,4 @@
-"""Bits per byte: how well a model predicts text, in a unit that does not depend on its tokenizer."""
+"""Bits per byte: how well a model predicts text, in a unit independent of the tokenizer."""
 
 from __future__ import annotations
 
@@ -35,20 +35,20 @@ def score_documents(
     """Score every token of every document once.
 
     Args:
-        model: in evaluation mode, on its device.
+        model: model in evaluation mode, on its device.
         tokenizer: its tokenizer; texts are encoded without special tokens.
-        ids: name of each document, for messages.
+        ids: id of each document, for messages.
         texts: the documents.
         settings: windows, batches, document start.
 
     Returns:
         Negative log-likelihood in nats (float64) and number of tokens (int64), each of shape (documents,), and the
-        number of unknown tokens in all.
+        total number of unknown tokens.
 
     Raises:
         ArtifactError: the tokenizer has more ids than the model has embedding rows, a text gives no tokens, or a
             negative log-likelihood is not finite.
-        ConfigurationError: no token to begin documents with, or windows longer than the model's context.
+        ConfigurationError: there is no token to begin documents with, or windows are longer than the model's context.
     """
     check_fit(model, tokenizer)
     context = context_length(model)
@@ -100,17 +100,17 @@ MEASURES = (
     Measure("normalized_perplexity", "exp_ratio", ("nll", "reference_tokens"), "per reference token", "lower"),
     Measure("perplexity", "exp_ratio", ("nll", "tokens"), "per own token", "neither"),
 )
-"""What is made of the items: sums of nats over sums of bytes; over tokens of a tokenizer that all models share (the normalized
-perplexity of the fork true-tokalign); and over the model's own tokens, which is not comparable between tokenizers."""
+"""Sums of nats over sums of bytes; over tokens of a tokenizer that all models share (the normalized perplexity of the fork
+true-tokalign); and over the model's own tokens, which is not comparable between tokenizers."""
 
 
 @dataclass(frozen=True)
 class Documents:
-    """What models are scored on.
+    """Documents to score models on.
 
     Attributes:
         table: held-out documents.
-        reference_tokens: tokens of each by the tokenizer that all models share, int64, shape (documents,); ``None`` without one.
+        reference_tokens: tokens per document by the tokenizer that all models share, int64, shape (documents,), or ``None``.
     """
 
     table: pa.Table
@@ -125,7 +125,7 @@ class Documents:
 def read(
     settings: PerplexitySettings, documents: str | Path, reference_tokenizer: str | Path | None
 ) -> tuple[Documents, dict[str, str]]:
-    """Read held-out documents and count their tokens by the reference tokenizer."""
+    """Read held-out documents and count their tokens with the reference tokenizer."""
     table, counted = read_heldout(documents), None
     if reference_tokenizer is not None:
         shared = load_tokenizer(reference_tokenizer, settings.trust_remote_code)
@@ -137,14 +137,17 @@ def read(
 def measure(
     model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, data: Documents, settings: PerplexitySettings
 ) -> tuple[np.ndarray, np.ndarray, int]:
-    """Score the documents, see :func:`score_documents`."""
+    """Score the documents; see :func:`score_documents`."""
     return score_documents(model, tokenizer, data.table["id"].to_pylist(), data.texts, settings)
 
 
 def report(
     measured: tuple[np.ndarray, np.ndarray, int], data: Documents, settings: PerplexitySettings, seconds: float
 ) -> Findings:
-    """Return the items, a row per document: ``nll`` (nats), ``bytes``, ``characters``, ``tokens`` and ``reference_tokens``."""
+    """Return the items and metrics.
+
+    An item is a document: ``nll`` (nats), ``bytes``, ``characters``, ``tokens`` and ``reference_tokens``.
+    """
     nll, tokens, unknown = measured
     items = pa.table(
         {

@@ -1,7 +1,7 @@
-"""Translation by prompts: a model goes on after a segment, and what it writes up to the line break is its translation.
+"""Translation by prompts: a model continues after a segment, and its text up to the line break is the translation.
 
-Every segment of a test set is translated and scored, an empty translation, too. BLEU, chrF++ and TER are sacrebleu's: its counts
-of each segment are stored, and the metric is a function of their sums.
+Every segment of a test set is translated and scored, including empty translations. BLEU, chrF++ and TER are sacrebleu's: its
+counts per segment are stored, and the metric is a function of their sums.
 """
 
 from __future__ import annotations
@@ -30,29 +30,29 @@ log = logging.getLogger(__name__)
 
 LINE_BREAK = "\n"
 REPETITIVE = 0.4
-"""A translation with a smaller share of different words repeats itself [tokalign-baseline]."""
+"""A translation with a smaller share of distinct words is repetitive [tokalign-baseline]."""
 LENGTH_RATIOS = (0.3, 3.0)
-"""A translation that is shorter or longer than so many times its reference failed [tokalign-baseline]."""
+"""A translation whose length over that of its reference is outside this range failed [tokalign-baseline]."""
 COPIED = 0.5
-"""A translation of which a greater share of words is in the source and not in the reference was left in the source language."""
+"""A translation is copied if a greater share of its words is in the source but not in the reference."""
 CHARACTERS_OF_A_PIECE = 4
-"""Of languages without spaces, repetition is that of pieces of so many characters."""
+"""Length of the pieces that count as words for repetition in languages without spaces."""
 
 
 @dataclass(frozen=True)
 class Segments:
-    """The segments of one direction of a test set, those of the examples left out.
+    """The segments of one direction of a test set, without those used as examples.
 
     Attributes:
         dataset: ``TESTSET:SOURCE-TARGET``.
-        source: code of the language translated from.
-        target: code of the language translated to.
-        ids: of the segments.
-        sources: texts, each one line.
+        source: code of the source language.
+        target: code of the target language.
+        ids: ids of the segments.
+        sources: source texts, each one line.
         references: their translations.
         domains: kinds of text.
-        shots: pairs of source and reference that stand in the prompt.
-        examples: ids of these.
+        shots: pairs of source and reference used as examples in the prompt.
+        examples: ids of the examples.
     """
 
     dataset: str
@@ -67,22 +67,22 @@ class Segments:
 
 
 def one_line(text: str) -> str:
-    """Return a text with a space for each line break: a segment is a line, in prompts and for sacrebleu."""
+    """Replace line breaks by spaces: a segment is one line, in prompts and for sacrebleu."""
     return " ".join(text.splitlines()).strip()
 
 
 def read_segments(testset: Testset, source: str, target: str, shots: int) -> Segments:
-    """Take one direction of a parallel test set.
+    """Return one direction of a parallel test set.
 
     Args:
-        testset: with a column for each language.
-        source: language that is translated from.
-        target: language of the references.
-        shots: segments, from the end, that are examples.
+        testset: test set with a column per language.
+        source: source language.
+        target: target language.
+        shots: number of segments at the end to use as examples.
 
     Raises:
         ArtifactError: a language is missing, or a segment has no text.
-        ConfigurationError: nothing is left beside the examples.
+        ConfigurationError: no segment is left besides the examples.
     """
     table = testset.items
     missing = [name for name in (source, target) if name not in table.column_names]
@@ -118,13 +118,13 @@ def read_segments(testset: Testset, source: str, target: str, shots: int) -> Seg
 
 
 def fill_in(template: str, values: Mapping[str, str]) -> str:
-    """Put values into the holes of a template, ``{name}``; braces in the values are text."""
+    """Fill the placeholders ``{name}`` of a template; braces in the values are text."""
     holes = "|".join(map(re.escape, values))
     return re.sub("{(" + holes + ")}", lambda match: values[match[1]], template)
 
 
 def prompts_of(segments: Segments, template: str) -> list[str]:
-    """Return the prompt of each segment: examples with their translations, an empty line behind each, then the segment."""
+    """Return the prompt of each segment: examples with translations, each followed by an empty line, then the segment."""
     languages = {"source_language": english_name(segments.source), "target_language": english_name(segments.target)}
     gap = "" if template[-1:].isspace() else " "
     examples = "".join(
@@ -137,8 +137,8 @@ def prompts_of(segments: Segments, template: str) -> list[str]:
 def scorers_of(target: str) -> dict[str, Any]:
     """Return sacrebleu's metrics for a target language, by the names of our columns.
 
-    BLEU tokenizes as ``tokalign.languages.bleu_tokenizer`` says; TER splits Chinese and Japanese into characters; the rest is as
-    sacrebleu's command line has it by default, with word n-grams in chrF (chrF++).
+    BLEU uses the tokenizer of ``tokalign.text.languages.bleu_tokenizer``; TER splits Chinese and Japanese into characters;
+    otherwise the defaults of sacrebleu's command line hold, with word n-grams in chrF (chrF++).
     """
     asian = base_code(target) in ("zh", "yue", "ja")
     return {
@@ -151,19 +151,19 @@ def scorers_of(target: str) -> dict[str, Any]:
 def counts_of(
     hypotheses: Sequence[str], references: Sequence[str], target: str
 ) -> tuple[dict[str, list[list[float]]], dict[str, str]]:
-    """Return what sacrebleu counts on each segment, and the signatures of its metrics.
+    """Return sacrebleu's counts for each segment, and the signatures of its metrics.
 
     Args:
-        hypotheses: translations, empty ones included.
-        references: one for each.
-        target: code of their language.
+        hypotheses: translations, including empty ones.
+        references: one for each translation.
+        target: code of the target language.
 
     Returns:
-        ``bleu`` (10 numbers for each segment), ``chrf`` (24), ``ter`` (2) as ``tokalign.estimators`` wants them; signatures by
-        name.
+        ``bleu`` (10 numbers per segment), ``chrf`` (24), ``ter`` (2) for the estimators of
+        :mod:`tokalign.evaluation.statistics.estimators`; signatures by name.
 
     Raises:
-        ArtifactError: there are not as many translations as references.
+        ArtifactError: the numbers of translations and references differ, or are 0.
     """
     if len(hypotheses) != len(references) or not references:
         raise ArtifactError(
@@ -179,14 +179,14 @@ def counts_of(
 
 
 def sentence_bleu(row: Sequence[float]) -> float:
-    """Return the BLEU of one segment in percent: only orders that it has n-grams of count (sacrebleu's ``effective_order``)."""
+    """Return the BLEU of one segment in percent; orders without n-grams are ignored (sacrebleu's ``effective_order``)."""
     correct, total = list(row[2:6]), list(row[6:])
     lengths = {"sys_len": int(row[0]), "ref_len": int(row[1])}
     return BLEU.compute_bleu(correct=correct, total=total, **lengths, smooth_method="exp", effective_order=True).score
 
 
 def is_repetitive(text: str, language: str) -> bool:
-    """Say whether fewer than ``REPETITIVE`` of a text's words differ; of pieces of characters in languages without spaces."""
+    """Return whether the share of distinct words is below ``REPETITIVE``; without spaces, pieces of characters count."""
     units: list[Any] = words_of(text, language)
     if not has_spaces(language):
         units = ["".join(units[i : i + CHARACTERS_OF_A_PIECE]) for i in range(len(units) - CHARACTERS_OF_A_PIECE + 1)]
@@ -194,13 +194,13 @@ def is_repetitive(text: str, language: str) -> bool:
 
 
 def is_copied(hypothesis: str, source: str, reference: str, languages: tuple[str, str]) -> bool:
-    """Say whether a translation is in the source language, as far as its words tell.
+    """Return whether a translation is a copy of the source, judged by shared words.
 
     Args:
         hypothesis: the translation.
-        source: what was translated.
+        source: the source text.
         reference: the right translation.
-        languages: codes of source and target; the words of two languages of which one has no spaces are characters.
+        languages: codes of source and target; if either language has no spaces, characters count as words.
     """
     unit = next((language for language in languages if not has_spaces(language)), languages[0])
     words, own, right = (words_of(text.lower(), unit) for text in (hypothesis, source, reference))
@@ -212,9 +212,9 @@ def items_of(segments: Segments, condition: str, written: Sequence[Written]) -> 
     """Return the items of one direction and decoding, column by column, and the signatures of the metrics.
 
     Args:
-        segments: what was translated.
+        segments: the segments.
         condition: name of the decoding.
-        written: what the model wrote, one for each segment; an empty one counts like any other.
+        written: the model's text for each segment; an empty one counts like any other.
     """
     hypotheses = [one_line(each.text) for each in written]
     counts, signatures = counts_of(hypotheses, segments.references, segments.target)

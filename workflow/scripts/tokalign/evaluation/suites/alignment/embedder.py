@@ -1,4 +1,4 @@
-"""Likeness of pairs of texts by a sentence embedder: cosine of mean-pooled embeddings, and BERTScore."""
+"""Similarity of text pairs by a sentence embedder: cosine of mean-pooled embeddings, and BERTScore."""
 
 from __future__ import annotations
 
@@ -22,9 +22,9 @@ class Embedder:
     """An encoder with its tokenizer.
 
     Attributes:
-        model: gives hidden states; in evaluation mode, float32, on its device.
+        model: the encoder, in evaluation mode, float32, on its device.
         tokenizer: its tokenizer.
-        longest: tokens that it reads at the most; longer texts are truncated.
+        longest: most tokens of a text; longer texts are truncated.
     """
 
     model: PreTrainedModel
@@ -34,14 +34,14 @@ class Embedder:
 
 @dataclass(frozen=True)
 class Likeness:
-    """How alike the texts of each pair are; all float64, shape (pairs,), but ``truncated``.
+    """Similarity of the texts of each pair; all float64, shape (pairs,), except ``truncated``.
 
     Attributes:
-        cosine: of the mean-pooled embeddings.
-        precision: of BERTScore (Zhang et al. 2020), without idf weights and without rescaling.
-        recall: likewise.
-        f1: their harmonic mean, 0 where both are 0.
-        truncated: number of pairs of which a text was longer than the embedder reads.
+        cosine: cosine of the mean-pooled embeddings.
+        precision: BERTScore precision (Zhang et al. 2020), without idf weights and without rescaling.
+        recall: BERTScore recall, likewise.
+        f1: their harmonic mean, 0 if both are 0.
+        truncated: number of pairs with a truncated text.
     """
 
     cosine: np.ndarray
@@ -52,11 +52,11 @@ class Likeness:
 
 
 def load_embedder(folder: str | Path, layer: int | None) -> Embedder:
-    """Load an encoder from a folder of safetensors onto the GPU if there is one; no network, no code of its own.
+    """Load an encoder from a safetensors folder, onto a GPU if there is one; no network, no custom code.
 
     Raises:
-        InputError: no encoder can be loaded from there.
-        ConfigurationError: it has no such layer.
+        InputError: no encoder can be loaded from the folder.
+        ConfigurationError: the encoder has no such layer.
     """
     try:
         model = AutoModel.from_pretrained(folder, local_files_only=True, use_safetensors=True, dtype=torch.float32)
@@ -78,7 +78,7 @@ def load_embedder(folder: str | Path, layer: int | None) -> Embedder:
 
 
 def mean_pooled(hidden: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
-    """Return the mean of each text's token embeddings, zeros for one without tokens.
+    """Return the mean of each text's token embeddings, zeros for a text without tokens.
 
     Args:
         hidden: shape (texts, tokens, dimensions), float32.
@@ -101,9 +101,9 @@ def greedy_matching(
 ) -> tuple[torch.Tensor, torch.Tensor]:
     """Return BERTScore's precision and recall of each pair (Zhang et al. 2020, section 3).
 
-    Each token of the candidate is matched with the token of the reference whose embedding has the highest cosine; the
-    mean of these cosines is the precision. Recall is the same from the reference. As in the authors' package, the special
-    tokens that the embedder adds can be matched but do not count in the means.
+    Each candidate token is matched with the reference token whose embedding has the highest cosine; the mean of these
+    cosines is the precision. Recall is the same from the reference to the candidate. As in the authors' package, special
+    tokens added by the embedder can be matched but do not count in the means.
 
     Args:
         candidate: token embeddings, shape (pairs, tokens, dimensions), float32.
@@ -114,7 +114,7 @@ def greedy_matching(
         reference_counted: likewise.
 
     Returns:
-        Two tensors of shape (pairs,); 0 where there is no token to count.
+        Two tensors of shape (pairs,); 0 where a text has no token to count.
     """
     cosines = torch.nn.functional.normalize(candidate, dim=-1) @ torch.nn.functional.normalize(reference, dim=-1).transpose(1, 2)
     cosines = cosines.masked_fill(~(candidate_mask.unsqueeze(2) & reference_mask.unsqueeze(1)), -1.0)
@@ -127,7 +127,7 @@ def greedy_matching(
 
 
 def _batches(lengths: np.ndarray, batch_tokens: int) -> list[np.ndarray]:
-    """Group pairs of like length, longest first, so that two texts per pair times the longest are ``batch_tokens``."""
+    """Group pairs of similar length, longest first; padded, the texts of a group have at most ``batch_tokens`` tokens."""
     order = np.lexsort((np.arange(len(lengths)), -lengths))
     groups, start = [], 0
     while start < len(order):
@@ -142,13 +142,13 @@ def compare(embedder: Embedder, candidates: list[str], references: list[str], se
     """Compare each candidate with its reference, row by row.
 
     Args:
-        embedder: of both.
-        candidates: texts; an empty one scores 0 in BERTScore and is not left out.
+        embedder: embedder of both sides.
+        candidates: texts; an empty text is kept and scores 0 in BERTScore.
         references: as many texts.
-        settings: layer and batches.
+        settings: layer and batch size.
 
     Returns:
-        A value per pair.
+        One value per pair.
 
     Raises:
         ArtifactError: a score is not finite.

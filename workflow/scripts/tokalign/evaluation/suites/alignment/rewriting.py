@@ -1,7 +1,7 @@
-"""Text rewritten by an alignment, beside the tokens that the source tokenizer makes of it.
+"""Text rewritten by an alignment, compared with the tokens of the source tokenizer.
 
-A held-out document is tokenized by both tokenizers. The *hypothesis* is what the alignment makes of its target tokens: each
-becomes the source token with the largest weight in its row. The *reference* are its source tokens (TokAlign, Li et al. 2025).
+A held-out document is tokenized by both tokenizers. For the *hypothesis*, the alignment maps each target token to the source
+token with the largest weight in its row. The *reference* is the document's source tokens (TokAlign, Li et al. 2025).
 """
 
 from __future__ import annotations
@@ -21,18 +21,18 @@ from tokalign.tokenizers.loading import encode
 from tokalign.tokenizers.vocabulary import Vocabulary
 
 BATCH_BYTES = 4_000_000
-"""UTF-8 bytes of text whose tokens are in memory at a time."""
+"""UTF-8 bytes of text whose tokens are in memory at once."""
 
 
 def text_of(vocabulary: Vocabulary, ids: Sequence[int]) -> str:
-    """Return the text of canonical bytes; ids without a token are left out, what is no UTF-8 becomes U+FFFD."""
+    """Return the text of token ids; ``NO_SOURCE`` is skipped, and invalid UTF-8 becomes U+FFFD."""
     return b"".join(vocabulary.token_bytes[i] for i in ids if i != NO_SOURCE).decode("utf-8", "replace")
 
 
 def shared_tokens(target: Vocabulary, source: Vocabulary) -> np.ndarray:
-    """Say which target tokens an alignment need not learn: special ones, and those whose bytes are a source token's.
+    """Return which target tokens need no alignment: special tokens, and those with the bytes of a source token.
 
-    It depends on the vocabularies alone, so that alignments by different methods are scored on the same tokens.
+    This depends only on the vocabularies, so that alignments by different methods are scored on the same tokens.
 
     Returns:
         bool, shape (targets,).
@@ -42,11 +42,11 @@ def shared_tokens(target: Vocabulary, source: Vocabulary) -> np.ndarray:
 
 
 def spans(lengths: np.ndarray, shift: int) -> tuple[np.ndarray, np.ndarray]:
-    """Return where tokens begin and end in the bytes of a document.
+    """Return the byte positions in a document where tokens begin and end.
 
     Args:
         lengths: bytes of each token, int64, shape (tokens,).
-        shift: bytes before the document, which are left out (the space that some tokenizers put in front).
+        shift: bytes before the document, which are ignored (the space that some tokenizers prepend).
 
     Returns:
         Two int64 arrays of shape (tokens,).
@@ -58,22 +58,22 @@ def spans(lengths: np.ndarray, shift: int) -> tuple[np.ndarray, np.ndarray]:
 def unshared_parts(
     target_ids: np.ndarray, source_ids: np.ndarray, target: Side, source: Side, shared: np.ndarray
 ) -> tuple[np.ndarray, np.ndarray] | None:
-    """Return which tokens of a document count where shared tokens do not.
+    """Return which tokens of a document count if shared tokens do not.
 
-    Target tokens that are not shared cover bytes of the document. The hypothesis is made of these tokens, in order; the
-    reference is made of the source tokens all of whose bytes are covered, in order. A source token that goes beyond (part of
-    it is spelled by a shared target token) is in neither, so that even a perfect alignment can score below 1.
+    The hypothesis is the target tokens that are not shared, in order. The reference is the source tokens whose bytes are
+    all covered by these, in order. A source token that is partly covered by a shared target token is left out, so that
+    even a perfect alignment can score below 1.
 
     Args:
         target_ids: target tokens of the document, int64.
         source_ids: its source tokens, int64.
         target: the target tokenizer.
         source: the source tokenizer.
-        shared: of each target id, bool.
+        shared: whether each target id is shared, bool.
 
     Returns:
         A mask over the target tokens and one over the source tokens; ``None`` if the two sides do not spell the same bytes
-        (one of them normalizes text, or has unknown tokens). A space that only one of them begins with is left out.
+        (one of them normalizes text, or has unknown tokens). A leading space on only one side is ignored.
     """
     ours, theirs = (
         b"".join(side.vocabulary.token_bytes[i] for i in ids.tolist())
@@ -93,13 +93,13 @@ def unshared_parts(
 
 @dataclass(frozen=True)
 class Scored:
-    """What is counted of the documents.
+    """Counts of the documents.
 
     Attributes:
         all: n-grams of all tokens, a row of ``count_matches`` per document.
-        unshared: n-grams of tokens that are not shared, a row per document (zeros where not comparable).
-        comparable: whether both sides spell the document's bytes alike, bool, shape (documents,).
-        running: target tokens by category and "mapped" (with a source) and "shared", int64, shape (documents,) each.
+        unshared: n-grams of tokens that are not shared, a row per document (zeros if not comparable).
+        comparable: whether both sides spell the same bytes, bool, shape (documents,).
+        running: target tokens by category, "mapped" (with a source) and "shared", int64, shape (documents,) each.
     """
 
     all: np.ndarray
@@ -118,11 +118,11 @@ def score_documents(
         target: the tokenizer whose tokens are mapped.
         source: the tokenizer of the reference.
         tokens: rows of the alignment.
-        best: source id per target id, of :func:`best_sources`.
-        shared: of each target id, of :func:`shared_tokens`.
+        best: source id per target id, from :func:`best_sources`.
+        shared: whether each target id is shared, from :func:`shared_tokens`.
 
     Returns:
-        Counts, a row per document.
+        Counts, one row per document.
     """
     categories = sorted(set(tokens.category))
     code = np.searchsorted(categories, tokens.category)
@@ -167,16 +167,16 @@ def score_documents(
 def rewritten_segments(
     texts: list[str], target: Side, source: Side, best: np.ndarray, settings: PairSettings
 ) -> tuple[list[str], list[str], np.ndarray]:
-    """Return segments as the alignment rewrites them and as the source tokenizer spells them.
+    """Return segments as rewritten by the alignment and as spelled by the source tokenizer.
 
-    Each segment is tokenized by itself. Target tokens without a source add nothing to the text.
+    Each segment is tokenized separately. Target tokens without a source add no text.
 
     Args:
         texts: the documents.
         target: the tokenizer whose tokens are mapped.
         source: the tokenizer of the reference.
         best: source id per target id.
-        settings: which segments.
+        settings: length, number and seed of the segments.
 
     Returns:
         Texts of the mapped ids, texts of the source ids, and each segment's document, int64.

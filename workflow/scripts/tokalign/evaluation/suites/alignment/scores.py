@@ -1,4 +1,4 @@
-"""How good an alignment is, before anything is trained: BLEU and likeness of text rewritten by it, and what it covers."""
+"""Quality of an alignment before any training: BLEU and similarity of text rewritten by it, and coverage."""
 
 from __future__ import annotations
 
@@ -37,16 +37,16 @@ def metric(
     unit: str,
     reason: str | None = None,
 ) -> dict[str, Any]:
-    """Return a score as it stands in the result.
+    """Return a score in the format of the result.
 
     Args:
-        name: of the metric.
-        tokens: which tokens it is about: ``all``, ``not_shared`` or a category.
-        level: ``document`` or ``segment`` (mean of scores of these) or ``corpus`` (sums before ratios).
-        value: of the metric, or ``None``.
-        ci95: its own 95 % interval.
+        name: name of the metric.
+        tokens: which tokens it covers: ``all``, ``not_shared`` or a category.
+        level: ``document`` or ``segment`` (mean of their scores) or ``corpus`` (sums before ratios).
+        value: value, or ``None``.
+        ci95: 95 % interval of the value.
         n: sample size, in ``unit``.
-        unit: of ``n``.
+        unit: unit of ``n``.
         reason: why there is no value.
     """
     return {"metric": name, "tokens": tokens, "level": level, "value": value, "ci95": ci95 if value is not None else None, "n": n,
@@ -54,12 +54,12 @@ def metric(
 
 
 def bleu_metrics(counts: np.ndarray, tokens: str, reason: str) -> list[dict[str, Any]]:
-    """Return BLEU-1 ... BLEU-4, as the mean of documents and at the level of the corpus.
+    """Return BLEU-1 ... BLEU-4, as the mean over documents and at corpus level.
 
     Args:
-        counts: of ``count_matches``; documents without a token in the hypothesis are left out.
+        counts: counts of ``count_matches``; documents with an empty hypothesis are left out.
         tokens: which tokens were counted.
-        reason: why there may be no document.
+        reason: reason to give if no document is left.
     """
     counts = counts[counts[:, HYPOTHESIS] > 0]
     n = len(counts)
@@ -79,7 +79,7 @@ def coverage_metrics(running: dict[str, np.ndarray], total: np.ndarray) -> list[
     """Return shares of the running target tokens: with a source, shared, and by category.
 
     Args:
-        running: tokens of each kind per document.
+        running: tokens per document, by kind.
         total: all tokens per document.
     """
     n = int(total.sum())
@@ -110,14 +110,14 @@ SIMILARITIES = {
     "bertscore_recall": "recall",
     "bertscore_f1": "f1",
 }
-"""Metrics of an embedder and the attribute of ``embedder.Likeness`` that each is the mean of."""
+"""Metrics of an embedder, each the mean of an attribute of ``embedder.Likeness``."""
 
 
 def similarity_metrics(likeness: Any, owner: np.ndarray) -> list[dict[str, Any]]:
-    """Return the mean of each likeness over segments; intervals resample documents with all their segments.
+    """Return the mean of each similarity over segments; intervals resample documents with all their segments.
 
     Args:
-        likeness: an ``embedder.Likeness``; ``None`` where no embedder is configured.
+        likeness: an ``embedder.Likeness``, or ``None`` if no embedder is configured.
         owner: document of each segment.
     """
     if likeness is None or not len(owner):
@@ -148,12 +148,12 @@ def evaluate_alignment(
         target: the target tokenizer.
         source: the source tokenizer.
         documents: Parquet file of held-out documents.
-        labels: what this is, copied into the result.
-        embedder: a loaded ``embedder.Embedder``, its ``EmbedderSettings`` and the choice of pairs; ``None`` leaves the
-            scores of similarity out.
+        labels: what is evaluated, copied into the result.
+        embedder: a loaded ``embedder.Embedder``, its ``EmbedderSettings`` and the choice of pairs; ``None`` omits the
+            similarity scores.
 
     Returns:
-        ``labels``; ``metrics``, a list of :func:`metric` over all documents; ``groups``, the same of each ``language`` and
+        ``labels``; ``metrics``, a list of :func:`metric` over all documents; ``groups``, the same per ``language`` and
         ``domain`` without similarity; ``unreachable`` target tokens; ``documents``, ``documents_not_comparable`` (left
         out of ``not_shared``), ``pairs_truncated``, ``settings``, ``bootstrap``.
 

@@ -1,4 +1,4 @@
-"""Texts cut into pieces short enough to be compared by a sentence embedder."""
+"""Texts cut into segments short enough for a sentence embedder."""
 
 from __future__ import annotations
 
@@ -7,21 +7,21 @@ from collections.abc import Iterator
 import numpy as np
 
 CHARACTERS_PER_WORD = 8
-"""A segment of n words has at most this many times n characters, which bounds text without spaces."""
+"""A segment limit of n words is also a limit of this times n characters, which bounds text without spaces."""
 
 
 def segments(text: str, words: int) -> Iterator[str]:
-    """Yield the segments of a text: its lines, a longer one cut after every ``words`` words.
+    """Yield the segments of a text: its lines, with longer lines cut after every ``words`` words.
 
-    Words are what white space separates. A line of few words that has more than ``CHARACTERS_PER_WORD`` x ``words``
-    characters (Chinese, or a table) is cut before the word that goes beyond; a single word of more characters is cut within.
+    Words are separated by white space. A segment also ends before the word that would exceed ``CHARACTERS_PER_WORD`` x
+    ``words`` characters (Chinese, or a table); a single word with more characters is cut inside.
 
     Args:
         text: any text.
         words: most words of a segment, at least 1.
 
     Yields:
-        Pieces of the text in order, without white space at their ends, none empty.
+        Segments of the text in order, stripped, none empty.
     """
     limit = CHARACTERS_PER_WORD * words
     for line in text.splitlines():
@@ -39,13 +39,13 @@ def segments(text: str, words: int) -> Iterator[str]:
 
 
 def sample_segments(texts: list[str], words: int, most: int, seed: int) -> tuple[list[str], np.ndarray]:
-    """Return segments of documents, drawn without replacement where there are more than ``most``.
+    """Return segments of documents, drawn without replacement if there are more than ``most``.
 
     Args:
         texts: the documents.
         words: as in :func:`segments`.
-        most: number of segments at the most.
-        seed: of the draw.
+        most: most segments.
+        seed: seed of the draw.
 
     Returns:
         The segments in the order of the text, and the index of each one's document, int64.

@@ -1,4 +1,4 @@
-"""Models that answer tasks of lm-evaluation-harness: its values, with what was measured on each question as items of our own."""
+"""Answers of models to tasks of lm-evaluation-harness: its values, with one item per question."""
 
 from __future__ import annotations
 
@@ -35,23 +35,23 @@ from tokalign.evaluation.suites.tasks.resolve import TASK_ERRORS, fetched_data, 
 log = logging.getLogger(__name__)
 
 QUESTIONS = "questions"
-"""Column of the items that counts them: 1 in every row."""
+"""Column that counts the items: 1 in every row."""
 BETTER = {True: "higher", False: "lower", None: "neither"}
 AGREEMENT = 1e-9
-"""Largest relative difference between our value of a metric and that of the harness; only the order of the additions differs."""
+"""Largest relative difference between our value of a metric and the harness'; only the order of summation differs."""
 
 
 @dataclass(frozen=True)
 class Answers:
-    """What the harness measured on the questions of a task.
+    """The harness' results for the questions of a task.
 
     Attributes:
-        task: the harness' object.
-        name: of it.
+        task: task object of the harness.
+        name: name of the task.
         condition: number of examples in the prompts, such as ``0-shot``.
-        language: of the task, or empty.
-        samples: as the harness logs them, one for each question and filter.
-        values: by metric and filter, the value of each question, in the harness' order; by the number of the question.
+        language: language of the task, or empty.
+        samples: samples as the harness logs them, one per question and filter.
+        values: values by (metric, filter) and number of the question, in the harness' order.
     """
 
     task: Task
@@ -63,7 +63,7 @@ class Answers:
 
     @classmethod
     def of(cls, task: Task, name: str, shots: int, language: str, samples: list[dict[str, Any]]) -> Answers:
-        """Sort the samples of a task."""
+        """Group the samples of a task by metric and filter."""
         values: dict[tuple[str, str], dict[int, Any]] = {}
         for sample in samples:
             for metric in sample["metrics"]:
@@ -76,25 +76,25 @@ class Answers:
         return list(dict.fromkeys(sample["doc_id"] for sample in self.samples))
 
     def aggregation(self, metric: str) -> Callable[[list[Any]], float]:
-        """Return what makes one value of those of the questions; the harness takes the mean where a task does not say."""
+        """Return the function that aggregates the questions' values; as in the harness, the mean by default."""
         return self.task.aggregation().get(metric, aggregations.mean)
 
     def better(self, metric: str) -> str:
-        """Return whether a higher or a lower value is better."""
+        """Return whether a higher or a lower value is better: ``higher``, ``lower`` or ``neither``."""
         return BETTER[self.task.higher_is_better().get(metric)]
 
 
 def label_of(metric: str, filtered: str) -> str:
-    """Return our name of a metric: the harness', with its filter where it has one (``exact_match,strict-match``)."""
+    """Return our name of a metric: the harness' name, with its filter if it has one (``exact_match,strict-match``)."""
     return metric if filtered == "none" else f"{metric},{filtered}"
 
 
 def as_sums(answers: Answers, metric: str, filtered: str) -> tuple[Measure, dict[str, list[float]]] | None:
-    """Return a metric as a function of sums over questions, and the columns of the items that it needs.
+    """Return a metric as a function of sums over questions, and the item columns that it needs.
 
     Returns:
-        ``None`` for an aggregation that is none: matthews_corrcoef, f1, median, a function of the task's own, and a metric that some
-        questions lack.
+        ``None`` if the aggregation is no such function (matthews_corrcoef, f1, median, a function of the task itself), or if some
+        questions lack the metric.
     """
     found = answers.values[metric, filtered]
     values = [found[number] for number in answers.questions if number in found]
@@ -120,8 +120,8 @@ def as_sums(answers: Answers, metric: str, filtered: str) -> tuple[Measure, dict
 def items_of(answers: Answers) -> pa.Table:
     """Return the questions of a task as items, without the columns of metrics.
 
-    The harness numbers the questions, and the numbers are their names. ``question_hash`` and ``prompt_hash`` are SHA-256 of the question's
-    record and of its (first) prompt, ``target`` is what is right, ``response`` the log-likelihoods or the text of the model, as JSON.
+    Ids are the harness' numbers of the questions. ``question_hash`` and ``prompt_hash`` are SHA-256 of the question's record and
+    of its (first) prompt, ``target`` is the right answer, ``response`` the log-likelihoods or the text of the model, as JSON.
     """
     first = {sample["doc_id"]: sample for sample in reversed(answers.samples)}
     rows = [first[number] for number in answers.questions]
@@ -143,13 +143,13 @@ def items_of(answers: Answers) -> pa.Table:
 
 
 def leave_out(size: int) -> list[np.ndarray]:
-    """Return the indices that stay when one group of questions is left out: question i is of group i modulo their number."""
+    """Return, for each jackknife group, the indices outside it; question i is in group i modulo the number of groups."""
     number = min(JACKKNIFE_GROUPS, size)
     return [np.flatnonzero(np.arange(size) % number != group) for group in range(number)]
 
 
 def jackknifed(value: float, replicates: Sequence[float]) -> dict[str, Any]:
-    """Return value, interval and replicates of a metric that is no function of sums; ``None`` where it is not defined."""
+    """Return value, interval and replicates of a metric that is not a function of sums; ``None`` if undefined."""
     if not math.isfinite(value):
         return {"value": None, "ci95": None}
     if len(replicates) < 2 or not np.isfinite(replicates).all():
@@ -159,7 +159,7 @@ def jackknifed(value: float, replicates: Sequence[float]) -> dict[str, Any]:
 
 
 def other_metric(answers: Answers, metric: str, filtered: str) -> dict[str, Any]:
-    """Return a metric by the harness' own aggregation, its interval by leaving out one group of questions at a time."""
+    """Return a metric by the harness' own aggregation, with a jackknife interval over groups of questions."""
     values = list(answers.values[metric, filtered].values())
     aggregation = answers.aggregation(metric)
     parts = leave_out(len(values)) if len(values) > 1 else []
@@ -182,11 +182,11 @@ def metrics_and_items(answers: Answers, expected: dict[str, Any]) -> tuple[list[
     """Return all metrics of a task and its items.
 
     Args:
-        answers: of a model.
+        answers: answers of a model.
         expected: values of the harness, by ``metric,filter``.
 
     Raises:
-        ArtifactError: a value of ours is not that of the harness.
+        ArtifactError: our value differs from the harness'.
     """
     items, measures, metrics = items_of(answers), [], []
     for metric, filtered in answers.values:
@@ -211,11 +211,11 @@ def metrics_and_items(answers: Answers, expected: dict[str, Any]) -> tuple[list[
 
 
 def group_metrics(group: Group, answers: dict[str, Answers], expected: dict[str, Any]) -> list[dict[str, Any]]:
-    """Return the metrics that a group has of its tasks, by its own weights; intervals by leaving out questions in all tasks at once.
+    """Return the metrics of a group of tasks, by its own weights; the jackknife leaves out questions in all tasks at once.
 
     Args:
-        group: of the harness.
-        answers: by task.
+        group: group of the harness.
+        answers: answers by task.
         expected: values of the harness, by ``metric,filter``.
     """
     parts = [answers[task.task_name] for task in group.get_all_tasks()]
@@ -255,11 +255,11 @@ def group_metrics(group: Group, answers: dict[str, Answers], expected: dict[str,
 
 
 def seed_and_shots(tasks: dict[str, Task], shots: int | None) -> None:
-    """Do to tasks what the harness' ``simple_evaluate`` does before it runs them.
+    """Set seeds and shots as the harness' ``simple_evaluate`` does before it runs tasks.
 
     Args:
-        tasks: changed in place.
-        shots: examples in the prompt; ``None`` as a task says, else none. A task that says 0 has prompts that allow no other number.
+        tasks: tasks by name, changed in place.
+        shots: examples in the prompt; ``None`` for the task's default, or 0 without one. A task that sets 0 keeps it.
     """
     random.seed(SEED)
     np.random.seed(SEED)
@@ -279,17 +279,17 @@ def run_task(lm: LM, name: str, loaded: TaskDict, shots: int | None, limit: int 
     """Run a task, a group or the tasks of a tag.
 
     Args:
-        lm: the model, as the harness asks it.
-        name: of the task, for messages.
-        loaded: of :func:`tokalign.evaluation.suites.tasks.resolve.load_task`.
+        lm: the model for the harness.
+        name: name of the task, for messages.
+        loaded: result of :func:`tokalign.evaluation.suites.tasks.resolve.load_task`.
         shots: examples in the prompt, see :func:`seed_and_shots`.
-        limit: questions of each task; ``None`` takes all.
+        limit: questions per task; ``None`` takes all.
 
     Returns:
-        What the harness' ``evaluate`` returns, with samples.
+        The result of the harness' ``evaluate``, with samples.
 
     Raises:
-        ArtifactError: it cannot be run.
+        ArtifactError: the task cannot be run.
     """
     seed_and_shots(loaded["tasks"], shots)
     try:
@@ -326,8 +326,8 @@ class LoadedTasks:
     """Tasks of the harness with their data.
 
     Attributes:
-        loaded: by the names of the settings.
-        described: what the file of resolved tasks says of each task.
+        loaded: loaded tasks by their names in the settings.
+        described: entries of the file of resolved tasks, by task.
     """
 
     loaded: dict[str, TaskDict]
@@ -335,7 +335,7 @@ class LoadedTasks:
 
 
 def within(tasks: str | Path, fetched: str | Path | None) -> AbstractContextManager[None]:
-    """Let the harness find fetched data, see :func:`fetched_data`."""
+    """Let the harness find fetched data; see :func:`fetched_data`."""
     return fetched_data(Path(fetched) if fetched else None)
 
 
@@ -343,7 +343,7 @@ def read(settings: TasksSettings, tasks: str | Path, fetched: str | Path | None)
     """Load the tasks.
 
     Args:
-        settings: how they are run.
+        settings: names, shots and limits.
         tasks: file of :func:`tokalign.evaluation.suites.tasks.resolve.resolve`.
         fetched: folder of :func:`tokalign.evaluation.suites.tasks.resolve.fetch`; ``None`` if all tasks are the user's own.
 
@@ -364,7 +364,7 @@ def measure(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, tasks: L
     """Let a model answer all tasks.
 
     Returns:
-        The questions of all tasks, the metrics that each task defines and those that each group makes of its tasks'.
+        The questions of all tasks, and the metrics of tasks and groups.
 
     Raises:
         ArtifactError: a task cannot be run, or a log-likelihood is not finite.
@@ -396,7 +396,7 @@ def measure(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, tasks: L
 
 
 def report(found: Findings, tasks: LoadedTasks, settings: TasksSettings, seconds: float) -> Findings:
-    """Return what was found; the metrics of a task are made while its answers are in memory."""
+    """Return the findings unchanged; :func:`measure` computes the metrics while the answers are in memory."""
     for metric in found.metrics:
         log.info("%s %s %s: %s", metric["dataset"], metric["condition"], metric["metric"], metric["value"])
     return found

@@ -1,4 +1,4 @@
-"""YAML files of tasks of lm-evaluation-harness, read without the harness."""
+"""YAML task files of lm-evaluation-harness, read without the harness."""
 
 from __future__ import annotations
 
@@ -12,14 +12,14 @@ from tokalign.common.errors import InputError
 
 
 class _Loader(yaml.SafeLoader):
-    """Reads the harness' own tags (``!function``) as nothing: names do not depend on them."""
+    """Loader that reads the harness' own tags (``!function``) as ``None``: names do not depend on them."""
 
 
 _Loader.add_multi_constructor("!", lambda loader, suffix, node: None)
 
 
 def _content(path: str | Path) -> dict[str, Any]:
-    """Read a YAML file; empty where it holds something else than keys."""
+    """Read a YAML file; empty if it is not a mapping."""
     try:
         content: Any = yaml.load(Path(path).read_text(encoding="utf-8"), Loader=_Loader)
     except (yaml.YAMLError, UnicodeDecodeError) as error:
@@ -28,7 +28,7 @@ def _content(path: str | Path) -> dict[str, Any]:
 
 
 def task_names(path: str | Path) -> list[str]:
-    """Return the names of the tasks and groups that a YAML file defines, none for one that is only included by others.
+    """Return the names of the tasks and groups that a YAML file defines; a file to be included may define none.
 
     Raises:
         InputError: it is not YAML.
@@ -38,9 +38,9 @@ def task_names(path: str | Path) -> list[str]:
 
 
 def data_files(path: str | Path) -> list[Path]:
-    """Return the local files that the ``data_files`` of a YAML file name, as far as they are there.
+    """Return the existing local files that ``data_files`` of a YAML file names.
 
-    Relative names and patterns are seen from the YAML file, or else from the working folder.
+    Relative names and patterns start at the YAML file's folder, or else at the working folder.
 
     Raises:
         InputError: it is not YAML.

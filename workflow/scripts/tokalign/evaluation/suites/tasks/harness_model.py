@@ -1,4 +1,4 @@
-"""A model as lm-evaluation-harness asks it, scored by our own Scorer: memory does not depend on the vocabulary."""
+"""A model for lm-evaluation-harness that scores with our own Scorer: memory does not depend on the vocabulary."""
 
 from __future__ import annotations
 
@@ -19,21 +19,21 @@ from tokalign.models.scoring import Scorer, by_length
 class HarnessModel(HFLM):
     """``HFLM`` of the harness with its encoding and generation, but without the logits of whole batches.
 
-    Encoding, truncation from the left and the values are those of ``HFLM``; only what is computed differs: logits of continuations
-    alone, a chunk at a time, and one forward pass for continuations that differ in their last token. Which requests share a batch
-    changes results by float noise only.
+    Encoding, truncation from the left and the values are those of ``HFLM``; only the computation differs: logits only of
+    continuations, one chunk at a time, and one forward pass for continuations that differ only in their last token. Batching
+    changes results only by float noise.
 
-    Whether a beginning-of-sequence token comes first is left to the tokenizer, as the harness does by default: published values of
-    likelihood tasks are made that way. (Documents of the perplexity suite begin as packed training text does, which is another question:
+    The tokenizer decides whether a beginning-of-sequence token comes first, as by default in the harness: published values of
+    likelihood tasks are made that way. (Documents of the perplexity suite begin like packed training text, for another reason:
     there is no prompt before their first token.)
 
     Args:
-        model: in evaluation mode, on its device.
+        model: model in evaluation mode, on its device.
         tokenizer: its tokenizer.
         batch_size: most sequences in a forward pass.
 
     Raises:
-        ArtifactError: the tokenizer does not fit the model, or puts special tokens after text.
+        ArtifactError: the tokenizer does not fit the model, or adds special tokens after text.
     """
 
     def __init__(self, model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, batch_size: int):
@@ -52,14 +52,14 @@ class HarnessModel(HFLM):
         self.scorer = Scorer(model)
 
     def _model_generate(self, context: torch.Tensor, max_length: int, stop: list[str], **generation_kwargs: Any) -> torch.Tensor:
-        """Let the model write as ``HFLM`` does; called by ``generate_until``.
+        """Generate as ``HFLM`` does; called by ``generate_until``.
 
         Raises:
-            ArtifactError: logits are not finite: the largest of NaN would be a token like any other.
+            ArtifactError: logits are not finite; the argmax of NaN would otherwise pass as a token.
         """
 
         def checked(ids: torch.LongTensor, scores: torch.FloatTensor) -> torch.FloatTensor:
-            wrong = (~scores.amax(-1).isfinite()).nonzero()  # the largest is NaN where any is
+            wrong = (~scores.amax(-1).isfinite()).nonzero()  # the maximum is NaN if any logit is
             if len(wrong):
                 raise ArtifactError(
                     f"{self.model.name_or_path}: logits are not finite numbers",
@@ -83,12 +83,12 @@ class HarnessModel(HFLM):
         """Score continuations; called by ``loglikelihood`` and ``loglikelihood_rolling``.
 
         Args:
-            requests: of each the texts, token ids of the context (at least one) and of the continuation.
-            disable_tqdm: not used, there is no bar.
-            override_bs: not used, batches have at most the size that was asked for.
+            requests: texts, token ids of the context (at least one) and token ids of the continuation.
+            disable_tqdm: not used, as there is no progress bar.
+            override_bs: not used, as ``batch_size`` limits the batches.
 
         Returns:
-            Log-likelihood in nats of each continuation, and whether all its tokens are the most likely ones.
+            Log-likelihood in nats of each continuation, and whether greedy decoding would give it.
 
         Raises:
             ArtifactError: a log-likelihood is not finite, or a continuation is longer than the model's context.

@@ -1,6 +1,6 @@
-"""Tasks of lm-evaluation-harness: which ones are meant, where their data are, and fetching the data beforehand.
+"""Tasks of lm-evaluation-harness: which tasks a name means, where their data are, and how to fetch the data beforehand.
 
-What a name stands for is found in the harness' index of YAML files, without their data and without network.
+Names are resolved by the harness' index of YAML files, without data and without network.
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ TASK_ERRORS = (
     ValueError, LookupError, TypeError, AttributeError, ImportError, OSError, RuntimeError, DatasetsError, HfHubHTTPError,
     TemplateError,
 )  # fmt: skip
-"""What a task may raise: its YAML file names code and templates, and its data come from anywhere."""
+"""Errors that a task may raise: its YAML file names code and templates, and its data can come from anywhere."""
 LOCAL_BUILDERS = ("json", "csv", "parquet", "text", "arrow")
 """Values of ``dataset_path`` that read local files."""
 LANGUAGE = re.compile(r"[a-z]{2,3}|[a-z]{3}_[A-Z][a-z]{3}")
@@ -53,7 +53,7 @@ def harness_version() -> str:
 
 
 def _file(path: Path, include: str | None) -> str:
-    """Name a file of a task by its place in the harness or in the user's folder."""
+    """Return a task file's path relative to the harness or to the user's folder."""
     for start in (Path(lm_eval.tasks.__file__).parent, *([Path(include).resolve()] if include else [])):
         if path.is_relative_to(start):
             return str(path.relative_to(start))
@@ -61,7 +61,7 @@ def _file(path: Path, include: str | None) -> str:
 
 
 def yaml_files(path: Path) -> list[Path]:
-    """Return a YAML file of a task and those that it includes."""
+    """Return a task's YAML file and the files that it includes."""
     found, left = [], [path.resolve()]
     while left:
         file = left.pop(0)
@@ -74,7 +74,7 @@ def yaml_files(path: Path) -> list[Path]:
 
 
 def _rooted(value: Any, folder: Path) -> Any:
-    """Make relative ``data_files`` relative to the folder of their YAML file; what is not there is left as it is."""
+    """Resolve relative ``data_files`` against the folder of their YAML file; missing files stay unchanged."""
     if isinstance(value, dict):
         return {key: _rooted(each, folder) for key, each in value.items()}
     if isinstance(value, list):
@@ -83,9 +83,9 @@ def _rooted(value: Any, folder: Path) -> Any:
 
 
 def task_manager(include: str | None) -> TaskManager:
-    """Return the harness' index of tasks, with those of a folder of the user's.
+    """Return the harness' index of tasks, with the tasks of a user's folder.
 
-    ``data_files`` of the user's tasks are found relative to their YAML file or, as the harness would, to the working folder.
+    ``data_files`` of the user's tasks are relative to their YAML file or, as in the harness, to the working folder.
 
     Raises:
         InputError: a YAML file of the folder cannot be read, or two define the same name.
@@ -121,12 +121,12 @@ def task_manager(include: str | None) -> TaskManager:
 
 @dataclass(frozen=True)
 class Leaf:
-    """A task that a name stands for.
+    """A single task that a name resolves to.
 
     Attributes:
-        name: as the harness reports it.
-        entry: of the index; ``None`` for one that is defined within a group.
-        content: of its YAML files, with what its group says otherwise.
+        name: name in the reports of the harness.
+        entry: entry of the index; ``None`` for a task defined within a group.
+        content: content of its YAML files, with the overrides of its group.
     """
 
     name: str
@@ -135,10 +135,10 @@ class Leaf:
 
 
 def leaves(name: str, index: dict[str, Entry]) -> list[Leaf]:
-    """Return the tasks that the name of a task, a tag or a group of tasks stands for.
+    """Return the tasks that the name of a task, tag or group resolves to.
 
     Raises:
-        ConfigurationError: there is none of this name.
+        ConfigurationError: there is nothing of this name.
     """
     return list(_leaves(name, index, {}))
 
@@ -162,7 +162,7 @@ def _leaves(name: str, index: dict[str, Entry], above: dict[str, Any]) -> Iterat
 
 
 def _members(group: str, content: dict[str, Any], index: dict[str, Entry], above: dict[str, Any]) -> Iterator[Leaf]:
-    """Yield the tasks of a group: names, names with changes, and groups and tasks that are defined on the spot."""
+    """Yield the tasks of a group: names, names with overrides, and groups and tasks defined inline."""
     for member in content.get("task") or []:
         if isinstance(member, str):
             yield from _leaves(member, index, above)
@@ -178,10 +178,10 @@ def _members(group: str, content: dict[str, Any], index: dict[str, Entry], above
 
 
 def language_of(name: str, content: dict[str, Any]) -> str:
-    """Return the language of a task, an empty text where it does not say.
+    """Return the language of a task, an empty string if unknown.
 
-    It is ``metadata: {language: ...}`` of the task's YAML file; or else the subset of its data set, if that is a language code and the
-    task's name ends in it (``xnli_es``, ``belebele_spa_Latn``).
+    It is ``metadata: {language: ...}`` of the task's YAML file, or else the subset of its data set, if that is a language code
+    and the task's name ends in it (``xnli_es``, ``belebele_spa_Latn``).
     """
     stated = (content.get("metadata") or {}).get("language") if isinstance(content.get("metadata"), dict) else None
     subset = str(content.get("dataset_name") or "")
@@ -189,16 +189,16 @@ def language_of(name: str, content: dict[str, Any]) -> str:
 
 
 def describe(leaf: Leaf, include: str | None, files: list[Path], *, own: bool) -> dict[str, Any]:
-    """Return what stands in the file of resolved tasks about one of them.
+    """Return the entry of a task in the file of resolved tasks.
 
     Args:
         leaf: the task.
         include: folder of the user's own tasks.
-        files: YAML files that it is made of.
+        files: YAML files of the task.
         own: whether it is the user's own.
 
     Raises:
-        ConfigurationError: it cannot be run here, or its data are not local though it is the user's own.
+        ConfigurationError: it cannot be run here, or it is the user's own and its data are not local.
     """
     content = leaf.content
     data = content.get("dataset_path")
@@ -244,15 +244,15 @@ def describe(leaf: Leaf, include: str | None, files: list[Path], *, own: bool) -
 
 
 def resolve(names: list[str], include: str | None, shots: int | None) -> dict[str, Any]:
-    """Return what names of tasks, groups and tags stand for; see :func:`describe`.
+    """Resolve names of tasks, groups and tags to tasks; see :func:`describe`.
 
     Args:
-        names: as the configuration has them.
-        include: folder of tasks of the user's own, or ``None``.
-        shots: examples in prompts, ``None`` as the task says.
+        names: names from the configuration.
+        include: folder of the user's own tasks, or ``None``.
+        shots: examples in prompts; ``None`` for each task's default.
 
     Raises:
-        ConfigurationError: there is no such task, it cannot be run here, or two of the names stand for the same one.
+        ConfigurationError: there is no such task, it cannot be run here, or two of the names resolve to the same task.
         InputError: a YAML file of ``include`` is damaged.
     """
     own = {name: file for file in (sorted(Path(include).rglob("*.yaml")) if include else []) for name in task_names(file)}
@@ -279,7 +279,7 @@ def resolve(names: list[str], include: str | None, shots: int | None) -> dict[st
 
 @contextlib.contextmanager
 def data_cache(folder: Path) -> Iterator[None]:
-    """Make the library ``datasets`` keep and look for data sets in a folder, for the time being."""
+    """Make the library ``datasets`` use a folder as its cache, within the context."""
     before = datasets.config.HF_DATASETS_CACHE
     datasets.config.HF_DATASETS_CACHE = folder
     try:
@@ -290,10 +290,10 @@ def data_cache(folder: Path) -> Iterator[None]:
 
 @contextlib.contextmanager
 def fetched_data(fetched: Path | None) -> Iterator[None]:
-    """Use fetched data sets without writing into their folder: a copy of links takes locks and what tasks derive from their data.
+    """Use fetched data sets read-only: locks and derived files go to a temporary folder of links.
 
     Raises:
-        ArtifactError: the folder is not what :func:`fetch` makes.
+        ArtifactError: the folder was not made by :func:`fetch`.
     """
     with tempfile.TemporaryDirectory(prefix="tasks-") as name:
         place = Path(name)
@@ -306,10 +306,10 @@ def fetched_data(fetched: Path | None) -> Iterator[None]:
 
 
 def load_task(manager: TaskManager, name: str) -> TaskDict:
-    """Load a task, or those of a group or a tag, with their data.
+    """Load a task, or the tasks of a group or tag, with their data.
 
     Raises:
-        InputError: one cannot be loaded.
+        InputError: a task cannot be loaded.
     """
     try:
         return manager.load(name)
@@ -326,9 +326,9 @@ def fetch(resolved: dict[str, Any], out: Path) -> None:
     """Download the data of all tasks that are not the user's own.
 
     Args:
-        resolved: of :func:`resolve`.
-        out: an existing empty folder; gets ``datasets/``, a cache that works without network, and ``provenance.json``: of each task the
-            data set, the commit that was fetched, and the rows of its splits.
+        resolved: result of :func:`resolve`.
+        out: existing empty folder; gets ``datasets/``, a cache that works without network, and ``provenance.json`` with each
+            task's data set, fetched commit, and rows per split.
 
     Raises:
         InputError: a task cannot be loaded.
@@ -354,12 +354,12 @@ def fetch(resolved: dict[str, Any], out: Path) -> None:
                 )
     for extra in [*cache.glob("*.lock"), *cache.rglob("*.incomplete")]:
         extra.unlink()
-    shutil.rmtree(cache / "downloads", ignore_errors=True)  # as Arrow files the data are there already
+    shutil.rmtree(cache / "downloads", ignore_errors=True)  # the data are already there as Arrow files
     write_json(out / "provenance.json", {"lm_eval": resolved["lm_eval"], "tasks": provenance})
 
 
 def commit_of(task: Task) -> str | None:
-    """Return the commit of a task's data: the folder of the cache is named after it."""
+    """Return the commit of a task's data, which is the name of its cache folder, or ``None``."""
     for rows in (getattr(task, "dataset", None) or {}).values():
         for file in getattr(rows, "cache_files", []):
             return Path(file["filename"]).parent.name

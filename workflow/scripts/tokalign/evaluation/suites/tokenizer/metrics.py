@@ -31,9 +31,9 @@ log = logging.getLogger(__name__)
 
 DATASET = "validation"
 BLOCK_TOKENS = 1 << 18
-"""Tokens, or one document, whose bytes are in memory at a time."""
+"""Tokens whose bytes are in memory at once (at least one document)."""
 COUNTS_BYTES = 512_000_000
-"""Size of the counts of tokens that exist at a time; the shard is read again for the groups of documents that are left."""
+"""Most bytes of token counts at once; the shard is read again for the remaining groups of documents."""
 BATCH_SEGMENTS = 4096
 
 MEASURES = (
@@ -47,7 +47,7 @@ MEASURES = (
     Measure("document_fertility", "ratio", ("document_fertility", "with_words"), "tokens/word", "lower", "item"),
     Measure("document_bytes_per_token", "ratio", ("document_bytes_per_token", "with_tokens"), "bytes/token", "higher", "item"),
 )
-"""The last two are means over documents, as tokalign-baseline publishes them; the others are of the corpus."""
+"""The last two are means over documents, as published by tokalign-baseline; the others are corpus-level."""
 PARITY = Measure("parity", "ratio", ("tokens", "parity_tokens"), "tokens/token", "lower")
 TOTALS = ("bytes", "characters", "words", "tokens", "unknown")
 
@@ -55,19 +55,19 @@ TOTALS = ("bytes", "characters", "words", "tokens", "unknown")
 def read_counts(shard: str | Path, vocabulary: Vocabulary) -> dict[str, np.ndarray]:
     """Count the tokens and words of each document of a token shard.
 
-    Where the tokens of a document do not spell as many words as its text has (a normalizer or a special token that takes the
-    white space around it), its words cannot be placed among its tokens, and it has no ``placed_words``.
+    If the tokens of a document do not spell as many words as its text has (because of a normalizer, or a special token that
+    takes the white space around it), its words cannot be assigned to tokens, and it has no ``placed_words``.
 
     Args:
         shard: a token shard.
-        vocabulary: of the tokenizer that made it.
+        vocabulary: vocabulary of the tokenizer that made it.
 
     Returns:
         ``tokens``, ``unknown``, ``bytes``, ``characters``, ``words``, ``placed_words``, ``continued_words``, ``single_token_words``
         (int64) and ``id``, ``language``, ``domain`` (object), each of shape (documents,).
 
     Raises:
-        ArtifactError: the shard cannot be read or has no documents, or an id outside of the vocabulary.
+        ArtifactError: the shard cannot be read, has no documents, or has an id outside the vocabulary.
     """
     token_bytes = TokenBytes.of(vocabulary.token_bytes)
     unknown = vocabulary.roles.get("unk")
@@ -103,16 +103,16 @@ def read_counts(shard: str | Path, vocabulary: Vocabulary) -> dict[str, np.ndarr
 
 
 def _share(above: np.ndarray, below: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Return the ratio of each document and whether it has one (then 1, else both are 0)."""
+    """Return the ratio of each document, and 1 if it is defined; otherwise both are 0."""
     has = below > 0
     return np.divide(above, below, out=np.zeros(len(above)), where=has), has.astype(np.int64)
 
 
 def document_items(counts: dict[str, np.ndarray]) -> pa.Table:
-    """Return the items of a shard's documents, with the columns that ``MEASURES`` need.
+    """Return the items of a shard's documents, with the columns that ``MEASURES`` needs.
 
     Args:
-        counts: of :func:`read_counts`.
+        counts: counts of :func:`read_counts`.
     """
     documents = len(counts["tokens"])
     fertility, with_words = _share(counts["tokens"], counts["words"])
@@ -132,11 +132,11 @@ def document_items(counts: dict[str, np.ndarray]) -> pa.Table:
 
 
 def left_out(folds: np.ndarray, estimate: Callable[[np.ndarray], float]) -> tuple[float, list[float]]:
-    """Return an estimate of all counts, and those without one fold at a time.
+    """Return an estimate from all counts, and estimates with one fold left out.
 
     Args:
-        folds: counts, shape (folds, ids); a fold without counts is none.
-        estimate: of counts of shape (ids,).
+        folds: counts, shape (folds, ids); empty folds are ignored.
+        estimate: function of counts of shape (ids,).
     """
     total = folds.sum(0)
     used = folds[folds.any(1)]
@@ -146,12 +146,12 @@ def left_out(folds: np.ndarray, estimate: Callable[[np.ndarray], float]) -> tupl
 def unigram_metrics(
     shard: str | Path, items: pa.Table, vocabulary: Vocabulary, settings: TokenizerSettings
 ) -> Iterator[dict[str, Any]]:
-    """Yield the metrics of the distribution of tokens, with jackknife intervals over groups of documents.
+    """Yield the metrics of the token distribution, with jackknife intervals over folds of documents.
 
     Args:
         shard: a token shard.
         items: its documents in order, all of one dataset and condition.
-        vocabulary: of the tokenizer.
+        vocabulary: vocabulary of the tokenizer.
         settings: order of the Renyi efficiency.
     """
     ordinary = vocabulary.ordinary
@@ -194,18 +194,18 @@ def unigram_metrics(
 
 
 def parity_items(testset: str | Path, tokenizer: Any, parity_language: str) -> pa.Table:
-    """Count the tokens of each segment of a parallel test set in each language, and in the one they are compared with.
+    """Count the tokens of each segment of a parallel test set in each language and in ``parity_language``.
 
     Args:
-        testset: ``results/testsets/NAME/items.parquet``, whose folder is its name: ``id`` and a string column for each language.
+        testset: ``results/testsets/NAME/items.parquet`` with ``id`` and a string column per language; the folder gives the name.
         tokenizer: a fast tokenizer.
-        parity_language: one of the languages.
+        parity_language: the language to compare the others with.
 
     Returns:
-        Items with ``tokens`` and ``parity_tokens``, of all languages but ``parity_language``.
+        Items with ``tokens`` and ``parity_tokens``, for all languages except ``parity_language``.
 
     Raises:
-        ArtifactError: the file is missing or damaged, or has not that language or no other.
+        ArtifactError: the file is missing or damaged, or lacks that language or any other.
     """
     try:
         table = pq.read_table(testset)
@@ -270,15 +270,15 @@ def evaluate_tokenizer(
     Args:
         shard: Arrow file of tokenized validation documents.
         vocabulary: vocabulary table of the tokenizer.
-        folder: of the tokenizer.
+        folder: tokenizer folder.
         settings: what to measure.
-        labels: what this is, copied into the result.
+        labels: what is evaluated, copied into the result.
         output: JSON file to write, with its items beside it: a row per document, and per segment and language of the test set.
         testset: items of a parallel test set, if any.
 
     Returns:
-        The metrics: ``MEASURES`` and those of :func:`unigram_metrics`, of all text and each language and domain, and ``PARITY`` of
-        each language of the test set.
+        The metrics: ``MEASURES`` and those of :func:`unigram_metrics`, for all text and each language and domain, and ``PARITY``
+        for each language of the test set.
     """
     start = time.perf_counter()
     described = read_vocabulary(vocabulary)

@@ -1,4 +1,4 @@
-"""How evenly a text uses a vocabulary: counts of tokens, by parts of the text that can be left out."""
+"""How evenly a text uses a vocabulary: token counts, by folds of documents for the jackknife."""
 
 from __future__ import annotations
 
@@ -12,14 +12,14 @@ from tokalign.tokens.shards import read_shard
 
 
 def count_unigrams(shard: str | Path, group: np.ndarray, fold: np.ndarray, groups: int, size: int) -> np.ndarray:
-    """Count the tokens of a shard by group of documents and, within these, by fold.
+    """Count the tokens of a shard by group of documents and fold.
 
     Args:
         shard: a token shard.
-        group: of each document, int64, shape (documents,); documents of a group that is not 0 ... groups - 1 are left out.
-        fold: of each document, 0 ... ``JACKKNIFE_GROUPS`` - 1, int64, shape (documents,).
+        group: group of each document, int64, shape (documents,); documents outside 0 ... groups - 1 are left out.
+        fold: fold of each document, 0 ... ``JACKKNIFE_GROUPS`` - 1, int64, shape (documents,).
         groups: number of groups.
-        size: number of ids, each below it.
+        size: size of the vocabulary; ids are below it.
 
     Returns:
         Counts, int64, shape (groups, ``JACKKNIFE_GROUPS``, size).
@@ -39,15 +39,15 @@ def count_unigrams(shard: str | Path, group: np.ndarray, fold: np.ndarray, group
 
 
 def renyi_efficiency(counts: np.ndarray, alpha: float, vocabulary: int) -> float:
-    """Return the Renyi entropy of a distribution of tokens as a share of that of a uniform one (Zouhar et al. 2023).
+    """Return the Renyi entropy of a token distribution as a share of the uniform one's (Zouhar et al. 2023).
 
     Args:
-        counts: of each token, shape (ids,).
+        counts: count of each token, shape (ids,).
         alpha: order; 1 is Shannon's entropy.
         vocabulary: number of tokens that could occur.
 
     Returns:
-        Entropy over the logarithm of ``vocabulary``; NaN without a token or with a vocabulary of one.
+        Entropy over the logarithm of ``vocabulary``; NaN if there are no tokens or the vocabulary is below 2.
     """
     total = counts.sum()
     if not total or vocabulary < 2:

@@ -1,4 +1,4 @@
-"""Words as they occur in text, and the tokens that they are made of, without the text: from token ids and canonical bytes."""
+"""Words in running text and their tokens, counted from token ids and canonical bytes, without the text."""
 
 from __future__ import annotations
 
@@ -13,11 +13,11 @@ _TWO = np.array([0xC285, 0xC2A0])
 _THREE = np.array(
     [int.from_bytes(chr(c).encode()) for c in (0x1680, *range(0x2000, 0x200B), 0x2028, 0x2029, 0x202F, 0x205F, 0x3000)]
 )
-"""White space as ``str.split`` has it, by the length of its UTF-8."""
+"""White space as in ``str.split``, by the length of its UTF-8."""
 
 
 def white_space(data: np.ndarray) -> np.ndarray:
-    """Say which bytes of UTF-8 belong to white space, as ``str.isspace`` has it; uint8 to bool, same shape (n,)."""
+    """Return which UTF-8 bytes belong to white space, as in ``str.isspace``; uint8 to bool, same shape (n,)."""
     space = _ONE[data]
     for lead, length, known in (((0xC2,), 2, _TWO), ((0xE1, 0xE2, 0xE3), 3, _THREE)):
         at = np.flatnonzero(np.isin(data, lead))
@@ -33,10 +33,10 @@ def white_space(data: np.ndarray) -> np.ndarray:
 
 @dataclass(frozen=True)
 class TokenBytes:
-    """The canonical bytes of a vocabulary, one token behind the other.
+    """The canonical bytes of a vocabulary, concatenated.
 
     Attributes:
-        data: uint8.
+        data: bytes of all tokens, uint8.
         starts: where each token begins, int64, shape (ids,).
         lengths: bytes of each token, int64, shape (ids,).
     """
@@ -47,19 +47,19 @@ class TokenBytes:
 
     @classmethod
     def of(cls, token_bytes: Sequence[bytes]) -> TokenBytes:
-        """Put the bytes of tokens together."""
+        """Concatenate the bytes of tokens."""
         lengths = np.array([len(token) for token in token_bytes], dtype=np.int64)
         return cls(np.frombuffer(b"".join(token_bytes), dtype=np.uint8), np.cumsum(lengths) - lengths, lengths)
 
 
 @dataclass(frozen=True)
 class WordCounts:
-    """Words of each document; int64, shape (documents,).
+    """Word counts of each document; int64, shape (documents,).
 
     Attributes:
-        words: what white space separates in the bytes of the tokens.
-        continued: of these, such that a token ends within them.
-        single: such that one token holds all of them, and besides them nothing but white space.
+        words: words separated by white space in the bytes of the tokens.
+        continued: words with a token boundary inside.
+        single: words that one token holds whole, with nothing else but white space.
     """
 
     words: np.ndarray
@@ -68,14 +68,14 @@ class WordCounts:
 
 
 def count_words(ids: np.ndarray, offsets: np.ndarray, tokens: TokenBytes) -> WordCounts:
-    """Count the words of documents by how many tokens they are made of, in the context that they stand in.
+    """Count the words of documents by whether they span several tokens, in context.
 
-    White space before or behind a word does not count, be it in a token of the word (`` the`` is the word ``the``) or in one of
-    its own. Punctuation without white space is part of its word: ``the,`` is continued where the comma is a token of its own. A word that one token holds
-    together with parts of other words is neither continued nor single. A token of no bytes cuts nothing.
+    White space around a word does not count, whether in a token of the word (`` the`` is the word ``the``) or in a separate
+    token. Punctuation without white space is part of its word: ``the,`` is continued if the comma is a separate token. A word
+    in one token with parts of other words is neither continued nor single. A token without bytes is no boundary.
 
     Args:
-        ids: token ids of all documents, one behind the other.
+        ids: token ids of all documents, concatenated.
         offsets: where each document begins in ``ids``, and the end of the last, shape (documents + 1,).
         tokens: canonical bytes of the vocabulary.
     """
