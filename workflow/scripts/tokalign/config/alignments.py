@@ -185,7 +185,7 @@ class FitSettings(Block):
         0.3,
         ge=0,
         description=(
-            "Share of the row of a token's first piece that is added to its row of the LM head, where that is a matrix of its own."
+            "Share of the row of a token's first piece that is added to its row of the LM head, if the head is a separate matrix."
         ),
     )
     calibration_tokens: int = Field(

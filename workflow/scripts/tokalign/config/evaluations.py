@@ -306,7 +306,7 @@ class Timing(Block):
     """What is timed."""
 
     batch_sizes: Annotated[Unique[Annotated[int, Field(ge=1)]], Field(min_length=1)] = Field(
-        [1, 8], description="Texts processed at once, each a measurement of its own. [sequences]"
+        [1, 8], description="Texts processed at once; each number is a separate measurement. [sequences]"
     )
     prompt_bytes: int = Field(
         1000, ge=16, description="Length of the texts that are read, beginnings of held-out documents. [bytes]"
@@ -314,7 +314,7 @@ class Timing(Block):
     new_bytes: int = Field(
         256,
         ge=8,
-        description="Text to be written by each system, in tokens of its own at its own bytes per token. [bytes]",
+        description="Text that each system writes; the number of tokens follows from its bytes per token. [bytes]",
     )
     warmup: int = Field(2, ge=0, description="Runs before the measured ones. [runs]")
     repetitions: int = Field(5, ge=2, description="Measured runs. [runs]")
@@ -441,7 +441,7 @@ class ComparisonSettings(Block):
             "columns."
         ),
     )
-    merge: list[str] = Field([], description="Folders results/evaluations/NAME of other runs whose results are compared, too.")
+    merge: list[str] = Field([], description="Folders results/evaluations/NAME of other runs, whose results are also compared.")
 
 
 class PlannedEntry(Block):
@@ -465,7 +465,7 @@ class PairSettings(Block):
         32,
         ge=1,
         description=(
-            "Documents are cut into lines of at most so many words (and 8 times as many characters) for the embedder. [words]"
+            "Most words (and an eighth of the most characters) of the lines that documents are cut into for the embedder. [words]"
         ),
     )
     pairs: int = Field(1000, ge=1, description="Most segments that the embedder compares, drawn over all documents. [segments]")

@@ -70,7 +70,7 @@ class Computation(Block):
     max_grad_norm: float = Field(0.3, gt=0, description="Gradients are clipped to this global norm.")
     precision: Precision = Field("auto", description=PRECISION)
     document_mask: bool = Field(
-        False, description="Whether attention and positions begin anew with each document of a training sequence."
+        False, description="Whether attention and positions restart with each document of a training sequence."
     )
     mixture: Mixture | None = Field(
         None, description="A second corpus, for instance a general one beside a domain's, that is mixed in."

@@ -30,7 +30,7 @@ class FastTextSettings(Block):
     negatives: int = Field(5, ge=1, description="Negative samples for each context.")
     min_count: int = Field(5, ge=1, description="Rarer tokens get no vector.")
     min_ngram: int = Field(
-        0, ge=0, le=8, description="Digits of the shortest n-gram of an id that has a vector of its own. [characters]"
+        0, ge=0, le=8, description="Digits of the shortest n-gram of an id that has its own vector. [characters]"
     )
     max_ngram: int = Field(
         0, ge=0, le=8, description="Digits of the longest; 0 is none, since the digits of an id mean nothing. [characters]"

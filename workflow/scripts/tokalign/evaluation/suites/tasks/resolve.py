@@ -54,7 +54,7 @@ def harness_version() -> str:
 
 def _file(path: Path, include: str | None) -> str:
     """Return a task file's path relative to the harness or to the user's folder."""
-    for start in (Path(lm_eval.tasks.__file__).parent, *([Path(include).resolve()] if include else [])):
+    for start in (Path(lm_eval.tasks.__file__).resolve().parent, *([Path(include).resolve()] if include else [])):
         if path.is_relative_to(start):
             return str(path.relative_to(start))
     return path.name
