@@ -88,7 +88,7 @@ def fill_with_mean(target: Side, source: Side, open_ids: np.ndarray, settings: d
 def fill_with_zero(target: Side, source: Side, open_ids: np.ndarray, settings: dict[str, Any]) -> Rows:
     """Fill all open tokens at initialization with zeros (category ``zero``).
 
-    A baseline only: tokens with equal rows have equal logits, and zero rows get no gradient through a tied embedding's input.
+    A baseline only: tokens with equal rows have equal logits.
     """
     return Rows.filled(open_ids, "zero")
 
