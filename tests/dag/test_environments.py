@@ -14,11 +14,20 @@ import pytest
 from support.environments import FILES, canonical_name, pins, requirements, write_python
 from support.project import ROOT
 from support.rules import COMMANDS, script_of
+from tokalign.config.alignments import METHOD_ENTRIES
+from tokalign.config.evaluations import SUITES
 
 LIBRARY = ROOT / "workflow/scripts"
 SCRIPTS = LIBRARY / "commands"
 OPTIONAL = {"liger_kernel"}
 """Modules that are used if a user has installed them."""
+BY_NAME = {
+    "tokalign.alignment.methods.registry": {
+        f"tokalign.alignment.methods.{entry.function.split('.')[0]}" for entry in METHOD_ENTRIES.values()
+    },
+    "tokalign.evaluation.suite": {f"tokalign.evaluation.suites.{entry.module}" for entry in SUITES.values()},
+}
+"""Modules that a module of the library imports by names in the configuration's types."""
 STARTS = """
 import importlib, io, json, runpy, sys
 work = json.load(sys.stdin)
@@ -61,7 +70,9 @@ def imported(path: Path, seen: set[Path]) -> set[str]:
                 found.add(name)
                 continue
             place = LIBRARY / name.replace(".", "/")
-            for file in (place.with_suffix(".py"), place / "__init__.py"):
+            files = [place.with_suffix(".py"), place / "__init__.py"]
+            files += [(LIBRARY / other.replace(".", "/")).with_suffix(".py") for other in BY_NAME.get(name, ())]
+            for file in files:
                 if file.is_file() and file not in seen:
                     found |= imported(file, seen)
     return {name for name in found if name.split(".")[0] not in {*sys.stdlib_module_names, *OPTIONAL}}
