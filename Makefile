@@ -9,8 +9,10 @@ export PYTHONUNBUFFERED = 1
 
 .PHONY: demo report install test check lint unit dag envs e2e faults slurm slurm-profile orphans lock dag-picture docs
 
+# Two short jobs at a time on two cores: loading a model uses one core. It changes no result and nothing of a later run.
+SHORT := resolve_model align_vocabularies initialize_model evaluate_alignment evaluate_perplexity answer_tasks answer_choices translate_segments generate_text
 demo: install
-	$(SNAKEMAKE)
+	$(SNAKEMAKE) --set-threads $(SHORT:%=%=1)
 	$(MAKE) --no-print-directory report
 	@echo "The report is results/report.html, the adapted model is below results/adapted/."
 
