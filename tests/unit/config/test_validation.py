@@ -404,7 +404,7 @@ def test_whole_numbers_stay_whole_numbers_and_nothing_is_converted(config):
 @pytest.mark.parametrize(
     ("place", "expected"),
     [
-        ("config.yaml", "eb84be503f319dc71b8f273d0c5a19bb4830f80b214c86e6e44804533fed5694"),
+        ("config.yaml", "bd98edadd9878d77b8216983da32dacfefd0b783edc8a412e2cf6a0efb2f01b8"),
         ("presets/pythia-1b-gemma.yaml", "aee9a43aa219687e0d5316c8e74a8af3c92b2fc44d94cf98a3979f84d25fd657"),
         ("presets/pythia-1b-llama3.yaml", "038bae73af852e84c39bd93520c405b7290cc80c7810cd4d66b6106aeaaf84c3"),
         ("presets/pythia-1b-qwen2.yaml", "d642180a8f3b43b749b72b94fa30d32343165debc2380088346fa00b772a9c68"),
