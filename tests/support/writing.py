@@ -17,13 +17,13 @@ TEXTS = [" ".join(random.Random(seed).choices(WORDS, k=30)) for seed in range(20
 CONTEXT = 128
 
 
-def write_writer(folder: Path, *, tied: bool = True, rows: int = 304) -> None:
-    """Save the model and its tokenizer, whose end-of-text token has the id 0."""
-    write_tokenizer(folder, TEXTS, 300)
+def write_writer(folder: Path, texts: list[str] = TEXTS, *, context: int = CONTEXT, tied: bool = True, rows: int = 304) -> None:
+    """Save the model and its tokenizer, trained on some texts, whose end-of-text token has the id 0."""
+    write_tokenizer(folder, texts, 300)
     torch.manual_seed(0)
     config = LlamaConfig(
         vocab_size=rows, hidden_size=32, intermediate_size=64, num_hidden_layers=2, num_attention_heads=4,
-        max_position_embeddings=CONTEXT, initializer_range=0.3, bos_token_id=None, eos_token_id=0, tie_word_embeddings=tied,
+        max_position_embeddings=context, initializer_range=0.3, bos_token_id=None, eos_token_id=0, tie_word_embeddings=tied,
     )  # fmt: skip
     LlamaForCausalLM(config).save_pretrained(folder)
 

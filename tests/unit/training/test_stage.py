@@ -28,7 +28,6 @@ from support.training import (
     data,
     llama,
     metrics,
-    random_blocks,
     train,
 )
 from tokalign.common.errors import InputError, StageStoppedError
@@ -41,21 +40,6 @@ from tokalign.training.order import data_order
 from tokalign.training.policies import select_parameters
 from tokalign.training.saved_states import COMPLETE, last_state
 from transformers import PreTrainedModel
-
-
-@pytest.fixture(autouse=True)
-def one_thread():
-    """Small matrices are fastest so, and no other test sees it."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
-
-
-@pytest.fixture(scope="module")
-def blocks(tmp_path_factory) -> PackedBlocks:
-    return random_blocks(tmp_path_factory.mktemp("blocks"))
-
 
 # --- data ---
 

@@ -17,7 +17,6 @@ from support.training import (
     VOCABULARY,
     llama,
     metrics,
-    random_blocks,
     train,
     weights,
 )
@@ -27,21 +26,6 @@ from tokalign.training import stage
 from tokalign.training.order import data_order
 from tokalign.training.settings import StageSettings, accumulation, deepspeed_configuration, training_arguments
 from transformers import PreTrainedModel
-
-
-@pytest.fixture(autouse=True)
-def one_thread():
-    """Small matrices are fastest so, and no other test sees it."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
-
-
-@pytest.fixture(scope="module")
-def blocks(tmp_path_factory) -> PackedBlocks:
-    return random_blocks(tmp_path_factory.mktemp("blocks"))
-
 
 # --- the arithmetic, against a loop by hand ---
 

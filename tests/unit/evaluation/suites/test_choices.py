@@ -11,9 +11,8 @@ import pytest
 import torch
 import yaml
 from commands.evaluation import answer_choices
-from support.project import write_tokenizer
 from support.settings import altered
-from support.writing import load_both
+from support.writing import load_both, write_writer
 from tokalign.common.errors import ArtifactError, ConfigurationError
 from tokalign.config.testsets import TestsetSettings
 from tokalign.evaluation.data.testset_preparation import prepare_testset
@@ -23,7 +22,7 @@ from tokalign.evaluation.suite import evaluate
 from tokalign.evaluation.suites import choices
 from tokalign.evaluation.suites.choices import ChoicesSettings, answer, batches, encode, fill, predictions, score
 from tokalign.models.scoring import Scorer
-from transformers import GPT2Config, GPT2LMHeadModel, LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
+from transformers import GPT2Config, GPT2LMHeadModel, PreTrainedTokenizerFast
 
 SETTINGS = ChoicesSettings(
     testsets=["animals"], prompt="Question: {question}\nAnswer:", separator=" ", batch_tokens=400, document_start="eos",
@@ -45,13 +44,7 @@ def questions(number: int = 40) -> list[dict]:
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory):
     path = tmp_path_factory.mktemp("model")
-    write_tokenizer(path, [" ".join(row["choices"]) + row["question"] for row in questions()], 300)
-    torch.manual_seed(0)
-    config = LlamaConfig(
-        vocab_size=304, hidden_size=32, intermediate_size=64, num_hidden_layers=2, num_attention_heads=4,
-        max_position_embeddings=256, initializer_range=0.3, bos_token_id=None, eos_token_id=0,
-    )  # fmt: skip
-    LlamaForCausalLM(config).save_pretrained(path)
+    write_writer(path, [" ".join(row["choices"]) + row["question"] for row in questions()], context=256, tied=False)
     return path
 
 

@@ -15,7 +15,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from support.project import write_tokenizer
 from support.settings import altered
-from support.writing import load_both
+from support.writing import load_both, write_writer
 from tokalign.common.errors import ArtifactError, ConfigurationError
 from tokalign.evaluation.results import read_items, read_result
 from tokalign.evaluation.statistics.bootstrap import ratio_interval
@@ -24,7 +24,6 @@ from tokalign.evaluation.suites import perplexity
 from tokalign.evaluation.suites.perplexity import PerplexitySettings, score_documents
 from tokalign.models.scoring import Scorer
 from tokalign.models.windows import batches, windows
-from transformers import LlamaConfig, LlamaForCausalLM
 
 SETTINGS = PerplexitySettings(
     window=64, stride=64, batch_tokens=200, precision="float32", document_start="eos", trust_remote_code=False
@@ -43,13 +42,7 @@ IDS = ["one", "two", "three", "four", "five"]
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory):
     path = tmp_path_factory.mktemp("model")
-    write_tokenizer(path, TEXTS * 3, 300)
-    torch.manual_seed(0)
-    config = LlamaConfig(
-        vocab_size=304, hidden_size=32, intermediate_size=64, num_hidden_layers=2, num_attention_heads=4,
-        max_position_embeddings=128, initializer_range=0.3, bos_token_id=None, eos_token_id=0,
-    )  # fmt: skip
-    LlamaForCausalLM(config).save_pretrained(path)
+    write_writer(path, TEXTS * 3, context=128, tied=False)
     return path
 
 

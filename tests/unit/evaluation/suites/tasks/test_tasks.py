@@ -20,8 +20,8 @@ from lm_eval import evaluator
 from lm_eval.api import metrics
 from lm_eval.api.instance import Instance
 from lm_eval.models.huggingface import HFLM
-from support.project import ROOT, byte_level, write_tokenizer
-from support.writing import load_both
+from support.project import ROOT, byte_level
+from support.writing import load_both, write_writer
 from tokalign.common.errors import ArtifactError, ConfigurationError, InputError
 from tokalign.evaluation.results import read_items, read_result, statistics
 from tokalign.evaluation.statistics.bootstrap import paired_difference
@@ -32,7 +32,7 @@ from tokalign.evaluation.suites.tasks import resolve as tasks
 from tokalign.evaluation.suites.tasks.answers import Answers, TasksSettings, group_metrics
 from tokalign.evaluation.suites.tasks.harness_model import HarnessModel
 from tokalign.evaluation.suites.tasks.resolve import fetch, harness_version, leaves, resolve, task_manager
-from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
+from transformers import PreTrainedTokenizerFast
 
 PAPERS = [
     "arc_easy", "arc_challenge", "hellaswag", "lambada_openai", "piqa", "winogrande", "boolq", "xnli", "xcopa", "xstorycloze",
@@ -123,13 +123,7 @@ def include(tmp_path_factory) -> str:
 def folder(tmp_path_factory) -> Path:
     """A random model of some certainty, with the context of a short prompt."""
     path = tmp_path_factory.mktemp("model")
-    write_tokenizer(path, [sentence(np.random.default_rng(1), 200)], 300)
-    torch.manual_seed(0)
-    config = LlamaConfig(
-        vocab_size=304, hidden_size=32, intermediate_size=64, num_hidden_layers=2, num_attention_heads=4,
-        max_position_embeddings=24, initializer_range=0.3, bos_token_id=None, eos_token_id=0,
-    )  # fmt: skip
-    LlamaForCausalLM(config).save_pretrained(path)
+    write_writer(path, [sentence(np.random.default_rng(1), 200)], context=24, tied=False)
     return path
 
 
