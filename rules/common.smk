@@ -20,12 +20,11 @@ sys.path.insert(0, LIBRARY)
 from plan import paths, preflight
 from plan.evaluations import Evaluations
 from plan.resources import Profile, Jobs, memory, runtime
-from plan.settings import Settings, labels, options
+from plan.settings import Settings, handed_over, labels, options
 from plan.study import Study
 from tokalign.common.digests import DigestCache
 from tokalign.common.errors import TokalignError
 from tokalign.common.versions import VERSIONS
-from tokalign.config.experiments import canonical
 from tokalign.config.validation import check_files, validate
 
 try:

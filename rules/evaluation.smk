@@ -331,5 +331,5 @@ rule compare_models:
         version=VERSIONS["comparison"],
     # The plan grows with the study, and an argument is limited to 128 kB.
     shell:
-        'python "$SCRIPTS"/evaluation/compare_models.py --evaluation {wildcards.evaluation} --plan -'
-        " --settings {params.settings:q} --output {output:q} 2>&1 <<< {params.plan:q} | tee {log:q}"
+        'python "$SCRIPTS"/evaluation/compare_models.py --evaluation {wildcards.evaluation} --plan {params.plan:q}'
+        " --settings {params.settings:q} --output {output:q} 2>&1 | tee {log:q}"

@@ -13,9 +13,11 @@ rule preflight:
     conda:
         "../envs/data.yaml"
     params:
-        settings=lambda w: preflight.settings(workflow, study, evaluations, jobs, rule_name),
+        settings=lambda w: handed_over(
+            preflight.settings(workflow, study, evaluations, jobs, rule_name)
+        ),
         offline="--offline" if OFFLINE else "",
     # The settings grow with the study, and an argument is limited to 128 kB.
     shell:
-        'HF_HUB_OFFLINE=0 python "$SCRIPTS"/preflight/preflight.py --settings - {params.offline}'
-        " 2>&1 <<< {params.settings:q} | tee {log:q}"
+        'HF_HUB_OFFLINE=0 python "$SCRIPTS"/preflight/preflight.py --settings {params.settings:q} {params.offline}'
+        " 2>&1 | tee {log:q}"

@@ -32,14 +32,14 @@ rule make_tables:
     conda:
         "../envs/report.yaml"
     params:
-        results=lambda w: canonical(evaluations.tabled()),
+        results=settings.tabled,
         benchmarks=paths.BENCHMARKS,
         folder=lambda w, output: os.path.dirname(output[0]),
         version=VERSIONS["tables"],
     # The list of results grows with the study, and an argument is limited to 128 kB.
     shell:
-        'python "$SCRIPTS"/report/make_tables.py --results - --benchmarks {params.benchmarks:q} --folder {params.folder:q}'
-        ' --captions "$SCRIPTS"/../../report/tables 2>&1 <<< {params.results:q} | tee {log:q}'
+        'python "$SCRIPTS"/report/make_tables.py --results {params.results:q} --benchmarks {params.benchmarks:q} --folder {params.folder:q}'
+        ' --captions "$SCRIPTS"/../../report/tables 2>&1 | tee {log:q}'
 
 
 rule write_summary:

@@ -15,7 +15,7 @@ def plan(project: Project) -> list[dict]:
     project.write()
     shown = project.run("results/evaluations/heldout/comparison.json", "-n", "--printshellcmds").stdout
     (line,) = {line for line in shown.splitlines() if "compare_models.py" in line}
-    return json.loads(line.split("<<< '")[1].split("' ")[0])["entries"]
+    return json.loads((project.folder / line.split("--plan ")[1].split(" ")[0]).read_text())["entries"]
 
 
 def test_a_tokenizer_is_compared_with_those_of_all_models_that_get_it(tmp_path: Path):

@@ -57,9 +57,12 @@ def test_checks_that_fail(fresh: Project):
     fresh.config["models"]["hub"] = {"source": {"hub": "EleutherAI/pythia-1b", "revision": "main"}, "tokenizer": "own"}
     fresh.config["experiments"][0]["model"] = ["llama", "hub"]
     fresh.write()
-    result = preflight(fresh, "--set-resources", "train_stage:mem_mb=1000000000", "trian_stage:runtime=10")
+    result = preflight(
+        fresh, "--set-resources", "train_stage:mem_mb=1000000000", "trian_stage:runtime=10", "--set-threads", "fit_row=2"
+    )
     assert result.returncode != 0
-    assert "FAILS  set-resources trian_stage" in result.stdout and "write train_stage" in result.stdout
+    assert "FAILS  rule trian_stage of the profile" in result.stdout and "write train_stage" in result.stdout
+    assert "FAILS  rule fit_row of the profile" in result.stdout
     assert "FAILS  memory of this machine" in result.stdout and "1000000000 MB to train" in result.stdout
     assert "skipped: no network (HF_HUB_OFFLINE)" in result.stdout and "Rough: model hub: size from its name" in result.stdout
     assert "hub -> new" in result.stdout and "checks fail" in result.stdout

@@ -37,7 +37,7 @@ def test_rule_is_complete(rule: str):
     assert not missing
     version = re.search(r'version=VERSIONS\["(\w+)"\]', text)
     assert rule in WITHOUT_RESULT or (version and version[1] in VERSIONS)
-    assert re.search(r"2>&1 (<<< \{params\.\w+:q\} )?\| .*tee \{log:q\}", text)
+    assert re.search(r"2>&1 \| .*tee \{log:q\}", text)
     conda = re.search(r'conda:\s*"\.\./(envs/\w+\.yaml)"', text)
     assert conda and (ROOT / conda[1]).is_file()
     assert (SCRIPTS / script_of(rule)).is_file()

@@ -457,3 +457,35 @@ def test_resources_belong_to_the_profile(config):
     config["resources"] = {"train_stage": {"mem_mb": 64000}}
     text = message(config)
     assert text.startswith("resources: what jobs ask for") and "set-resources" in text
+
+
+def test_words_that_yaml_takes_for_something_else():
+    config = copy.deepcopy(CONFIG)
+    sources = config["corpora"]["tiny"]["sources"]
+    sources["ru"]["language"] = yaml.safe_load("2024-01-01")
+    assert message(config).startswith("corpora.tiny.sources.ru.language: wrong type\n  found:    2024-01-01 (date)")
+    sources |= yaml.safe_load("no: {files: [a.jsonl], language: nb}")
+    sources["ru"]["language"] = yaml.safe_load("no")
+    assert message(config).startswith("corpora.tiny.sources: a key is no text\n  found:    False (bool)")
+    del sources[False]
+    assert "to mend:  put it in quotes; YAML reads no" in message(config)
+
+
+def test_an_empty_list_instead_of_a_name():
+    config = copy.deepcopy(CONFIG)
+    config["experiments"][0]["model"] = []
+    assert message(config).startswith("experiments[0].model: out of bounds\n  found:    []\n  expected: at least 1 items.")
+
+
+@pytest.mark.parametrize("seed", [-1, 2**32])
+def test_seeds_are_those_that_every_library_takes(config, seed):
+    config["experiments"][0]["seeds"] = [seed]
+    assert message(config).startswith("experiments[0].seeds[0]: out of bounds")
+
+
+def test_years_as_names_are_texts(config):
+    """YAML reads 2024 as a number; a block's name is the text."""
+    config["corpora"] = {2024: next(iter(config["corpora"].values()))} | config["corpora"]
+    assert "2024" in validate(config)["corpora"]
+    config["corpora"] = {"2024": config["corpora"][2024], **config["corpora"]}
+    assert "a key is no text" in message(config)

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 from plan.evaluations import Evaluations
 from plan.resources import Jobs, Profile, memory, runtime
-from plan.settings import Settings, labels, options
+from plan.settings import Settings, handed_over, labels, options
 from plan.study import Study
 from support.names import Names
 from support.project import CONFIG
@@ -94,6 +94,13 @@ def test_options_of_inputs():
     assert options("source_vectors")(None, {"source_vectors": "v"}) == "--source-vectors v"
 
 
+def test_a_long_text_is_handed_over_by_a_file_of_its_content(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    first, again, other = handed_over("ä" * 200_000), handed_over("ä" * 200_000), handed_over("b")
+    assert first == again != other and len(first) < 100
+    assert Path(first).read_text(encoding="utf-8") == "ä" * 200_000
+
+
 def test_labels_are_names_of_wildcards():
     assert labels(tokenizer="{target_tokenizer}", corpus="{corpus}")(Names(corpus="c", target_tokenizer="t")) == (
         '{"corpus":"c","tokenizer":"t"}'
@@ -111,7 +118,7 @@ def test_what_is_asked_grows_with_the_attempts():
 
 
 def profile(**rules) -> Profile:
-    return Profile(SimpleNamespace(overwrite_resources=rules, default_resources={"slurm_account": "'me'"}))
+    return Profile(SimpleNamespace(overwrite_resources=rules, overwrite_threads={}, default_resources={"slurm_account": "'me'"}))
 
 
 def test_what_the_profile_says():

@@ -136,3 +136,11 @@ def test_test_sets_of_suites(suite: str):
     assert measured.testset_items("heldout", suite) == [f"results/testsets/{names[suite]}/items.parquet"]
     assert measured.prompts("heldout") == "results/testsets/starts/items.parquet"
     assert Evaluations(study()).prompts("heldout") == paths.DOCUMENTS.of(evaluation="heldout")
+
+
+def test_the_tokenizer_that_normalizes_perplexity_is_fetched_too():
+    reference = {"source": {"hub": "owner/name", "revision": "main"}}
+    heldout = CONFIG["evaluations"]["heldout"]
+    heldout = heldout | {"perplexity": heldout["perplexity"] | {"reference_tokenizer": "reference"}}
+    tiny = study(tokenizers={"reference": reference}, evaluations={"heldout": heldout})
+    assert tiny.fetched_files() == ["results/fetched/hub/tokenizer/reference"]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -22,6 +23,10 @@ ALL_THREADS = 100_000
 """Cores of a dry run, so that no rule is planned with fewer threads than it requests."""
 
 
+QUIET = ("all", "host", "progress", "reason", "rules")
+"""What may follow --quiet; the dry run has its own."""
+
+
 def dry_run_command(typed: list[str], own: str) -> list[str]:
     """Return the typed command as a dry run without the rule preflight.
 
@@ -29,7 +34,13 @@ def dry_run_command(typed: list[str], own: str) -> list[str]:
         typed: words after ``snakemake``.
         own: name of the rule preflight.
     """
-    words = [word for word in typed if word not in (own, "--quiet", "-q")]
+    words, quiet = [], False
+    for word in typed:
+        if word in ("--quiet", "-q"):
+            quiet = True
+        elif not (quiet and word in QUIET):
+            quiet = False
+            words += [word] if word != own and not re.match("--quiet=|-q", word) else []
     return [sys.executable, "-m", "snakemake", "--quiet", "host", "--dry-run", "--cores", str(ALL_THREADS), *words]
 
 
@@ -69,15 +80,15 @@ def planned_files(study: Study, jobs: Jobs) -> list[dict[str, Any]]:
     def add(path: str | Path, **size: Any) -> None:
         files.setdefault(str(path), {"path": str(path), **size})
 
+    for corpus in study.corpora():
+        for name, path in study.fetched_datasets(corpus).items():
+            limit = study.config["corpora"][corpus]["sources"][name]["max_bytes"]
+            add(path, bytes=round((limit or 0) * COMPRESSED))
+        text = (jobs.corpus_tokens(corpus) or 0) * estimates.BYTES_PER_TOKEN * COMPRESSED
+        add(Path(paths.CORPUS_TEXT.of(corpus=corpus)).parent, bytes=round(text))
     for run in study.runs:
         for path in study.fetched("model", run.model):
             add(path, model=run.model, tokenizer=None)
-        for corpus in unique([run.corpus, study.config["evaluations"][run.evaluation]["corpus"]]):
-            for name, path in study.fetched_datasets(corpus).items():
-                limit = study.config["corpora"][corpus]["sources"][name]["max_bytes"]
-                add(path, bytes=round((limit or 0) * COMPRESSED))
-            text = (jobs.corpus_tokens(corpus) or 0) * estimates.BYTES_PER_TOKEN * COMPRESSED
-            add(Path(paths.CORPUS_TEXT.of(corpus=corpus)).parent, bytes=round(text))
         tokens = (jobs.corpus_tokens(run.corpus) or 0) * estimates.TOKEN_BYTES
         recipe = study.recipe(run.recipe)
         names = {**vars(run), "block": recipe["block"], "shard": "", "vectors": ""}
@@ -85,6 +96,12 @@ def planned_files(study: Study, jobs: Jobs) -> list[dict[str, Any]]:
             add(Path(paths.TOKENS.of(names, tokenizer=tokenizer)).parent, bytes=tokens)
             add(Path(paths.VECTORS.of(names, tokenizer=tokenizer)).parent, bytes=tokens)
         add(Path(paths.BLOCKS.of(names)).parent, bytes=tokens)
+        for stage in recipe["stages"]:
+            if stage["mixture"]:
+                mixed = {**names, "corpus": stage["mixture"]["corpus"]}
+                tokens = (jobs.corpus_tokens(mixed["corpus"]) or 0) * estimates.TOKEN_BYTES
+                add(Path(paths.TOKENS.of(mixed)).parent, bytes=tokens)
+                add(Path(paths.BLOCKS.of(mixed)).parent, bytes=tokens)
         for alignment in study.alignments_of(run):
             add(study.initialized(run, alignment), model=run.model, tokenizer=run.tokenizer)
         for stage in recipe["stages"]:
@@ -134,7 +151,7 @@ def site(workflow: Any, profile: Profile) -> dict[str, Any]:
         "gpu": profile.gpu_model("train_stage"),
         "training_mb": int(memory) if memory and memory.isdigit() else None,
         "local": [rule.name for rule in workflow.rules if workflow.is_local(rule)],
-        "unknown_rules": sorted(set(profile.of_rules) - {rule.name for rule in workflow.rules}),
+        "unknown_rules": sorted({*profile.of_rules, *profile.threads} - {rule.name for rule in workflow.rules}),
         "rules": sorted(rule.name for rule in workflow.rules),
     }
 

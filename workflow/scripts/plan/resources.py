@@ -75,6 +75,7 @@ class Profile:
         """Keep the settings."""
         self.name_of = name_of
         self.of_rules: Mapping[str, Any] = settings.overwrite_resources
+        self.threads: Mapping[str, Any] = settings.overwrite_threads
         self.defaults: Mapping[str, Any] = settings.default_resources or {}
 
     def resource(self, rule: str, name: str) -> str | None:

@@ -6,6 +6,7 @@ text, whatever the order of their keys. Every function takes the wildcards of it
 
 from __future__ import annotations
 
+import hashlib
 import shlex
 from collections.abc import Callable
 from pathlib import Path
@@ -13,6 +14,7 @@ from typing import Any
 
 from tokalign.common.digests import DigestCache
 from tokalign.common.errors import ConfigurationError
+from tokalign.common.files import atomic_file
 from tokalign.config.alignments import read_by_methods
 from tokalign.config.evaluations import SUITES
 from tokalign.config.experiments import canonical
@@ -21,6 +23,9 @@ from tokalign.config.recipes import Execution, Placement
 
 from plan.evaluations import Evaluations
 from plan.study import Block, Study
+
+HANDED_OVER = ".snakemake/tokalign-plans"
+"""Folder of the files of ``handed_over``."""
 
 
 def options(*names: str) -> Callable[[Any, Any], str]:
@@ -39,6 +44,19 @@ def options(*names: str) -> Callable[[Any, Any], str]:
         return " ".join(words)
 
     return text
+
+
+def handed_over(text: str) -> str:
+    """Return the name of a file with a text that grows with the study, for a command's option.
+
+    An argument may be 128 kB long, and Snakemake shows the whole command if it fails. The file is named by its content, so that
+    another text is another param. It lies among Snakemake's own files, and nothing reads it later.
+    """
+    path = Path(HANDED_OVER, f"{hashlib.sha256(text.encode()).hexdigest()[:32]}.json")
+    if not path.exists():
+        with atomic_file(path) as partial:
+            partial.write_text(text, encoding="utf-8")
+    return str(path)
 
 
 def labels(**names: str) -> Callable[[Any], str]:
@@ -282,8 +300,12 @@ class Settings:
         return canonical(self.evaluations.suite(names.evaluation, "comparison"))
 
     def comparison_plan(self, names: Any) -> str:
-        """Return the results to compare, each with its baseline; the list grows with the study."""
-        return canonical({"entries": self.evaluations.comparison_entries(names.evaluation)})
+        """Return the file with the results to compare, each with its baseline."""
+        return handed_over(canonical({"entries": self.evaluations.comparison_entries(names.evaluation)}))
+
+    def tabled(self, names: Any) -> str:
+        """Return the file with the results that tables are made from."""
+        return handed_over(canonical(self.evaluations.tabled()))
 
     def comparison_content(self, names: Any) -> str:
         """Return the digest of published numbers and of merged results."""

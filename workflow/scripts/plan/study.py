@@ -195,29 +195,39 @@ class Study:
 
     # ---- wanted outputs ----
 
+    def tokenizers(self) -> list[str]:
+        """Return the names of all tokenizers of the experiments: new ones, the models' own, those that normalize perplexity."""
+        suites = [self.config["evaluations"][run.evaluation].get("perplexity", {}) for run in self.runs]
+        return unique(
+            [
+                *(run.tokenizer for run in self.runs),
+                *(self.own_tokenizer(run.model) for run in self.runs),
+                *(suite["reference_tokenizer"] for suite in suites if suite.get("reference_tokenizer")),
+            ]
+        )
+
+    def corpora(self) -> list[str]:
+        """Return the names of all corpora of the experiments, also those that train tokenizers or are mixed in."""
+        sources = map(self.tokenizer_source, self.tokenizers())
+        stages = [stage for run in self.runs for stage in self.recipe(run.recipe)["stages"]]
+        return unique(
+            [
+                *(run.corpus for run in self.runs),
+                *(self.config["evaluations"][run.evaluation]["corpus"] for run in self.runs),
+                *(source["train"]["corpus"] for source in sources if "train" in source),
+                *(stage["mixture"]["corpus"] for stage in stages if stage["mixture"]),
+            ]
+        )
+
     def fetched_files(self) -> list[str]:
         """Return all downloads of the experiments except task data, which ``Evaluations`` knows."""
         models = unique(run.model for run in self.runs)
-        tokenizers = unique([*(run.tokenizer for run in self.runs), *map(self.own_tokenizer, models)])
         evaluations = unique(run.evaluation for run in self.runs)
-        corpora = unique(
-            [
-                *(run.corpus for run in self.runs),
-                *(self.config["evaluations"][name]["corpus"] for name in evaluations),
-                *(source["train"]["corpus"] for source in map(self.tokenizer_source, tokenizers) if "train" in source),
-                *(
-                    stage["mixture"]["corpus"]
-                    for run in self.runs
-                    for stage in self.recipe(run.recipe)["stages"]
-                    if stage["mixture"]
-                ),
-            ]
-        )
         return unique(
             [
                 *(path for model in models for path in self.fetched("model", model)),
-                *(path for tokenizer in tokenizers for path in self.fetched("tokenizer", tokenizer)),
-                *(path for corpus in corpora for path in self.fetched_datasets(corpus).values()),
+                *(path for tokenizer in self.tokenizers() for path in self.fetched("tokenizer", tokenizer)),
+                *(path for corpus in self.corpora() for path in self.fetched_datasets(corpus).values()),
                 *(path for evaluation in evaluations for path in self.fetched("embedder", evaluation)),
             ]
         )

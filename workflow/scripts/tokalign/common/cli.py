@@ -40,8 +40,9 @@ def settings(text: str) -> dict[str, Any]:
             value = json.load(sys.stdin)
         else:
             value = json.loads(text if text.lstrip().startswith("{") else Path(text).read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise argparse.ArgumentTypeError(f"neither a JSON object nor a JSON file: {text!r} ({error})") from error
+    except (OSError, ValueError, AttributeError) as error:  # AttributeError: standard input is closed
+        what = "standard input" if text == "-" else repr(text)
+        raise argparse.ArgumentTypeError(f"neither a JSON object nor a JSON file: {what} ({error})") from error
     if not isinstance(value, dict):
         raise argparse.ArgumentTypeError(f"expected a JSON object, found {text!r}")
     return value

@@ -10,6 +10,8 @@ from pydantic import BaseModel, ConfigDict, Field, GetCoreSchemaHandler, GetJson
 from pydantic.fields import FieldInfo
 from pydantic_core import PydanticCustomError, core_schema
 
+from tokalign.common.errors import ConfigurationError
+
 RULE = "rule"
 """Type of the errors of ``broken``."""
 
@@ -122,6 +124,7 @@ class Block(BaseModel):
         Raises:
             ConfigurationError: the values are invalid; names the first error.
         """
+        _check_json(values, place)
         text = json.dumps(values)  # no YAML-only types below this line
         try:
             return cls.model_validate_json(text)
@@ -146,6 +149,30 @@ class Block(BaseModel):
         return {
             key: _plain(value) for key, value in self.__dict__.items() if key not in without and not _unsaid(fields[key], value)
         }
+
+
+def _check_json(value: Any, place: str) -> None:
+    """Check that a value has only types that JSON also has.
+
+    Raises:
+        ConfigurationError: YAML took an unquoted word for a date, or a key for true, false, null or a list.
+    """
+    if isinstance(value, Mapping):
+        for key, item in value.items():
+            if isinstance(key, bool) or not isinstance(key, str | int) or (isinstance(key, int) and str(key) in value):
+                raise ConfigurationError(
+                    f"{place or 'the configuration'}: a key is no text", found=f"{key!r} ({type(key).__name__})",
+                    expected="a text", mend="put it in quotes; YAML reads no, yes, on and off as true or false",
+                )  # fmt: skip
+            _check_json(item, f"{place}.{key}" if place else key)
+    elif isinstance(value, list | tuple):
+        for i, item in enumerate(value):
+            _check_json(item, f"{place}[{i}]")
+    elif not (value is None or isinstance(value, str | int | float)):
+        raise ConfigurationError(
+            f"{place or 'the configuration'}: wrong type", found=f"{value} ({type(value).__name__})",
+            expected="a text, a number, true, false, null, a list or a block", mend="put it in quotes if it is a text",
+        )  # fmt: skip
 
 
 def _unsaid(field: FieldInfo, value: Any) -> bool:

@@ -28,7 +28,7 @@ class Experiment(Block):
     baselines: Unique[str] = Field(
         [], description="Alignments to initialize and evaluate without training, as baselines in the tables."
     )
-    seeds: Annotated[Unique[Annotated[int, Field(ge=0)]], Field(min_length=1)] = Field(
+    seeds: Annotated[Unique[Annotated[int, Field(ge=0, lt=2**32)]], Field(min_length=1)] = Field(
         [1], description="Training seeds; each gives one run."
     )
 

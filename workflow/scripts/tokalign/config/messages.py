@@ -24,6 +24,7 @@ BOUNDS = {
     "minLength": "at least {} characters", "minItems": "at least {} items", "minProperties": "at least {} keys",
     "pattern": "like {}",
 }  # fmt: skip
+TEXT_AS_OTHER = "put it in quotes; YAML reads no, yes, on and off as true or false, and digits as a number"
 NUMBER_AS_TEXT = "write the number without quotes; YAML reads 1e-4 as text, 1.0e-4 as a number"
 
 
@@ -115,12 +116,16 @@ def explain(error: ValidationError, kind: type[Block], values: Any, place: str) 
             f"{where}: not one of the choices", found=repr(value), expected=", ".join(known), mend=nearest(str(value), known)
         )
     about = schema.get("description", "")
-    if re.search("_type$", first["type"]):
+    fitting = [choice for choice in schema.get("anyOf", []) if isinstance(value, list) and choice.get("type") == "array"]
+    if fitting:  # a list instead of a text: pydantic also says that it is no text
+        schema = fitting[0]
+    elif re.search("_type$", first["type"]):
         types = _type_names(schema)
         number = isinstance(value, str) and {"a number", "a whole number"} & set(types)
+        text = isinstance(value, bool | int | float) and "a text" in types
         return ConfigurationError(
             f"{where}: wrong type", found=_found(value), expected=f"{' or '.join(types)}. {about}".strip(),
-            mend=NUMBER_AS_TEXT if number else None,
+            mend=NUMBER_AS_TEXT if number else TEXT_AS_OTHER if text else None,
         )  # fmt: skip
     bounds = " and ".join(words.format(schema[key]) for key, words in BOUNDS.items() if key in schema)
     return ConfigurationError(f"{where}: out of bounds", found=repr(value), expected=f"{bounds}. {about}".strip())

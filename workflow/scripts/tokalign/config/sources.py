@@ -34,7 +34,7 @@ class TokenizerTraining(BpeSettings):
 class Source(Block):
     """Where a model or tokenizer comes from; exactly one of folder, gguf, wheel, hub and (tokenizers only) train."""
 
-    folder: LeftOut[str] = Field(None, description="Local folder as written by save_pretrained.")
+    folder: LeftOut[Annotated[str, Field(min_length=1)]] = Field(None, description="Local folder as written by save_pretrained.")
     gguf: LeftOut[str] = Field(None, description="Local GGUF file.")
     wheel: LeftOut[str] = Field(
         None,

@@ -64,7 +64,7 @@ def check_profile(site: Mapping[str, Any]) -> list[Check]:
         close = difflib.get_close_matches(name, site["rules"], n=1, cutoff=0.8)
         if close:
             checks.append(
-                Check(f"set-resources {name}", "no rule of this name", close[0], False, f"write {close[0]} in the profile")
+                Check(f"rule {name} of the profile", "no rule of this name", close[0], False, f"write {close[0]} in the profile")
             )
     return checks
 
