@@ -117,13 +117,13 @@ def missing_folder(config: dict) -> tuple[str, ...]:
 
 def own_tokenizer(config: dict) -> tuple[str, ...]:
     config["experiments"][0]["tokenizer"] = "own"
-    return "experiments[0].tokenizer: 'own' is the tokenizer that model 'llama' already has", "to mend:  name the tokenizer"
+    return "experiments[0].tokenizer: 'own' is the tokenizer that model 'llama' already has", "to mend:  name the new tokenizer"
 
 
 def own_tokenizer_by_another_name(config: dict) -> tuple[str, ...]:
     config["tokenizers"]["same"] = {"source": {"folder": "tokenizer"}}
     config["experiments"][0]["tokenizer"] = "same"
-    return "experiments[0].tokenizer: 'same' is the tokenizer that model 'llama' already has", "to mend:  name the tokenizer"
+    return "experiments[0].tokenizer: 'same' is the tokenizer that model 'llama' already has", "to mend:  name the new tokenizer"
 
 
 CONFIGURATIONS = [
