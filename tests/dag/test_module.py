@@ -119,7 +119,8 @@ def test_preflight_under_a_prefix(fresh: Project):
     assert f"\n{planned} jobs.\n" in shown
     assert "preflight: no check fails" in shown
     told = using.run(f"{PREFIX}preflight", "-n", "-p", "--set-resources", f"{PREFIX}train_stage:gpu_model=h100").stdout
-    assert '"gpu":"h100"' in told
+    (settings,) = re.findall(r"preflight\.py --settings (\S+)", told)
+    assert '"gpu":"h100"' in (fresh.folder / settings).read_text()
 
 
 def test_folder_elsewhere_has_its_own_configuration(fresh: Project):
