@@ -27,7 +27,7 @@ $(VENV)/.complete: envs/requirements.txt envs/requirements-dev.txt
 	@echo "Installing into $(VENV) (about 2 GB with the CPU build of torch; a few minutes) ..."
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -r envs/requirements.txt -r envs/requirements-dev.txt
-	@echo $(CURDIR)/workflow/scripts > $$($(BIN)/python -c 'import sysconfig; print(sysconfig.get_path("purelib"))')/tokalign.pth
+	@echo "$(CURDIR)/workflow/scripts" > "$$($(BIN)/python -c 'import sysconfig; print(sysconfig.get_path("purelib"))')/tokalign.pth"
 	@touch $@
 
 test: check envs e2e faults slurm
