@@ -15,7 +15,7 @@ from support.environments import FILES, canonical_name, pins, requirements, writ
 from support.project import ROOT
 from support.rules import COMMANDS, script_of
 from tokalign.config.alignments import METHOD_ENTRIES
-from tokalign.config.evaluations import SUITES
+from tokalign.config.suites import SUITES
 
 LIBRARY = ROOT / "workflow/scripts"
 SCRIPTS = LIBRARY / "commands"

@@ -12,7 +12,7 @@ from support import conda
 from support.environments import FILES
 from support.project import Project
 from support.suites import measure_everything
-from tokalign.config.evaluations import MODEL_SUITES
+from tokalign.config.suites import MODEL_SUITES
 
 pytestmark = pytest.mark.slow
 

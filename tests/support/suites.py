@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import yaml
-from tokalign.config.evaluations import MODEL_SUITES
+from tokalign.config.suites import MODEL_SUITES
 
 from support.project import Project
 

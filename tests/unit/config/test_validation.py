@@ -13,11 +13,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 from support.project import CONFIG, ROOT
 from tokalign.common.errors import ConfigurationError
-from tokalign.config.evaluations import MODEL_SUITES
 from tokalign.config.experiments import Run, canonical, expand
 from tokalign.config.lookup import local_files, nearest
 from tokalign.config.messages import key_name
 from tokalign.config.schema import json_schema, resolved
+from tokalign.config.suites import MODEL_SUITES
 from tokalign.config.validation import check_files, validate
 
 SCHEMA = json_schema()

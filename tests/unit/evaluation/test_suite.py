@@ -12,7 +12,8 @@ from support.project import byte_level
 from support.settings import unchecked
 from support.writing import TEXTS, write_writer
 from tokalign.common.errors import ArtifactError
-from tokalign.config.evaluations import MODEL_SUITES, SUITES, Evaluation, Measured
+from tokalign.config.evaluations import Evaluation
+from tokalign.config.suites import MODEL_SUITES, SUITES, Measured
 from tokalign.evaluation.data.testsets import Testset, write_testset
 from tokalign.evaluation.suite import evaluate, load_suite
 from tokalign.report.figures.sources import SOURCES

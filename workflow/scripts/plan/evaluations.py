@@ -6,8 +6,8 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-from tokalign.config.evaluations import MODEL_SUITES
 from tokalign.config.experiments import Run
+from tokalign.config.suites import MODEL_SUITES
 from tokalign.evaluation.suites.tasks.files import data_files, task_names
 from tokalign.report.figures.sources import figures_of
 

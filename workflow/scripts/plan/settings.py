@@ -16,10 +16,10 @@ from tokalign.common.digests import DigestCache
 from tokalign.common.errors import ConfigurationError
 from tokalign.common.files import atomic_file
 from tokalign.config.alignments import read_by_methods
-from tokalign.config.evaluations import SUITES
 from tokalign.config.experiments import canonical
 from tokalign.config.lookup import local_files
 from tokalign.config.recipes import Execution, Placement
+from tokalign.config.suites import SUITES
 
 from plan.evaluations import Evaluations
 from plan.study import Block, Study

@@ -6,7 +6,7 @@ import argparse
 from pathlib import Path
 
 from tokalign.common import cli
-from tokalign.config.evaluations import TokenizerSettings
+from tokalign.config.suites import TokenizerSettings
 from tokalign.evaluation.suites.tokenizer.metrics import evaluate_tokenizer
 
 

@@ -6,7 +6,7 @@ import argparse
 from pathlib import Path
 
 from tokalign.common import cli
-from tokalign.config.evaluations import NamedTasks
+from tokalign.config.suites import NamedTasks
 
 
 def arguments() -> argparse.ArgumentParser:

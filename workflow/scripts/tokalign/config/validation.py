@@ -12,7 +12,7 @@ from tokalign.config.alignments import VECTOR_METHODS
 from tokalign.config.configuration import Configuration
 from tokalign.config.experiments import EXPERIMENT_SECTIONS, names_of
 from tokalign.config.lookup import local_files, nearest
-from tokalign.config.suites import check_suite_files, check_suites, check_testsets
+from tokalign.config.suite_checks import check_suite_files, check_suites, check_testsets
 
 SOURCE_KINDS = ("folder", "gguf", "wheel", "hub", "train")
 EMBEDDER_KINDS = ("folder", "wheel", "hub")

@@ -6,7 +6,7 @@ import argparse
 from pathlib import Path
 
 from tokalign.common import cli
-from tokalign.config.evaluations import SUITES
+from tokalign.config.suites import SUITES
 
 
 def parser(name: str, description: str | None) -> argparse.ArgumentParser:

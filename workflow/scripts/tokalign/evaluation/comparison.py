@@ -17,7 +17,7 @@ from scipy import stats
 
 from tokalign.common.errors import ArtifactError, ConfigurationError, InputError
 from tokalign.common.progress import Progress
-from tokalign.config.evaluations import SUITES
+from tokalign.config.suites import SUITES
 from tokalign.evaluation.columns import COLUMNS, GROUP, ITEM_COLUMNS, LABELS
 from tokalign.evaluation.results import groups_of, read_items, read_result, statistics
 from tokalign.evaluation.statistics.bootstrap import holm, jackknife_error, paired_difference

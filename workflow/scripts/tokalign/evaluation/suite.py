@@ -1,7 +1,7 @@
 """The skeleton of all model suites: load a model, measure it, time that, write the result.
 
 A model suite is a module in ``suites/`` with three functions and a ``SUITE`` that names them; its line in ``SUITES`` of
-:mod:`tokalign.config.evaluations` says which module.
+:mod:`tokalign.config.suites` says which module.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from typing import Any
 import pyarrow as pa
 
 from tokalign.config.base import Block
-from tokalign.config.evaluations import SUITES
+from tokalign.config.suites import SUITES
 from tokalign.evaluation.results import circumstances, digest_of, write_result
 from tokalign.models.loading import check_fit, load_for_evaluation
 from tokalign.tokenizers.loading import load_tokenizer

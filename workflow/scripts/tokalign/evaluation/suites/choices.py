@@ -23,7 +23,7 @@ from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from tokalign.common.errors import ArtifactError
 from tokalign.common.progress import Progress
-from tokalign.config.evaluations import ChoicesSettings
+from tokalign.config.suites import ChoicesSettings
 from tokalign.evaluation.data.testsets import Testset, digest_of_testsets, read_testset
 from tokalign.evaluation.results import Measure, metrics_of
 from tokalign.evaluation.suite import Findings, Suite

@@ -23,7 +23,7 @@ from transformers import GenerationConfig, LogitsProcessor, PreTrainedModel, Pre
 
 from tokalign.common.errors import ArtifactError, ConfigurationError
 from tokalign.common.progress import Progress
-from tokalign.config.evaluations import EfficiencySettings
+from tokalign.config.suites import EfficiencySettings
 from tokalign.evaluation.columns import ALL
 from tokalign.evaluation.data.heldout import cut, read_heldout
 from tokalign.evaluation.results import digest_of

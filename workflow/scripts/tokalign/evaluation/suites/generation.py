@@ -16,7 +16,7 @@ from sacrebleu.metrics import BLEU
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from tokalign.common.errors import ArtifactError
-from tokalign.config.evaluations import GenerationSettings
+from tokalign.config.suites import GenerationSettings
 from tokalign.evaluation.data.heldout import read_heldout
 from tokalign.evaluation.data.testsets import read_testset
 from tokalign.evaluation.results import Measure, digest_of, groups_of, metrics_of

@@ -13,7 +13,7 @@ from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from tokalign.common.errors import ArtifactError, ConfigurationError
 from tokalign.common.progress import Progress
-from tokalign.config.evaluations import PerplexitySettings
+from tokalign.config.suites import PerplexitySettings
 from tokalign.evaluation.data.heldout import read_heldout
 from tokalign.evaluation.results import Measure, digest_of, metrics_of
 from tokalign.evaluation.suite import Findings, Suite

@@ -19,7 +19,7 @@ from sacrebleu.metrics import BLEU, CHRF, TER
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from tokalign.common.errors import ArtifactError, ConfigurationError
-from tokalign.config.evaluations import TranslationSettings
+from tokalign.config.suites import TranslationSettings
 from tokalign.evaluation.data.testsets import Testset, digest_of_testsets, read_testset
 from tokalign.evaluation.results import Measure, metrics_of
 from tokalign.evaluation.suite import Findings, Suite

@@ -25,7 +25,7 @@ from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from tokalign.common.errors import ArtifactError
 from tokalign.common.files import read_json, sha256_json
-from tokalign.config.evaluations import TasksSettings
+from tokalign.config.suites import TasksSettings
 from tokalign.evaluation.results import Measure, digest_of, metrics_of
 from tokalign.evaluation.statistics.bootstrap import JACKKNIFE_GROUPS, SEED, jackknife_interval
 from tokalign.evaluation.suite import Findings, Suite

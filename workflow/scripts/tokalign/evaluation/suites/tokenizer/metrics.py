@@ -15,7 +15,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from tokalign.common.errors import ArtifactError
-from tokalign.config.evaluations import TokenizerSettings
+from tokalign.config.suites import TokenizerSettings
 from tokalign.evaluation.results import Measure, digest_of, groups_of, metrics_of
 from tokalign.evaluation.statistics.bootstrap import JACKKNIFE_GROUPS, jackknife_interval
 from tokalign.evaluation.suite import Findings, write_findings
