@@ -21,7 +21,7 @@ from plan import paths, preflight
 from plan.evaluations import Evaluations
 from plan.resources import Profile, Jobs, memory, runtime
 from plan.settings import Settings, handed_over, labels, options
-from plan.study import Study
+from plan.study import Study, one_of
 from tokalign.common.digests import DigestCache
 from tokalign.common.errors import TokalignError
 from tokalign.common.versions import VERSIONS
@@ -68,10 +68,9 @@ shell.prefix(
 
 
 wildcard_constraints:
-    **paths.WILDCARDS,
+    **study.constraints(),
 
 
 def names_pattern(section, chosen):
     """Return a wildcard constraint: the names of the blocks of a section that a function selects, or nothing."""
-    names = study.names_with(section, chosen)
-    return "|".join(name.replace(".", r"\.") for name in names) or "(?!)"
+    return one_of(study.names_with(section, chosen))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import re
 
 import pytest
 from plan import paths
@@ -10,6 +11,7 @@ from plan.evaluations import Evaluations
 from plan.study import Study
 from support.names import Names
 from support.project import CONFIG
+from tokalign.common.errors import ConfigurationError
 from tokalign.config.validation import validate
 
 
@@ -144,3 +146,18 @@ def test_the_tokenizer_that_normalizes_perplexity_is_fetched_too():
     heldout = heldout | {"perplexity": heldout["perplexity"] | {"reference_tokenizer": "reference"}}
     tiny = study(tokenizers={"reference": reference}, evaluations={"heldout": heldout})
     assert tiny.fetched_files() == ["results/fetched/hub/tokenizer/reference"]
+
+
+def test_paths_have_only_names_of_the_configuration():
+    constraints = study().constraints()
+    assert set(constraints) == set(paths.WILDCARDS)
+    assert re.fullmatch(constraints["target_tokenizer"], "new") and not re.fullmatch(constraints["target_tokenizer"], "newer")
+    assert re.fullmatch(constraints["stage"], "stage2") and not re.fullmatch(constraints["testset"], "")  # there is none
+    known = "adapted/llama--new/tiny/tokalign/short/s7/stage1"
+    assert re.fullmatch(constraints["checkpoint"], known)
+    assert not re.fullmatch(constraints["checkpoint"], known.replace("llama", "other"))
+
+
+def test_a_suite_that_the_evaluation_does_not_include():
+    with pytest.raises(ConfigurationError, match=r"evaluations\.heldout\.choices: .*\n.*add `choices:`"):
+        Evaluations(study()).included("heldout", "choices")

@@ -6,6 +6,7 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
+from tokalign.common.errors import ConfigurationError
 from tokalign.config.experiments import Run
 from tokalign.config.suites import MODEL_SUITES
 from tokalign.evaluation.suites.tasks.files import data_files, task_names
@@ -30,6 +31,19 @@ class Evaluations:
         """Return the settings of a suite, or ``None`` if the evaluation does not include it."""
         return self.study.config["evaluations"][evaluation].get(suite)
 
+    def included(self, evaluation: str, suite: str) -> Block:
+        """Return the settings of a suite that a result is asked for.
+
+        Raises:
+            ConfigurationError: the evaluation does not include it.
+        """
+        block = self.suite(evaluation, suite)
+        if block is None:
+            raise ConfigurationError(
+                f"evaluations.{evaluation}.{suite}: the evaluation does not include this suite", mend=f"add `{suite}:` to it"
+            )
+        return block
+
     # ---- models ----
 
     def checkpoint_names(self, checkpoint: str) -> dict[str, Any]:
@@ -47,7 +61,7 @@ class Evaluations:
 
     def reference_tokenizer(self, evaluation: str, checkpoint: str) -> str:
         """Return the tokenizer that normalizes perplexity."""
-        chosen = self.suite(evaluation, "perplexity")["reference_tokenizer"]
+        chosen = self.included(evaluation, "perplexity")["reference_tokenizer"]
         own = self.study.own_tokenizer(self.checkpoint_names(checkpoint)["model"])
         return paths.TOKENIZER.of(tokenizer=chosen or own)
 
@@ -86,13 +100,13 @@ class Evaluations:
         return items[0] if items else paths.DOCUMENTS.of(evaluation=evaluation)
 
     def _own_tasks(self, evaluation: str) -> frozenset[str]:
-        folder = self.suite(evaluation, "tasks")["include"]
+        folder = self.included(evaluation, "tasks")["include"]
         files = sorted(Path(folder).rglob("*.yaml")) if folder else []
         return frozenset(name for file in files for name in task_names(file))
 
     def harness_tasks(self, evaluation: str) -> list[str]:
         """Return the tasks that come with the harness; data of the user's own tasks are local files."""
-        return sorted(set(self.suite(evaluation, "tasks")["names"]) - self.own_tasks(evaluation))
+        return sorted(set(self.included(evaluation, "tasks")["names"]) - self.own_tasks(evaluation))
 
     def fetched_tasks(self, evaluation: str) -> list[str]:
         """Return the data folder of the harness's tasks, if the evaluation has such tasks."""
@@ -100,7 +114,7 @@ class Evaluations:
 
     def task_files(self, evaluation: str) -> list[str]:
         """Return the files of the user's own tasks and their data."""
-        folder = self.suite(evaluation, "tasks")["include"]
+        folder = self.included(evaluation, "tasks")["include"]
         if not folder:
             return []
         own = {path for path in Path(folder).rglob("*") if path.is_file()}

@@ -175,9 +175,13 @@ CHECKPOINTS = (MODEL, INITIALIZED, ADAPTED)
 """Patterns of the models that suites measure."""
 
 
-WILDCARDS["checkpoint"] = "|".join(
-    re.sub(r"\{(\w+)\}", lambda brace: f"(?:{WILDCARDS[brace[1]]})", pattern.removeprefix("results/")) for pattern in CHECKPOINTS
-)
+def checkpoint_constraint(constraints: Mapping[str, str]) -> str:
+    """Return the regular expression of ``{checkpoint}`` for those of the names in it."""
+    texts = (pattern.removeprefix("results/") for pattern in CHECKPOINTS)
+    return "|".join(re.sub(r"\{(\w+)\}", lambda brace: f"(?:{constraints[brace[1]]})", text) for text in texts)
+
+
+WILDCARDS["checkpoint"] = checkpoint_constraint(WILDCARDS)
 
 
 def checkpoint_of(path: str) -> str:

@@ -238,7 +238,7 @@ class Settings:
 
         def look_up(names: Any) -> str:
             model = self.evaluations.checkpoint_names(names.checkpoint)["model"]
-            block = self.evaluations.suite(names.evaluation, suite)
+            block = self.evaluations.included(names.evaluation, suite)
             read = {key: block[key] for key in SUITES[suite].settings.model_fields if key in block}
             return canonical({**read, **self._trust(model)})
 
@@ -250,7 +250,7 @@ class Settings:
 
     def tokenizer_suite(self, names: Any) -> str:
         """Return the settings for measuring tokenizers."""
-        block = self.evaluations.suite(names.evaluation, "tokenizers")
+        block = self.evaluations.included(names.evaluation, "tokenizers")
         return canonical(_chosen(block, "renyi_alpha", *(["parity_language"] if block["testset"] else [])))
 
     def tokenizer_labels(self, names: Any) -> str:
@@ -260,7 +260,7 @@ class Settings:
 
     def alignment_scores(self, names: Any) -> str:
         """Return the settings for scoring an alignment; the keys for the embedder count only if there is one."""
-        block = self.evaluations.suite(names.evaluation, "alignment")
+        block = self.evaluations.included(names.evaluation, "alignment")
         return canonical(block if "embedder" in block else {})
 
     def embedder_content(self, names: Any) -> str:
@@ -270,12 +270,12 @@ class Settings:
 
     def tasks(self, names: Any) -> str:
         """Return the settings that select tasks."""
-        return canonical(_chosen(self.evaluations.suite(names.evaluation, "tasks"), "names", "include", "shots"))
+        return canonical(_chosen(self.evaluations.included(names.evaluation, "tasks"), "names", "include", "shots"))
 
     def tasks_content(self, names: Any) -> str:
         """Return the digest of the user's own tasks and their data; empty if there are none."""
         files = self.evaluations.task_files(names.evaluation)
-        return self.digests.digest(files) if files or self.evaluations.suite(names.evaluation, "tasks")["include"] else ""
+        return self.digests.digest(files) if files or self.evaluations.included(names.evaluation, "tasks")["include"] else ""
 
     def testset(self, names: Any) -> str:
         """Return the settings for preparing a test set."""
@@ -297,7 +297,7 @@ class Settings:
 
     def comparison(self, names: Any) -> str:
         """Return the settings of a comparison."""
-        return canonical(self.evaluations.suite(names.evaluation, "comparison"))
+        return canonical(self.evaluations.included(names.evaluation, "comparison"))
 
     def comparison_plan(self, names: Any) -> str:
         """Return the file with the results to compare, each with its baseline."""
@@ -309,11 +309,11 @@ class Settings:
 
     def comparison_content(self, names: Any) -> str:
         """Return the digest of published numbers and of merged results."""
-        block = self.evaluations.suite(names.evaluation, "comparison")
+        block = self.evaluations.included(names.evaluation, "comparison")
         merged = [path for folder in block["merge"] for path in Path(folder).rglob("*") if path.is_file()]
         return self.digests.digest([*self.references(names), *merged])
 
     def references(self, names: Any) -> list[str]:
         """Return the files of published numbers."""
-        block = self.evaluations.suite(names.evaluation, "comparison")
+        block = self.evaluations.included(names.evaluation, "comparison")
         return local_files(block["references"], f"evaluations.{names.evaluation}.comparison.references")

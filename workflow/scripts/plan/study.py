@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
@@ -19,6 +20,11 @@ Block = dict[str, Any]
 def unique(items: Iterable[str]) -> list[str]:
     """Return items without repetitions, in order."""
     return list(dict.fromkeys(items))
+
+
+def one_of(names: Iterable[str]) -> str:
+    """Return a regular expression of some names; of none one that nothing matches."""
+    return "|".join(map(re.escape, names)) or "(?!)"
 
 
 class Study:
@@ -50,6 +56,18 @@ class Study:
     def recipe(self, name: str) -> Block:
         """Return the block of a recipe."""
         return self.config["recipes"][name]
+
+    def constraints(self) -> dict[str, str]:
+        """Return a regular expression of each wildcard: only names of the configuration, so that no rule makes other paths."""
+        sections = {
+            "corpus": "corpora", "model": "models", "tokenizer": "tokenizers", "source_tokenizer": "tokenizers",
+            "target_tokenizer": "tokenizers", "vectors": "vectors", "alignment": "alignments", "recipe": "recipes",
+            "evaluation": "evaluations", "testset": "testsets",
+        }  # fmt: skip
+        found = {wildcard: one_of(self.config[section]) for wildcard, section in sections.items()}
+        found["stage"] = one_of(unique(stage for recipe in self.config["recipes"] for stage in self.stages(recipe)))
+        found = {**paths.WILDCARDS, **found}
+        return {**found, "checkpoint": paths.checkpoint_constraint(found)}
 
     def stages(self, recipe: str) -> list[str]:
         """Return the names of the stages of a recipe, in order."""
