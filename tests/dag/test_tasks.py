@@ -10,19 +10,9 @@ import pytest
 import yaml
 from support.copies import copy_project
 from support.project import Project
+from support.suites import TASK
 
 RESULT = "results/evaluations/heldout/tasks/models/llama/hf.json"
-TASK = {
-    "task": "own_words",
-    "dataset_path": "json",
-    "dataset_kwargs": {"data_files": {"test": "words.jsonl"}},
-    "test_split": "test",
-    "output_type": "multiple_choice",
-    "doc_to_text": "{{question}}",
-    "doc_to_choice": "{{choices}}",
-    "doc_to_target": "{{answer}}",
-    "metric_list": [{"metric": "acc", "aggregation": "mean", "higher_is_better": True}],
-}
 AGAIN = {"resolve_tasks": 1, "answer_tasks": 1}
 
 

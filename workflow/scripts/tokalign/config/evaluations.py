@@ -83,7 +83,7 @@ class PairSettings(Block):
         32,
         ge=1,
         description=(
-            "Most words (and an eighth of the most characters) of the lines that documents are cut into for the embedder. [words]"
+            "Most words of a line (and 8 times as many characters); documents are cut into such lines for the embedder. [words]"
         ),
     )
     pairs: int = Field(1000, ge=1, description="Most segments that the embedder compares, drawn over all documents. [segments]")

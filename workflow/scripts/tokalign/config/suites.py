@@ -271,7 +271,7 @@ class FreeText(Block):
     prompts: int = Field(
         1000,
         ge=2,
-        description="Most prompts, of each language as many. Results of fewer than 1,000 are marked as exploratory. [prompts]",
+        description="Most prompts, equally many per language. Results of fewer than 1,000 are marked as exploratory. [prompts]",
     )
     prompt_characters: int = Field(
         200,

@@ -96,7 +96,7 @@ class VectorsBlock(Block):
     method: Literal["glove", "fasttext", "imported"] = Field(
         "glove",
         description=(
-            "GloVe (Pennington et al. 2014), fastText (Bojanowski et al. 2017), or vectors that are there already; only the block "
+            "GloVe (Pennington et al. 2014), fastText (Bojanowski et al. 2017), or existing vectors; only the block "
             "of the method, and count for GloVe, is read."
         ),
     )
