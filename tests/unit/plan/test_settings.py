@@ -88,6 +88,19 @@ def test_one_wheel_is_one_file(config, tmp_path):
         settings(config, tmp_path).wheel(Names(wheel="w==1"))
 
 
+def test_a_download_that_no_block_names(config, tmp_path):
+    own = settings(config, tmp_path)
+    for ask in (
+        lambda: own.hub(Names(kind="model", name="llama")),
+        lambda: own.hub(Names(kind="tokenizer", name="nope")),
+        lambda: own.hub(Names(kind="embedder", name="heldout")),
+        lambda: own.dataset(Names(corpus="tiny", source="en")),
+        lambda: own.dataset(Names(corpus="tiny", source="nope")),
+    ):
+        with pytest.raises(ConfigurationError, match="nothing to fetch from the hub"):
+            ask()
+
+
 def test_options_of_inputs():
     given = {"tokens": "a b.parquet", "fitted": [], "shards": ["1", "2"]}
     assert options("tokens", "fitted", "shards", "missing_one")(None, given) == "--tokens 'a b.parquet' --shards 1 2"

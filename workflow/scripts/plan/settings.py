@@ -80,6 +80,19 @@ def _without(block: Block, *keys: str) -> Block:
     return {key: value for key, value in block.items() if key not in keys}
 
 
+def _of_the_hub(place: str, block: Block) -> Block:
+    """Return a block that names a repository of the hub.
+
+    Raises:
+        ConfigurationError: it names none; such a download was asked for by its path.
+    """
+    if "hub" not in block:
+        raise ConfigurationError(
+            f"{place}: nothing to fetch from the hub", found=", ".join(block) or "no such block", expected="hub"
+        )
+    return block
+
+
 class Settings:
     """Settings and digests of the rules.
 
@@ -136,19 +149,31 @@ class Settings:
     def hub(self, names: Any) -> str:
         """Return the source of a model, a tokenizer or an embedder of the hub."""
         if names.kind == "embedder":
-            return canonical(self.study.embedder(names.name))
-        return canonical(self.config[f"{names.kind}s"][names.name]["source"])
+            place, source = (
+                f"evaluations.{names.name}.alignment.embedder",
+                self._named("evaluations", names.name, self.study.embedder),
+            )
+        else:
+            section = f"{names.kind}s"
+            place = f"{section}.{names.name}.source"
+            source = self._named(section, names.name, lambda name: self.config[section][name]["source"])
+        return canonical(_of_the_hub(place, source))
+
+    def _named(self, section: str, name: str, source_of: Callable[[str], Block]) -> Block:
+        """Return the source of a block, or nothing if there is no such block."""
+        return source_of(name) if name in self.config[section] else {}
 
     def dataset(self, names: Any) -> str:
         """Return the settings for fetching a data set of a corpus."""
         corpus = self.config["corpora"][names.corpus]
-        block = corpus["sources"][names.source]
+        block = _of_the_hub(f"corpora.{names.corpus}.sources.{names.source}", corpus["sources"].get(names.source, {}))
         keys = ("hub", "revision", "subset", "split", "max_bytes", "text_field")
         return canonical({"seed": corpus["seed"], **_chosen(block, *keys)})
 
     def fetched_testset(self, names: Any) -> str:
         """Return the settings for fetching a test set."""
-        return canonical(_chosen(self.config["testsets"][names.testset], "hub", "revision", "subset", "split", "limit"))
+        block = _of_the_hub(f"testsets.{names.testset}", self.config["testsets"][names.testset])
+        return canonical(_chosen(block, "hub", "revision", "subset", "split", "limit"))
 
     def fetched_tasks(self, names: Any) -> str:
         """Return the names of the tasks whose data are fetched."""

@@ -54,7 +54,7 @@ class CorpusSettings(Block):
     validation_fraction: float = Field(
         0.02, gt=0, le=0.5, description="Share of the documents that is held out, drawn over all sources by document hash."
     )
-    shards: int = Field(8, ge=1, le=99999, description="Number of training shards; the unit of parallel work.")
+    shards: int = Field(8, ge=1, le=10000, description="Number of training shards; the unit of parallel work.")
     seed: int = Field(1, ge=0, description="Seed of the sampling and of the order of the documents.")
 
 
