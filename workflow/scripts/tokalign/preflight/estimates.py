@@ -317,14 +317,6 @@ def checkpoint_bytes(model: ModelSize) -> int:
     return 4 * model.parameters
 
 
-def training_disk_bytes(model: ModelSize, stage: Stage) -> int:
-    """Return the disk space of a running stage: its saved states and its result.
-
-    There are three states: two are kept while one is written.
-    """
-    return 3 * state_bytes(model, stage) + checkpoint_bytes(model)
-
-
 def counting_memory_mb(memory_gb: float) -> int:
     """Return the memory of counting in MB: its bound, plus libraries and the counts of single tokens."""
     return math.ceil(memory_gb * 1000) + 4000
